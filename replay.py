@@ -1,0 +1,198 @@
+"""Replay buffers: what the agent saw, kept in preallocated tensors.
+
+Sources: Lin 1992 (experience replay); Schaul et al. 2016, arXiv 1511.05952 (proportional
+prioritized replay, section 3.3: sum tree, priorities |TD error| + eps, importance weights, beta
+annealed to 1).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Observation(NamedTuple):
+    """What the agent sees of a session.
+
+    user: int64 [B], index of the person; n_users stands for one the agent has never met. memory:
+    int64 [B, n], the n latest positively rated films, oldest first, LEFT-padded with n_items.
+    """
+
+    user: Tensor
+    memory: Tensor
+
+
+class Transitions(NamedTuple):
+    """A batch of B steps. Only `terminated` stops the bootstrap: a time limit does not."""
+
+    observation: Observation
+    item: Tensor  # int64 [B], the film that was executed
+    reward: Tensor  # float32 [B]
+    next_observation: Observation
+    terminated: Tensor  # bool [B]
+
+
+class ReplayBuffer:
+    """Ring buffer with uniform sampling (with replacement).
+
+    capacity: number of transitions kept; the oldest are overwritten.
+    n: width of the memory in an observation.
+    """
+
+    def __init__(self, capacity: int, n: int) -> None:
+        if capacity < 1:
+            raise ValueError(f"capacity must be at least 1, not {capacity}")
+        self.capacity, self.size, self.position = capacity, 0, 0
+        self.user = torch.zeros(capacity, dtype=torch.int32)
+        self.memory = torch.zeros(capacity, n, dtype=torch.int32)
+        self.item = torch.zeros(capacity, dtype=torch.int32)
+        self.reward = torch.zeros(capacity)
+        self.next_memory = torch.zeros(capacity, n, dtype=torch.int32)
+        self.terminated = torch.zeros(capacity, dtype=torch.bool)
+
+    def __len__(self) -> int:
+        return self.size
+
+    def add(self, transitions: Transitions) -> Tensor:
+        """Store B <= capacity transitions; returns their places, int64 [B]."""
+        count = len(transitions.item)
+        if count > self.capacity:
+            raise ValueError(f"{count} transitions do not fit into a buffer of {self.capacity}")
+        places = (self.position + torch.arange(count)) % self.capacity
+        self.user[places] = transitions.observation.user.int()
+        self.memory[places] = transitions.observation.memory.int()
+        self.item[places] = transitions.item.int()
+        self.reward[places] = transitions.reward
+        self.next_memory[places] = transitions.next_observation.memory.int()
+        self.terminated[places] = transitions.terminated
+        self.position = (self.position + count) % self.capacity
+        self.size = min(self.size + count, self.capacity)
+        return places
+
+    def take(self, places: Tensor) -> Transitions:
+        """The transitions at `places`, int64 [B]."""
+        user = self.user[places].long()
+        return Transitions(
+            Observation(user, self.memory[places].long()),
+            self.item[places].long(),
+            self.reward[places],
+            Observation(user, self.next_memory[places].long()),
+            self.terminated[places],
+        )
+
+    def sample(
+        self, batch_size: int, generator: torch.Generator
+    ) -> tuple[Transitions, Tensor, Tensor]:
+        """Draw transitions; returns (transitions, importance weights [B], places [B])."""
+        self._refuse_empty()
+        places = torch.randint(self.size, (batch_size,), generator=generator)
+        return self.take(places), torch.ones(batch_size), places
+
+    def update_priorities(self, places: Tensor, td_error: Tensor) -> None:
+        """Uniform replay has no priorities: nothing to do."""
+
+    def _refuse_empty(self) -> None:
+        if not self.size:
+            raise ValueError("the replay buffer is empty: add transitions before sampling")
+
+    def state_dict(self) -> dict[str, object]:
+        return dict(vars(self))
+
+    def load_state_dict(self, state: dict[str, object]) -> None:
+        vars(self).update(state)
+
+
+class SumTree:
+    """Complete binary tree whose inner nodes hold the sum of their children.
+
+    Node 1 is the root, node i has children 2i and 2i + 1, leaf j is node `leaves + j`. Reading and
+    writing work on whole batches: one vectorised pass a level, log2(capacity) passes in all.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self.depth = max(1, (capacity - 1).bit_length())
+        self.leaves = 2**self.depth
+        self.nodes = torch.zeros(2 * self.leaves, dtype=torch.float64)
+
+    @property
+    def total(self) -> float:
+        return float(self.nodes[1])
+
+    def get(self, leaf: Tensor) -> Tensor:
+        return self.nodes[self.leaves + leaf]
+
+    def set(self, leaf: Tensor, value: Tensor) -> None:
+        """Write values [B] to leaves [B]; of a leaf named twice, one of its values stays."""
+        node = self.leaves + leaf
+        self.nodes[node] = value.double()
+        for _ in range(self.depth):
+            node = torch.unique(node // 2)
+            self.nodes[node] = self.nodes[2 * node] + self.nodes[2 * node + 1]
+
+    def find(self, mass: Tensor) -> Tensor:
+        """The leaf in whose share of [0, total) each mass [B] falls, int64 [B]."""
+        node = torch.ones(len(mass), dtype=torch.int64)
+        mass = mass.double()
+        for _ in range(self.depth):
+            left = self.nodes[2 * node]
+            go_right = mass >= left
+            mass = torch.where(go_right, mass - left, mass)
+            node = 2 * node + go_right
+        return node - self.leaves
+
+
+class PrioritizedReplayBuffer(ReplayBuffer):
+    """Proportional prioritized replay: P(i) ~ p_i^alpha, p_i = |TD error| + eps.
+
+    New transitions enter with the largest priority seen so far, so that each is likely to be
+    replayed at least once. The importance weights (N P(i))^-beta undo the bias of the sampling;
+    they are divided by the batch's largest, so that they only scale updates down. beta grows
+    linearly from `beta` to 1 over `anneal` draws.
+    """
+
+    def __init__(
+        self,
+        capacity: int,
+        n: int,
+        alpha: float = 0.6,
+        beta: float = 0.4,
+        anneal: int = 10_000,
+        eps: float = 1e-3,
+    ) -> None:
+        super().__init__(capacity, n)
+        self.alpha, self.first_beta, self.anneal, self.eps = alpha, beta, anneal, eps
+        self.tree = SumTree(capacity)
+        self.largest = 1.0
+        self.draws = 0
+
+    @property
+    def beta(self) -> float:
+        done = min(1.0, self.draws / self.anneal)
+        return self.first_beta + (1 - self.first_beta) * done
+
+    def add(self, transitions: Transitions) -> Tensor:
+        places = super().add(transitions)
+        self.tree.set(places, torch.full((len(places),), self.largest**self.alpha))
+        return places
+
+    def sample(
+        self, batch_size: int, generator: torch.Generator
+    ) -> tuple[Transitions, Tensor, Tensor]:
+        """Stratified: one draw from each of B equal slices of the total priority."""
+        self._refuse_empty()
+        slices = torch.arange(batch_size, dtype=torch.float64)
+        jitter = torch.rand(batch_size, generator=generator, dtype=torch.float64)
+        places = self.tree.find((slices + jitter) / batch_size * self.tree.total)
+        places = places.clamp(max=self.size - 1)  # rounding may step past the last filled leaf
+        probability = self.tree.get(places) / self.tree.total
+        weights = (self.size * probability).pow(-self.beta)
+        self.draws += 1
+        return self.take(places), (weights / weights.max()).float(), places
+
+    def update_priorities(self, places: Tensor, td_error: Tensor) -> None:
+        """Set the priorities of `places` [B] from their TD errors [B]."""
+        priority = td_error.detach().abs() + self.eps
+        self.largest = max(self.largest, float(priority.max()))
+        self.tree.set(places, priority.pow(self.alpha))

@@ -1,0 +1,215 @@
+"""The vectors (PMF) and the state representations of DRR.
+
+Sources: Liu et al., arXiv 1810.12027, section 4 (DRR-p, DRR-u, DRR-ave) and Knowledge-Based Systems
+205, 2020 (DRR-att); Mnih & Salakhutdinov, NIPS 2007 (PMF); Koren et al. 2009 (biases).
+
+B = batch, n = length of the memory, k = width of the vectors. Index n_items is padding, n_users
+anonymous.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from replay import Observation
+from utils import POSITIVE, Histories, Interactions
+
+
+class PMF(nn.Module):
+    """Probabilistic matrix factorisation with biases: r_ui ~ mean + b_u + b_i + p_u . q_i.
+
+    Fitted by Adam on the squared error with Gaussian priors (L2) on vectors and biases.
+    """
+
+    def __init__(
+        self,
+        n_users: int,
+        n_items: int,
+        k: int = 100,
+        *,
+        generator: torch.Generator,
+        std: float = 0.1,
+        l2: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.n_users, self.l2 = n_users, l2
+        self.mean = nn.Parameter(torch.zeros(()), requires_grad=False)
+        self.user = nn.Parameter(torch.randn(n_users, k, generator=generator) * std)
+        self.item = nn.Parameter(torch.randn(n_items, k, generator=generator) * std)
+        self.user_bias = nn.Parameter(torch.zeros(n_users))
+        self.item_bias = nn.Parameter(torch.zeros(n_items))
+
+    def forward(self, user: Tensor, item: Tensor) -> Tensor:
+        """Predicted ratings of pairs, int64 [B], int64 [B] -> float32 [B]."""
+        bias = self.mean + self.user_bias[user] + self.item_bias[item]
+        return bias + (self.user[user] * self.item[item]).sum(-1)
+
+    def score(self, histories: Histories) -> Tensor:
+        """Predicted ratings of all films -> float32 [B, n_items].
+
+        A person the model has never met gets the vector and bias that fit their history best under
+        the same priors: one ridge regression, with the item vectors held fixed.
+        """
+        with torch.no_grad():
+            known = (histories.user < self.n_users).unsqueeze(1)
+            index = histories.user.clamp(max=self.n_users - 1)
+            met = torch.cat([self.user[index], self.user_bias[index].unsqueeze(1)], dim=1)
+            person = met if known.all() else torch.where(known, met, self.fold_in(histories))
+            return self.mean + person[:, -1:] + self.item_bias + person[:, :-1] @ self.item.T
+
+    def fold_in(self, histories: Histories) -> Tensor:
+        """The vector and bias of people from their ratings -> float32 [B, k + 1]."""
+        n_items = len(self.item_bias)
+        there = (histories.item < n_items).float()  # (B, H)
+        film = histories.item.clamp(max=n_items - 1)
+        ones = torch.ones(n_items, 1)
+        features = torch.cat([self.item, ones], dim=1)[film] * there.unsqueeze(2)  # (B, H, k + 1)
+        error = (histories.rating - self.mean - self.item_bias[film]) * there  # (B, H)
+        # the prior is met once for every rating in `fit`, so it weighs as much as there are ratings
+        ridge = self.l2 * there.sum(1).clamp(min=1)
+        gram = features.mT @ features + ridge.view(-1, 1, 1) * torch.eye(features.shape[2])
+        return torch.linalg.solve(gram, (features.mT @ error.unsqueeze(2))).squeeze(2)
+
+    def fit(
+        self,
+        train: Interactions,
+        *,
+        generator: torch.Generator,
+        epochs: int = 12,
+        batch_size: int = 8192,
+        lr: float = 0.01,
+    ) -> list[float]:
+        """Learn from the train split; returns the root mean squared error of each epoch."""
+        self.mean.data = train.rating.mean()
+        optimizer = torch.optim.Adam(self.parameters(), lr=lr, fused=True)
+        steps = epochs * -(-len(train) // batch_size)
+        schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.05, steps)
+        errors = []
+        for _ in range(epochs):
+            total = 0.0
+            for rows in torch.randperm(len(train), generator=generator).split(batch_size):
+                user, item = train.user[rows], train.item[rows]
+                error = self(user, item) - train.rating[rows]
+                prior = self.user[user].square().sum(1) + self.item[item].square().sum(1)
+                prior = prior + self.user_bias[user].square() + self.item_bias[item].square()
+                loss = (error.square() + self.l2 * prior).mean()
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                schedule.step()
+                total += float(error.detach().square().sum())
+            errors.append((total / len(train)) ** 0.5)
+        return errors
+
+
+# ---------------------------------------------------------------------------- states
+
+
+class State(nn.Module):
+    """Turns an observation of B sessions (user [B], memory [B, n]) into float32 [B, size].
+
+    Every state owns its user and item vectors. Padding is the zero vector and contributes nothing;
+    row n_users is the anonymous user, learned from the sessions in which the agent is not told who
+    the person is.
+    """
+
+    def __init__(self, n_users: int, n_items: int, k: int, n: int) -> None:
+        super().__init__()
+        self.k, self.n, self.n_items = k, n, n_items
+        self.user_vectors = nn.Embedding(n_users + 1, k)
+        self.item_vectors = nn.Embedding(n_items + 1, k, padding_idx=n_items)
+        self.weight = nn.Parameter(torch.ones(n))  # w_1..w_n, oldest film first
+
+    @property
+    def size(self) -> int:
+        raise NotImplementedError
+
+    def films(self, observation: Observation) -> Tensor:
+        """The weighted vectors w_a i_a of the memory -> float32 [B, n, k]."""
+        return self.item_vectors(observation.memory) * self.weight.unsqueeze(1)
+
+    def mean_film(self, observation: Observation) -> Tensor:
+        """Mean of the weighted vectors over the films that are there -> float32 [B, k]."""
+        known = (observation.memory != self.n_items).sum(1, keepdim=True).clamp(min=1)
+        return self.films(observation).sum(1) / known
+
+
+def pair_products(vectors: Tensor) -> Tensor:
+    """Element-wise products of every pair: float32 [B, n, k] -> [B, n (n - 1) / 2, k]."""
+    first, second = torch.triu_indices(vectors.shape[1], vectors.shape[1], offset=1)
+    return vectors[:, first] * vectors[:, second]
+
+
+class DRRp(State):
+    """DRR-p: the n films and the product of every pair of them."""
+
+    @property
+    def size(self) -> int:
+        return self.k * (self.n + self.n * (self.n - 1) // 2)
+
+    def forward(self, observation: Observation) -> Tensor:
+        films = self.item_vectors(observation.memory)  # (B, n, k)
+        pairs = pair_products(self.films(observation))  # (B, n(n-1)/2, k)
+        return torch.cat([films, pairs], dim=1).flatten(1)
+
+
+class DRRu(State):
+    """DRR-u: the user times each film, and the product of every pair of films."""
+
+    @property
+    def size(self) -> int:
+        return self.k * (self.n + self.n * (self.n - 1) // 2)
+
+    def forward(self, observation: Observation) -> Tensor:
+        films = self.films(observation)  # (B, n, k)
+        user = self.user_vectors(observation.user).unsqueeze(1)  # (B, 1, k)
+        return torch.cat([user * films, pair_products(films)], dim=1).flatten(1)
+
+
+class DRRave(State):
+    """DRR-ave: the user, the user times the mean film, and the mean film."""
+
+    @property
+    def size(self) -> int:
+        return 3 * self.k
+
+    def summary(self, observation: Observation, user: Tensor) -> Tensor:
+        """One vector for the memory -> float32 [B, k]."""
+        return self.mean_film(observation)
+
+    def forward(self, observation: Observation) -> Tensor:
+        user = self.user_vectors(observation.user)  # (B, k)
+        films = self.summary(observation, user)  # (B, k)
+        return torch.cat([user, user * films, films], dim=1)
+
+
+class DRRatt(DRRave):
+    """DRR-att: DRR-ave with the mean replaced by the user's attention over the films."""
+
+    def __init__(self, n_users: int, n_items: int, k: int, n: int) -> None:
+        super().__init__(n_users, n_items, k, n)
+        self.hidden = nn.Linear(2 * k, k)
+        self.score = nn.Linear(k, 1)
+
+    def summary(self, observation: Observation, user: Tensor) -> Tensor:
+        films = self.films(observation)  # (B, n, k)
+        pairs = torch.cat([user.unsqueeze(1).expand_as(films), films], dim=2)  # (B, n, 2k)
+        score = self.score(F.relu(self.hidden(pairs))).squeeze(2)  # (B, n)
+        padding = observation.memory == self.n_items
+        score = score.masked_fill(padding, torch.finfo(score.dtype).min)
+        attention = score.softmax(1).masked_fill(padding, 0.0)  # an empty memory attends to nothing
+        return (attention.unsqueeze(2) * films).sum(1)
+
+
+STATES: dict[str, type[State]] = {"p": DRRp, "u": DRRu, "ave": DRRave, "att": DRRatt}
+
+
+def latest_positives(histories: Histories, n: int, n_items: int) -> Tensor:
+    """The memory H: the n latest films rated 4 or more -> int64 [B, n], LEFT-padded."""
+    positive = histories.rating >= POSITIVE
+    films = torch.where(positive, histories.item, n_items)
+    order = positive.byte().argsort(dim=1, stable=True)  # padding first, positives in their order
+    films = films.gather(1, order)[:, -n:]
+    return F.pad(films, (n - films.shape[1], 0), value=n_items)

@@ -1,0 +1,290 @@
+"""Baselines against independent references on toy data, and what they all have to promise."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from synthetic import write_movielens
+
+import baselines as bl
+import evaluation as ev
+from utils import Histories, Interactions, leave_one_out
+
+N_USERS, N_ITEMS = 30, 25
+HAS_IMPLICIT = importlib.util.find_spec("implicit") is not None
+needs_implicit = pytest.mark.skipif(not HAS_IMPLICIT, reason="a development dependency")
+
+
+def interactions(users, items, ratings=4.0, times=1) -> Interactions:
+    table = pd.DataFrame({"user": users, "item": items, "rating": ratings, "timestamp": times})
+    return Interactions.from_ratings(table.astype({"rating": "float32"}))
+
+
+@pytest.fixture(scope="module")
+def train() -> Interactions:
+    rng = np.random.default_rng(0)
+    user, item = (rng.random((N_USERS, N_ITEMS)) < 0.4).nonzero()
+    n = len(user)
+    return interactions(user, item, rng.integers(1, 6, n), rng.integers(1, 50, n))
+
+
+def matrix(data: Interactions, min_rating=0.0) -> np.ndarray:
+    """The binary user-item matrix, float64 [n_users, n_items]."""
+    x = np.zeros((data.n_users, data.n_items))
+    x[data.user, data.item] = data.rating >= min_rating
+    return x
+
+
+def history(*items: list[int], ratings=None, n_items=N_ITEMS, user=N_USERS) -> Histories:
+    width = max(map(len, items))
+    padded = torch.tensor([[n_items] * (width - len(row)) + list(row) for row in items])
+    stars = torch.full(padded.shape, 5.0) if ratings is None else torch.tensor(ratings)
+    stars = stars.masked_fill(padded == n_items, 0)
+    return Histories(torch.full((len(items),), user), padded.long(), stars)
+
+
+MODELS = {
+    "popularity": lambda train: bl.Popularity(train),
+    "recent": lambda train: bl.RecentPopularity(train, 0.3),
+    "knn": lambda train: bl.ItemKNN(train, 5, 3.0),
+    "ease": lambda train: bl.EASE(train, 4.0),
+    "ials": lambda train: bl.IALS(train, 2, 0.5, 2.0),  # a board has two factors
+}
+model_names = [pytest.param(n, marks=needs_implicit if n == "ials" else ()) for n in MODELS]
+
+
+@pytest.fixture(scope="module")
+def fitted(train):
+    return {n: make(train) for n, make in MODELS.items() if n != "ials" or HAS_IMPLICIT}
+
+
+# ------------------------------------------------------------------- what all have to promise
+
+
+@pytest.mark.parametrize("name", model_names)
+def test_a_batch_equals_single_histories(fitted, train, name):
+    histories = train.histories(torch.arange(N_USERS))
+    together = fitted[name](histories)
+    assert together.shape == (N_USERS, N_ITEMS)
+    assert together.dtype == torch.float32
+    alone = [fitted[name](train.histories(torch.tensor([user]))) for user in range(N_USERS)]
+    assert together.numpy() == pytest.approx(torch.cat(alone).numpy(), abs=1e-5)
+
+
+@pytest.mark.parametrize("name", model_names)
+def test_users_order_padding_and_repeats_change_nothing(fitted, name):
+    plain = fitted[name](history([3, 7, 11]))
+    for same in (
+        history([3, 7, 11], user=0),
+        history([11, 3, 7]),
+        history([3, 3, 7, 11, 7]),
+        history([3, 7, 11], range(20)),
+    ):
+        assert fitted[name](same)[0].numpy() == pytest.approx(plain[0].numpy(), abs=1e-5)
+
+
+@pytest.mark.parametrize("name", model_names)
+def test_nothing_known_is_no_error(fitted, name):
+    for nothing in (history([N_ITEMS]), history([])):
+        scores = fitted[name](nothing)
+        assert scores.shape == (1, N_ITEMS)
+        assert scores.isfinite().all()
+        if name in ("knn", "ease", "ials"):
+            assert (scores == 0).all()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda train, least: bl.ItemKNN(train, 5, 3.0, least),
+        lambda train, least: bl.EASE(train, 4.0, least),
+        pytest.param(
+            lambda train, least: bl.IALS(train, 4, 0.5, 2.0, min_rating=least),
+            marks=needs_implicit,
+        ),
+    ],
+)
+def test_min_rating_drops_rows_from_train_and_from_histories(train, make):
+    strict, liked = make(train, 4.0), make(train.select(train.rating >= 4), None)
+    mixed = history([3, 7, 11], ratings=[[5.0, 3.5, 4.0]])
+    found, expected = strict(mixed), liked(history([3, 11]))
+    assert found.numpy() == pytest.approx(expected.numpy(), abs=1e-5)
+
+
+@pytest.mark.parametrize("name", [n for n in model_names if n.values[0] in ("knn", "ease", "ials")])
+def test_checkerboard(name):
+    """Odd users rate odd items, even ones even items: three films tell which board it is."""
+    user, item = np.meshgrid(np.arange(30), np.arange(20), indexing="ij")
+    keep = ((user + item) % 2 == 0) & (np.random.default_rng(1).random(user.shape) < 0.7)
+    board = interactions(user[keep], item[keep])
+    scores = MODELS[name](board)(history([0, 2, 4], [1, 3, 5], n_items=20, user=30))
+    scores[0, [0, 2, 4]] = scores[1, [1, 3, 5]] = -1e9
+    best = scores.topk(7).indices % 2
+    assert (best[0] == 0).all()
+    assert (best[1] == 1).all()
+
+
+# ----------------------------------------------------------------------- one against one each
+
+
+def test_popularity_counts_rows(train):
+    assert bl.Popularity(train)(history([1]))[0].tolist() == matrix(train).sum(0).tolist()
+    liked = bl.Popularity(train, min_rating=4.0)
+    assert liked(history([1]))[0].tolist() == matrix(train, 4.0).sum(0).tolist()
+
+
+def test_recent_popularity_counts_the_latest_rows():
+    data = interactions([1, 1, 2, 2, 3], [1, 2, 1, 3, 3], [4, 4, 4, 2, 4], [10, 20, 30, 40, 50])
+    one = history([0], n_items=3)
+    assert bl.RecentPopularity(data, 0.4)(one).tolist() == [[0, 0, 2]]
+    assert bl.RecentPopularity(data, 0.6)(one).tolist() == [[1, 0, 2]]
+    assert bl.RecentPopularity(data, 0.4, min_rating=4.0)(one).tolist() == [[0, 0, 1]]
+    assert bl.RecentPopularity(data, 1e-9)(one).tolist() == [[0, 0, 1]]
+    assert bl.RecentPopularity(data, 1)(one).tolist() == bl.Popularity(data)(one).tolist()
+    for share in (0, 1.1):
+        with pytest.raises(ValueError, match="share"):
+            bl.RecentPopularity(data, share)
+
+
+def test_ease_is_the_ridge_regression_of_each_item_on_the_others(train):
+    x, penalty = matrix(train), 4.0
+    weights = np.zeros((N_ITEMS, N_ITEMS))
+    for j in range(N_ITEMS):  # the definition: item j may not explain itself
+        others = np.delete(np.arange(N_ITEMS), j)
+        z = x[:, others]
+        gram = z.T @ z + penalty * np.eye(N_ITEMS - 1)
+        weights[others, j] = np.linalg.solve(gram, z.T @ x[:, j])
+    model = bl.EASE(train, penalty)
+    found = model(train.histories(torch.arange(N_USERS)))
+    assert found.numpy() == pytest.approx(x @ weights, abs=1e-5)
+    with pytest.raises(ValueError, match="positive"):
+        bl.EASE(train, 0)
+
+
+@pytest.mark.parametrize(("neighbours", "shrinkage"), [(3, 0.0), (4, 7.0), (99, 2.0)])
+def test_item_knn_against_loops(train, neighbours, shrinkage):
+    x = matrix(train)
+    expected, clear = np.zeros((N_USERS, N_ITEMS)), np.ones(N_ITEMS, dtype=bool)
+    for j in range(N_ITEMS):
+        cosine = {
+            i: x[:, i] @ x[:, j] / (np.sqrt(x[:, i].sum() * x[:, j].sum()) + shrinkage)
+            for i in range(N_ITEMS)
+            if i != j
+        }
+        near = sorted(cosine, key=cosine.get, reverse=True)
+        if neighbours < len(near):  # which of two equal neighbours is kept is open
+            clear[j] = cosine[near[neighbours - 1]] > cosine[near[neighbours]] + 1e-9
+        near = near[:neighbours]
+        expected[:, j] = sum(cosine[i] * x[:, i] for i in near)
+    found = bl.ItemKNN(train, neighbours, shrinkage)(train.histories(torch.arange(N_USERS)))
+    assert clear.mean() > 0.7
+    assert found.numpy()[:, clear] == pytest.approx(expected[:, clear], abs=1e-5)
+
+
+def test_item_knn_survives_items_without_rows(train):
+    without = train.select(train.item != 4)
+    scores = bl.ItemKNN(without, 5, 0.0)(history([4, 5]))
+    assert scores.isfinite().all()
+    assert scores[0, 4] == 0
+
+
+@needs_implicit
+def test_ials_folds_a_history_in_by_least_squares(train):
+    alpha, penalty = 2.0, 0.5
+    model = bl.IALS(train, 4, penalty, alpha)
+    y = model.model.item_factors.astype(np.float64)
+    held = [3, 7, 11]
+    # confidence alpha for what is held, 1 for the rest: Hu et al. 2008, equation 4
+    a = y.T @ y + (alpha - 1) * y[held].T @ y[held] + penalty * np.eye(4)
+    person = np.linalg.solve(a, alpha * y[held].sum(0))
+    assert model(history(held))[0].numpy() == pytest.approx(y @ person, abs=1e-4)
+
+
+@needs_implicit
+def test_ials_is_repeatable(train):
+    one, two = (bl.IALS(train, 4, seed=3)(history([1, 2])) for _ in range(2))
+    assert torch.equal(one, two)
+    assert not torch.equal(one, bl.IALS(train, 4, seed=4)(history([1, 2])))
+
+
+def test_random_shares_no_numbers_with_seeds_or_negatives_of_the_same_seed():
+    rng = np.random.default_rng(0)
+    user, item = (rng.random((400, 60)) < 0.2).nonzero()
+    data = interactions(user, item, 5.0, rng.integers(1, 50, len(user)))
+    split = leave_one_out(data)
+    history_, target = ev.ranking_task(split, "test")
+    for seed in (0, 7):
+        generator = torch.Generator().manual_seed(seed)
+        negatives = ev.sample_negatives(data, target.user, 19, generator)
+        result = ev.leave_one_out_metrics(
+            bl.Random(data, seed), history_, target, negatives, seed=seed
+        )
+        assert result.mean()["sampled_hr@10"] == pytest.approx(0.5, abs=0.08)
+        result = ev.three_in_three_out(bl.Random(data, seed), data, seed=seed)
+        liked = (data.offsets.diff()[result.users] - 3).float()
+        assert result.mean()["precision@3"] == pytest.approx(float(liked.mean()) / 57, abs=0.02)
+
+
+def test_random_is_repeatable_and_changes_from_call_to_call(train):
+    one, two = bl.Random(train, 5), bl.Random(train, 5)
+    first = one(history([1], [2]))
+    assert torch.equal(first, two(history([1], [2])))
+    assert not torch.equal(first, one(history([1], [2])))
+    assert not torch.equal(first[0], first[1])
+
+
+def test_a_catalogue_too_large_for_a_dense_matrix_is_refused(train, monkeypatch):
+    monkeypatch.setattr(bl, "MAX_ITEMS", N_ITEMS - 1)
+    for model in (bl.ItemKNN, bl.EASE):
+        with pytest.raises(ValueError, match=f"limited to {N_ITEMS - 1}"):
+            model(train)
+
+
+# ------------------------------------------------------------------------------------ tuning
+
+
+def test_tune_takes_the_best_on_validation_and_never_sees_the_test_part(train):
+    split = leave_one_out(train)
+    grid = {"neighbours": [1, 5, 24], "shrinkage": [0.0, 10.0]}
+    judge = bl.leave_one_out_judge(split)
+    table, best = bl.tune(bl.ItemKNN, grid, split.train, judge)
+    assert list(table) == ["neighbours", "shrinkage", "hr@10", "ndcg@10", "fit_seconds"]
+    assert list(zip(table["neighbours"], table["shrinkage"], strict=True)) == [
+        (n, s) for n in (1, 5, 24) for s in (0.0, 10.0)
+    ]
+    row = table.iloc[table["ndcg@10"].argmax()]
+    assert best == {"neighbours": row["neighbours"], "shrinkage": row["shrinkage"]}
+    score = bl.ItemKNN(split.train, **best)
+    direct = ev.leave_one_out_metrics(score, split.train, split.validation)
+    assert row["ndcg@10"] == pytest.approx(direct.mean()["ndcg@10"])
+    only, settings = bl.tune(bl.Popularity, {}, split.train, judge)
+    assert len(only) == 1
+    assert settings == {}
+
+
+def test_the_driver_writes_a_report_and_keeps_other_models(tmp_path, monkeypatch):
+    root = Path(__file__).parents[1]
+    spec = importlib.util.spec_from_file_location("driver", root / "benchmarks/tune_baselines.py")
+    driver = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(driver)
+    write_movielens(tmp_path / "tiny", "csv", n_items=200)
+    arguments = ["x", "--dataset", "tiny", "--root", str(tmp_path), "--out", str(tmp_path)]
+    for models in (["Popularity"], ["EASE", "Random"]):
+        monkeypatch.setattr(sys, "argv", [*arguments, "--models", *models])
+        driver.main()
+    report = json.loads((tmp_path / "baselines-tiny.json").read_text())
+    assert not list(tmp_path.glob("*.tmp"))
+    assert list(report["next"]["models"]) == ["Popularity", "EASE", "Random"]
+    for task, metric in (("next", "ndcg@10"), ("strangers", "precision@3")):
+        ease = report[task]["models"]["EASE"]
+        best = max(ease["validation"], key=lambda row: row[metric])
+        assert ease["chosen"].items() <= best.items()
+        low, high = ease["test_interval_95"][metric]
+        assert low <= ease["test"][metric] <= high
+        assert "sampled_hr@10" not in best
+    assert report["n_users"] == 60
