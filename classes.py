@@ -30,10 +30,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from environment import LoggedSessions, RecommendationEnv, paper_reward
+from environment import LoggedSessions, Moments, RecommendationEnv, paper_reward
 from replay import Observation, PrioritizedReplayBuffer, ReplayBuffer, SumTree, Transitions
-from states import PMF, STATES, DRRatt, DRRave, DRRp, DRRu, State, latest_positives
-from utils import Histories, IdMap
+from sequence import DRRseq, FullSoftmax, Window, Windows
+from states import PMF, STATES, DRRatt, DRRave, DRRp, DRRu, State, initialise_linear, latest
+from utils import Histories, IdMap, Interactions
 
 __all__ = [
     "PMF",
@@ -41,9 +42,11 @@ __all__ = [
     "DRRatt",
     "DRRave",
     "DRRp",
+    "DRRseq",
     "DRRu",
     "IdMap",
     "LoggedSessions",
+    "Moments",
     "Observation",
     "PrioritizedReplayBuffer",
     "RecommendationEnv",
@@ -51,6 +54,8 @@ __all__ = [
     "State",
     "SumTree",
     "Transitions",
+    "Window",
+    "Windows",
     "paper_reward",
 ]
 
@@ -59,19 +64,24 @@ __all__ = [
 
 
 class Actor(nn.Module):
-    """pi: state -> ReLU -> ReLU -> tanh -> action a in [-1, 1]^k. Film i scores a . v_i."""
+    """pi: state -> ReLU -> ReLU -> tanh -> action a in [-1, 1]^k. Film i scores a . v_i.
 
-    def __init__(self, state: State, hidden: int) -> None:
+    A state that is an action already (DRR-seq) passes through unchanged.
+    """
+
+    def __init__(self, state: State | DRRseq, hidden: int) -> None:
         super().__init__()
         self.state = state
-        self.body = nn.Sequential(
-            nn.Linear(state.size, hidden),
-            nn.ReLU(),
-            nn.Linear(hidden, hidden),
-            nn.ReLU(),
-            nn.Linear(hidden, state.k),
-            nn.Tanh(),
-        )
+        self.body = nn.Identity()
+        if not state.is_action:
+            self.body = nn.Sequential(
+                nn.Linear(state.size, hidden),
+                nn.ReLU(),
+                nn.Linear(hidden, hidden),
+                nn.ReLU(),
+                nn.Linear(hidden, state.k),
+                nn.Tanh(),
+            )
 
     @property
     def item_vectors(self) -> Tensor:
@@ -83,6 +93,13 @@ class Actor(nn.Module):
 
     def scores(self, action: Tensor) -> Tensor:
         return action @ self.item_vectors.T  # (B, n_items)
+
+    @torch.no_grad()
+    def score(self, histories: Histories) -> Tensor:
+        """Scores of all films from what people rated -> float32 [B, n_items]."""
+        state = self.state
+        memory = latest(histories, state.n, state.n_items, state.reads_from)
+        return self.eval().scores(self(Observation(histories.user, memory)))
 
     def expected_film(self, action: Tensor, vectors: Tensor) -> Tensor:
         """Mean of `vectors` [n_items, k] under the softmax of the scores -> float32 [B, k].
@@ -96,11 +113,11 @@ class Actor(nn.Module):
 class Critic(nn.Module):
     """Q: the state through ReLU, concatenated with the action, ReLU, one number."""
 
-    def __init__(self, state: State, hidden: int) -> None:
+    def __init__(self, state: State | DRRseq, hidden: int) -> None:
         super().__init__()
         self.state = state
         self.read = nn.Linear(state.size, hidden)
-        self.join = nn.Linear(hidden + state.k, hidden)
+        self.join = nn.Linear(hidden + state.item_vectors.embedding_dim, hidden)
         self.value = nn.Linear(hidden, 1)
 
     @property
@@ -133,23 +150,33 @@ class OUNoise:
 # ---------------------------------------------------------------------------- the agent
 
 
+MAX_GRADIENT_NORM = 1.0
+
+
 @dataclass(frozen=True)
 class Settings:
     """All that decides what an agent becomes. Saved with the weights."""
 
-    state: str = "ave"  # p, u, ave or att
-    k: int = 100  # width of the vectors and of the action
+    state: str = "ave"  # p, u, ave, att or seq
+    k: int = 100  # width of the vectors
     n: int = 5  # films in the memory
     hidden: int = 256  # width of the actor's and critic's layers
     vectors: str = "tuned"  # "tuned": start from PMF and learn on; "frozen": PMF; "random": no PMF
-    # learning
+    # stage 1: imitation
+    imitation_updates: int = 4000
+    imitation_lr: float = 1e-3  # the peak: 5 % warm-up, then linearly down to 0
+    demonstrations: int = 512  # moments in a batch (seq: films in the windows of a batch)
+    # stage 2: DDPG
+    ddpg_updates: int = 1000
     batch_size: int = 512
-    actor_lr: float = 1e-3
+    actor_lr: float = 1e-4
     critic_lr: float = 1e-3
-    weight_decay: float = 1e-5
     gamma: float = 0.9
     tau: float = 0.01  # share of the way that the targets move at each update
     cloning: float = 1.0  # weight of the imitation term beside Q; 0 is DDPG as published
+    critic_warmup: int = 200  # updates in which the critic learns alone
+    critic_reads: str = "own"  # a state of its "own", or a frozen copy of the warm "actor"'s
+    weight_decay: float = 1e-5
     # acting
     sessions: int = 1024  # sessions that step together
     horizon: int = 10
@@ -160,9 +187,7 @@ class Settings:
     # replay
     replay: str = "prioritized"  # or "uniform"
     capacity: int = 200_000
-    # how long
-    imitation_updates: int = 6000  # stage 1
-    ddpg_updates: int = 1500  # stage 2
+    # how to choose
     evaluate_every: int = 500
     seed: int = 0
 
@@ -171,40 +196,29 @@ class Settings:
             "state": tuple(STATES),
             "vectors": ("tuned", "frozen", "random"),
             "replay": ("prioritized", "uniform"),
+            "critic_reads": ("own", "actor"),
         }.items():
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} must be one of {known}, not {getattr(self, name)!r}")
 
 
-def _initialise(module: nn.Module, generator: torch.Generator) -> None:
-    """PyTorch's own default for linear layers, and N(0, 0.1^2) vectors, from a given generator."""
-    for part in module.modules():
-        if isinstance(part, nn.Linear):
-            bound = part.in_features**-0.5
-            nn.init.uniform_(part.weight, -bound, bound, generator=generator)
-            nn.init.uniform_(part.bias, -bound, bound, generator=generator)
-        elif isinstance(part, nn.Embedding):
-            nn.init.normal_(part.weight, std=0.1, generator=generator)
-            if part.padding_idx is not None:
-                part.weight.data[part.padding_idx] = 0
-
-
 def build_state(
     settings: Settings, n_users: int, n_items: int, generator: torch.Generator, pmf: PMF | None
-) -> State:
+) -> State | DRRseq:
     """A state representation; its vectors start from `pmf` unless the settings say otherwise."""
     state = STATES[settings.state](n_users, n_items, settings.k, settings.n)
-    _initialise(state, generator)
+    state.initialise(generator)
     if settings.vectors != "random":
         if pmf is None:
             raise ValueError(f"vectors={settings.vectors!r} needs a PMF to start from")
-        state.user_vectors.weight.data[:-1] = pmf.user.data
-        state.user_vectors.weight.data[-1] = pmf.user.data.mean(0)  # the anonymous user
-        state.item_vectors.weight.data[:-1] = pmf.item.data
+        state.start_from(pmf)
     if settings.vectors == "frozen":
         state.user_vectors.weight.requires_grad_(False)
         state.item_vectors.weight.requires_grad_(False)
     return state
+
+
+Demonstration = Window | tuple[Observation, Tensor]
 
 
 class DDPG:
@@ -226,21 +240,58 @@ class DDPG:
         self.settings, self.n_users, self.n_items = settings, n_users, n_items
         self.generator = torch.Generator().manual_seed(settings.seed)
         parts = settings, n_users, n_items, self.generator, pmf
-        self.actor = Actor(build_state(*parts), settings.hidden)
-        self.critic = Critic(build_state(*parts), settings.hidden)
-        _initialise(self.actor.body, self.generator)
-        for layer in (self.critic.read, self.critic.join, self.critic.value):
-            _initialise(layer, self.generator)
+        self.actor = Actor(build_state(*parts), settings.hidden).eval()
+        self.critic = Critic(build_state(*parts), settings.hidden).eval()
+        for part in (self.actor.body, self.critic.read, self.critic.join, self.critic.value):
+            initialise_linear(part, self.generator)
+        if settings.critic_reads == "actor":
+            self.critic.state.requires_grad_(False)
         self.target_actor = copy.deepcopy(self.actor).requires_grad_(False)
         self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
-        self.actor_optimizer = self._optimizer(self.actor, settings.actor_lr)
+        self.actor_optimizer = self._optimizer(self.actor, settings.imitation_lr)
         self.critic_optimizer = self._optimizer(self.critic, settings.critic_lr)
-        self.noise = OUNoise(settings.sessions, settings.k, settings.ou_sigma)
+        self.noise = OUNoise(settings.sessions, self.actor.item_vectors.shape[1], settings.ou_sigma)
+        self.imitated, self.updated = 0, 0  # updates made in each stage
 
     def _optimizer(self, network: nn.Module, lr: float) -> torch.optim.Optimizer:
-        """Adam with L2, as in the paper (not AdamW's decoupled decay)."""
-        learned = [p for p in network.parameters() if p.requires_grad]
-        return torch.optim.Adam(learned, lr=lr, weight_decay=self.settings.weight_decay, fused=True)
+        """Adam with decoupled weight decay (Loshchilov & Hutter 2019) on all but the vectors."""
+        learned = [(n, p) for n, p in network.named_parameters() if p.requires_grad]
+        groups = [
+            {"params": [p for n, p in learned if "vectors" not in n]},
+            {"params": [p for n, p in learned if "vectors" in n], "weight_decay": 0.0},
+        ]
+        decay = self.settings.weight_decay
+        return torch.optim.AdamW(
+            [g for g in groups if g["params"]],
+            lr=lr,
+            betas=(0.9, 0.98),
+            weight_decay=decay,
+            fused=True,
+        )
+
+    def play(self, log: Interactions) -> tuple[LoggedSessions, Moments | Windows]:
+        """The environment and the stream of demonstrations that this agent learns from."""
+        settings, state = self.settings, self.actor.state
+        sessions = LoggedSessions(
+            log,
+            self.actor.item_vectors,
+            sessions=settings.sessions,
+            n=settings.n,
+            horizon=settings.horizon,
+            unrated=settings.unrated,
+            anonymous_share=settings.anonymous_share,
+            reads_from=state.reads_from,
+            generator=torch.Generator().manual_seed(settings.seed + 1),
+        )
+        if not state.is_action:
+            return sessions, Moments(sessions, settings.demonstrations)
+        generator = torch.Generator().manual_seed(settings.seed + 2)
+        return sessions, Windows(log, settings.n, settings.demonstrations, generator)
+
+    def memory(self) -> ReplayBuffer:
+        """An empty replay buffer of the kind that the settings name."""
+        kind = {"prioritized": PrioritizedReplayBuffer, "uniform": ReplayBuffer}
+        return kind[self.settings.replay](self.settings.capacity, self.settings.n)
 
     # -- acting
 
@@ -258,27 +309,44 @@ class DDPG:
         random = torch.rand(len(action), generator=self.generator) < self.settings.epsilon
         return torch.where(random.unsqueeze(1), self.actor.item_vectors[film], action)
 
-    @torch.no_grad()
     def score(self, histories: Histories) -> Tensor:
         """Scores of all films from what people rated -> float32 [B, n_items]."""
-        memory = latest_positives(histories, self.settings.n, self.n_items)
-        return self.actor.scores(self.act(Observation(histories.user, memory)))
+        return self.actor.score(histories)
 
-    # -- learning
+    # -- stage 1: imitation
 
-    def imitation_loss(self, observation: Observation, item: Tensor) -> Tensor:
-        """Cross-entropy of the film that people rated next, int64 [B], among all films."""
-        return F.cross_entropy(self.actor.scores(self.actor(observation)), item)
+    def imitation_loss(self, demonstration: Demonstration) -> Tensor:
+        """Cross-entropy of the film that people rated next, among all films."""
+        if isinstance(demonstration, Window):
+            there = demonstration.following < self.n_items  # (B, L)
+            action = self.actor.state.sequence(demonstration.items)[there]
+            item = demonstration.following[there]
+        else:
+            observation, item = demonstration
+            action = self.actor(observation)
+        return FullSoftmax.apply(action, self.actor.item_vectors, item)
 
-    def imitate(self, observation: Observation, item: Tensor) -> dict[str, float]:
-        """One update of stage 1, the warm start: do as people did."""
-        loss = self.imitation_loss(observation, item)
+    def imitate(self, demonstration: Demonstration) -> dict[str, float]:
+        """One update of the warm start: do as people did."""
+        done = self.imitated / self.settings.imitation_updates
+        pace = min(done / 0.05, (1 - done) / 0.95)
+        self._set_lr(self.actor_optimizer, self.settings.imitation_lr * max(pace, 0.01))
+        self.actor.train()
+        loss = self.imitation_loss(demonstration)
         self._descend(self.actor_optimizer, loss)
+        self.actor.eval()
+        self.imitated += 1
         return {"imitation": float(loss.detach())}
 
+    # -- stage 2: DDPG
+
     def start_ddpg(self) -> None:
-        """Between the stages: the target actor starts from the warm actor."""
+        """Between the stages: targets start from the warm actor, and so does a critic's copy."""
+        self._set_lr(self.actor_optimizer, self.settings.actor_lr)
         self.target_actor.load_state_dict(self.actor.state_dict())
+        if self.settings.critic_reads == "actor":
+            self.critic.state.load_state_dict(self.actor.state.state_dict())
+            self.target_critic.load_state_dict(self.critic.state_dict())
 
     def targets(self, batch: Transitions) -> Tensor:
         """y = r + gamma (1 - terminated) Q'(s', pi'(s')), float32 [B]."""
@@ -289,39 +357,53 @@ class DDPG:
             return batch.reward + self.settings.gamma * (~batch.terminated) * following
 
     def update(
-        self, batch: Transitions, weights: Tensor, demonstrations: tuple[Observation, Tensor]
+        self, batch: Transitions, weights: Tensor, demonstration: Demonstration
     ) -> tuple[dict[str, float], Tensor]:
         """One update of stage 2: critic, actor, targets -> (losses, TD errors [B]).
 
         weights: importance weights of the batch, float32 [B].
-        demonstrations: moments of the log and the film rated next, for the imitation term.
+        demonstration: what people rated next, for the imitation term.
         """
         film = self.critic.item_vectors[batch.item]  # (B, k)
         td_error = self.critic(batch.observation, film) - self.targets(batch)
         critic_loss = (weights * td_error.square()).mean()
         self._descend(self.critic_optimizer, critic_loss)
 
-        actor_loss = self.actor_loss(batch.observation, demonstrations)
-        self._descend(self.actor_optimizer, actor_loss)
+        losses = {"critic": float(critic_loss.detach())}
+        if self.updated >= self.settings.critic_warmup:
+            losses |= self._improve_actor(batch.observation, demonstration)
         self._move_targets()
-        losses = {"critic": float(critic_loss.detach()), "actor": float(actor_loss.detach())}
+        self.updated += 1
         return losses, td_error.detach()
 
-    def actor_loss(
-        self, observation: Observation, demonstrations: tuple[Observation, Tensor]
-    ) -> Tensor:
+    def _improve_actor(
+        self, observation: Observation, demonstration: Demonstration
+    ) -> dict[str, float]:
         """-Q(s, pi(s)) / mean |Q| + cloning * imitation (Fujimoto & Gu, arXiv 2106.06860)."""
-        action = self.actor(observation)
-        film = self.actor.expected_film(action, self.critic.item_vectors.detach())
-        q = self.critic(observation, film)
+        q = self.q_of_policy(observation)
         loss = -q.mean() / q.detach().abs().mean().clamp(min=1e-6)
         if self.settings.cloning:
-            loss = loss + self.settings.cloning * self.imitation_loss(*demonstrations)
-        return loss
+            self.actor.train()
+            loss = loss + self.settings.cloning * self.imitation_loss(demonstration)
+            self.actor.eval()
+        self._descend(self.actor_optimizer, loss)
+        return {"q": float(q.detach().mean()), "actor": float(loss.detach())}
+
+    def q_of_policy(self, observation: Observation) -> Tensor:
+        """Q of the film that the actor would recommend, differentiable in the actor -> [B]."""
+        action = self.actor(observation)
+        film = self.actor.expected_film(action, self.critic.item_vectors.detach())
+        return self.critic(observation, film)
+
+    def _set_lr(self, optimizer: torch.optim.Optimizer, lr: float) -> None:
+        for group in optimizer.param_groups:
+            group["lr"] = lr
 
     def _descend(self, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
         optimizer.zero_grad()
         loss.backward()
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        nn.utils.clip_grad_norm_(parameters, MAX_GRADIENT_NORM, foreach=True)
         optimizer.step()
 
     # -- checkpoints
@@ -330,6 +412,7 @@ class DDPG:
         return {name: part.state_dict() for name, part in self._parts().items()} | {
             "generator": self.generator.get_state(),
             "noise": self.noise.x,
+            "counts": [self.imitated, self.updated],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -337,6 +420,7 @@ class DDPG:
             part.load_state_dict(state[name])
         self.generator.set_state(state["generator"])
         self.noise.x = state["noise"]
+        self.imitated, self.updated = state["counts"]
 
     def _parts(self) -> dict[str, Any]:
         names = "actor", "critic", "target_actor", "target_critic"
@@ -461,11 +545,9 @@ class Recommender:
         os.replace(folder / "weights.tmp", folder / "weights.safetensors")
         os.replace(folder / "config.tmp", folder / "config.json")
 
-    @torch.no_grad()
     def score(self, histories: Histories) -> Tensor:
         """The form every evaluation takes: histories by index -> float32 [B, n_items]."""
-        memory = latest_positives(histories, self.actor.state.n, len(self._ids))
-        return self.actor.scores(self.actor(Observation(histories.user, memory)))
+        return self.actor.score(histories)
 
     def scores(self, histories: Sequence[Sequence[int]]) -> np.ndarray:
         """B lists of liked films (MovieLens ids, oldest first) -> float32 [B, n_items].

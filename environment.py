@@ -6,6 +6,7 @@ deviations are listed in the notebook.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import gymnasium
@@ -55,27 +56,29 @@ class LoggedSessions:
         horizon: int = 10,
         unrated: float = 0.0,
         anonymous_share: float = 0.2,
+        reads_from: float = POSITIVE,
         generator: torch.Generator | None = None,
     ) -> None:
         self.log, self.item_vectors = log, item_vectors
         self.sessions, self.n, self.horizon = sessions, n, horizon
         self.unrated, self.anonymous_share = unrated, anonymous_share
+        self.reads_from = reads_from
         self.generator = generator or torch.Generator().manual_seed(0)
-        positive = log.rating >= POSITIVE
-        self._positive_items = log.item[positive]
-        self._positives_before = torch.nn.functional.pad(positive.cumsum(0), (1, 0))  # [N + 1]
+        read = log.rating >= reads_from
+        self._read_items = log.item[read]
+        self._read_before = torch.nn.functional.pad(read.cumsum(0), (1, 0))  # [N + 1]
         counts = log.offsets.diff()
         self._people = torch.nonzero(counts >= 2).squeeze(1)
         if not len(self._people):
             raise ValueError("nobody in the log has two ratings: there is no session to play")
 
     def memory_at(self, user: Tensor, row: Tensor) -> Tensor:
-        """The n latest positives of each user before row `row` of the log -> int64 [B, n]."""
-        end = self._positives_before[row]
-        first = self._positives_before[self.log.offsets[user]]
+        """The n latest films each user's memory holds before row `row` -> int64 [B, n]."""
+        end = self._read_before[row]
+        first = self._read_before[self.log.offsets[user]]
         place = end.unsqueeze(1) + torch.arange(-self.n, 0)  # [B, n]
         known = place >= first.unsqueeze(1)
-        films = self._positive_items[place.clamp(min=0, max=len(self._positive_items) - 1)]
+        films = self._read_items[place.clamp(min=0, max=len(self._read_items) - 1)]
         return torch.where(known, films, self.log.n_items)
 
     def reset(
@@ -167,7 +170,7 @@ class LoggedSessions:
         self._seen[self._each, item] = True
         rated = rating > 0
         reward = torch.where(rated, paper_reward(rating), self.unrated)
-        positive = rating >= POSITIVE
+        positive = rating >= self.reads_from
         shifted = torch.cat([self._memory[:, 1:], item.unsqueeze(1)], dim=1)
         self._memory = torch.where(positive.unsqueeze(1), shifted, self._memory)
         self._left = self._left - rated.long()
@@ -177,6 +180,19 @@ class LoggedSessions:
         info = {"item": item, "rating": rating, "active": self._active}
         self._active = self._active & ~terminated & ~truncated
         return self.observation(), reward, terminated, truncated, info
+
+
+class Moments:
+    """An endless stream of demonstrations: moments of the log and the film rated there."""
+
+    def __init__(self, sessions: LoggedSessions, batch_size: int) -> None:
+        self.sessions, self.batch_size = sessions, batch_size
+
+    def __iter__(self) -> Iterator[tuple[Observation, Tensor]]:
+        return self
+
+    def __next__(self) -> tuple[Observation, Tensor]:
+        return self.sessions.demonstrations(self.batch_size)
 
 
 class RecommendationEnv(gymnasium.Env):

@@ -1,0 +1,426 @@
+"""Films in, films out: suggestions from the released agent, without any training.
+
+python recommendation.py                                    three random films, three suggestions
+python recommendation.py --movies 1 "The Matrix" --k 5      your own films
+python recommendation.py --seed 7 --json                    repeatable, for other programs
+
+Exit codes: 0 answered; 2 something was wrong with the input, the data or the model, as one sentence
+on stderr says; 130 interrupted; 141 whoever read the output went away.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+import math
+import os
+import random
+import re
+import sys
+import textwrap
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from classes import Recommender
+
+HERE = Path(__file__).resolve().parent
+DRAWN = 3  # films drawn when none is named
+POOL = 300  # they are drawn among so many of the most liked films
+WIDTH = 96  # columns of the answer
+TITLE_WIDTH = 48  # longer titles push their genres to the right
+
+
+class CommandError(Exception):
+    """One sentence for the person at the keyboard: what was wrong and what to do."""
+
+
+# ------------------------------------------------------------------------- the command line
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise CommandError(f"{message} (--help shows what can be asked)")
+
+
+def _whole(least: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = None
+        if number is None or number < least:
+            raise argparse.ArgumentTypeError(
+                f"must be a whole number, {least} or more, not {text!r}"
+            )
+        return number
+
+    return read
+
+
+def _folder(text: str) -> Path:
+    if not Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f"there is no folder {text!r}")
+    return Path(text)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="recommendation.py",
+        description="Suggests films to somebody who liked certain films. Without --movies it draws "
+        f"{DRAWN} random films that many people know: among the {POOL} films with the most ratings "
+        "of 4 or more in the data the agent learned from.",
+        epilog='Examples: recommendation.py --seed 7; recommendation.py --movies 1 "The Matrix" '
+        '"Heat (1995)" --k 5',
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add(
+        "--movies",
+        nargs="+",
+        action="extend",
+        metavar="FILM",
+        help="the films that were liked, the latest last: MovieLens ids or titles, with or without "
+        'year, as "Matrix, The" or "The Matrix"; what is an id is never taken for a title',
+    )
+    add("--k", type=_whole(1), default=3, help="how many films to suggest (default: %(default)s)")
+    add("--seed", type=_whole(0), help="draws the same random films each time")
+    add(
+        "--dataset",
+        metavar="NAME",
+        help="MovieLens set (default: ml-1m; ml-100k where ml-1m is not to be had)",
+    )
+    add("--json", action="store_true", help="answer with one JSON object")
+    add("--root", type=_folder, default=HERE / "data", help="folder of the data sets")
+    add("--models", type=_folder, default=HERE / "models", help="folder of the released models")
+    return parser
+
+
+# ------------------------------------------------------------------------- films and titles
+
+
+@dataclass(frozen=True)
+class Film:
+    id: int
+    title: str  # "The Matrix"
+    filed: str  # "Matrix, The", as in the MovieLens file
+    year: int | None
+    genres: tuple[str, ...]
+
+    @property
+    def label(self) -> str:
+        return self.title if self.year is None else f"{self.title} ({self.year})"
+
+    @property
+    def names(self) -> set[str]:
+        """Every way to write this film, ready to be compared."""
+        year = "" if self.year is None else f" ({self.year})"
+        return {_key(name + end) for name in (self.title, self.filed) for end in ("", year)}
+
+    def as_json(self) -> dict:
+        parts = {"id": self.id, "title": self.title, "year": self.year}
+        return parts | {"genres": list(self.genres)}
+
+
+def _key(text: str) -> str:
+    """Upper case, doubled blanks and the two ways to code an accent make no difference."""
+    return " ".join(unicodedata.normalize("NFC", text).split()).casefold()
+
+
+def read_films(folder: Path) -> dict[int, Film]:
+    """The films of an extracted MovieLens folder by id. Raises CommandError if they cannot be."""
+    from utils import display_title, load_movies
+
+    try:
+        movies = load_movies(folder)
+    except (ValueError, OverflowError, OSError) as error:
+        raise CommandError(
+            f"the films cannot be read: {_line(error)}; remove {folder} to have it fetched again"
+        ) from error
+    films = {}
+    for row in movies.fillna({"year": 0}).itertuples(index=False):
+        genres = tuple(filter(None, row.genres.split("|")))
+        parts = int(row.item), display_title(row.title), row.title, int(row.year) or None, genres
+        films[parts[0]] = Film(*parts)
+    return films
+
+
+def find_film(text: str, films: dict[int, Film]) -> Film:
+    """The one film with this id or title. Raises CommandError with what might have been meant."""
+    wanted = _key(text)
+    if not wanted:
+        raise CommandError("a film given to --movies is empty: give an id or a title")
+    for film in films.values():
+        if str(film.id) == wanted:
+            return film
+    found = [film for film in films.values() if wanted in film.names]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise CommandError(f"{text!r} is the title of {_candidates(found)}: give the id instead")
+    close = _similar(wanted, films)
+    hint = f"did you mean {_candidates(close)}?" if close else "check the spelling, or give the id"
+    kind = "id" if wanted.isdecimal() else "title"
+    raise CommandError(f"no film has the {kind} {text!r}; {hint}")
+
+
+def _similar(wanted: str, films: dict[int, Film], most: int = 4) -> list[Film]:
+    """Films whose title holds `wanted` as words, shortest first; then those spelt like it."""
+    by_name = {name: film for film in films.values() for name in film.names}
+    words = re.compile(rf"\b{re.escape(wanted)}\b")
+    names = sorted(filter(words.search, by_name), key=len)
+    names += difflib.get_close_matches(wanted, by_name, n=2 * most)  # a film has several names
+    return list({by_name[name].id: by_name[name] for name in names}.values())[:most]
+
+
+def _candidates(films: Sequence[Film]) -> str:
+    return " or ".join(f"{film.label} [id {film.id}]" for film in films)
+
+
+def _line(error: Exception | str) -> str:
+    """The first line of an error, for errors that were not written to be one sentence."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".:")
+
+
+# ------------------------------------------------------------------------- data and model
+
+
+def released(models: Path) -> list[str]:
+    """The data sets that a model is released for."""
+    from download import SOURCES
+
+    return [name for name in sorted(SOURCES) if (models / name / "config.json").is_file()]
+
+
+def _check_released(dataset: str | None, models: Path) -> None:
+    """Before anything is downloaded. `dataset` None: any model will do."""
+    there = released(models)
+    if not there:
+        raise CommandError(f"{models} holds no released model: train one with recsys_rl.ipynb")
+    if dataset is not None and dataset not in there:
+        raise CommandError(
+            f"{models} holds no model for the data set {dataset!r}: "
+            f"choose --dataset {' or --dataset '.join(there)}"
+        )
+
+
+def open_data(dataset: str | None, root: Path) -> tuple[str, Path]:
+    """Name and folder of the data set, which is downloaded if it is not there."""
+    from utils import DataUnavailable, open_movielens
+
+    try:
+        return open_movielens(dataset, root)
+    except DataUnavailable as error:
+        name = dataset or "ml-1m"
+        tried = "; ".join(f"{source}: {_line(reason)}" for source, reason in error.tried)
+        raise CommandError(
+            f"{name} could not be had ({tried}): get {name}.zip from "
+            f"https://grouplens.org/datasets/movielens/ and put it into {root}"
+        ) from error
+    except OSError as error:
+        raise CommandError(
+            f"{root} cannot hold the data ({_line(error)}): name another folder with --root"
+        ) from error
+
+
+# What a file that somebody cut short, edited or mixed up can raise while it becomes a model
+_DAMAGE = (
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    IndexError,
+    ArithmeticError,
+    RuntimeError,
+    OSError,
+)
+
+
+def load_model(folder: Path, films: dict[int, Film]) -> Recommender:
+    """The released agent. Raises CommandError if it is damaged or not of these films."""
+    from classes import Recommender
+
+    try:
+        model = Recommender.load(folder)
+    except _DAMAGE as error:
+        raise _damaged(folder, f"{type(error).__name__}: {_line(error)}") from error
+    strange = [item for item in model.item_ids.tolist() if item not in films]
+    if strange:
+        raise CommandError(
+            f"the model in {folder} knows {len(strange)} films that the data set does not list, "
+            f"for instance id {strange[0]}: use the data set that it was trained on"
+        )
+    return model
+
+
+def _damaged(folder: Path, reason: str) -> CommandError:
+    return CommandError(f"the model in {folder} is damaged ({reason}): restore its files")
+
+
+# ------------------------------------------------------------------------- films in, films out
+
+
+def draw_films(model: Recommender, films: dict[int, Film], seed: int, folder: Path) -> list[Film]:
+    """Random films among the most liked ones; the same seed draws the same films."""
+    counts = model.config.get("positive_counts")
+    items = model.item_ids.tolist()
+    whole = isinstance(counts, list) and all(isinstance(count, int) for count in counts)
+    if not whole or len(counts) != len(items) or max(counts) <= 0:
+        raise _damaged(folder, "its config.json does not say how often each film was liked")
+    liked = [place for place in range(len(items)) if counts[place] > 0]
+    liked.sort(key=lambda place: -counts[place])  # stable: equals stay in the order of their ids
+    pool = _without_twins([films[items[place]] for place in liked[:POOL]])
+    return random.Random(seed).sample(pool, min(DRAWN, len(pool)))
+
+
+def _without_twins(films: Sequence[Film]) -> list[Film]:
+    """ML-100K lists some films under two ids: only the first of each stays."""
+    return list({film.label: film for film in reversed(films)}.values())[::-1]
+
+
+def named_films(texts: Sequence[str], model: Recommender, films: dict[int, Film]) -> list[Film]:
+    """The films that were named and that the model knows, in the order given."""
+    named: dict[int, Film] = {}
+    for text in texts:
+        film = find_film(text, films)
+        if film.id in named:
+            raise CommandError(f"{film.label} [id {film.id}] is given twice: name each film once")
+        named[film.id] = film
+    known = set(model.item_ids.tolist())
+    unknown = [film for film in named.values() if film.id not in known]
+    if len(unknown) == len(named):
+        raise CommandError(
+            f"the model has learned nothing about {_candidates(unknown)}: add a film it knows"
+        )
+    if unknown:
+        _note(f"left out, since the model has learned nothing about it: {_candidates(unknown)}")
+    liked = [film for film in named.values() if film.id in known]
+    if len(liked) > model.actor.state.n:
+        _note(f"the model goes by the last {model.actor.state.n} of these {len(liked)} films")
+    return liked
+
+
+def suggest(
+    model: Recommender, films: dict[int, Film], liked: Sequence[Film], k: int, folder: Path
+) -> list[tuple[Film, float]]:
+    """The k best films with their scores, best first: none of `liked`, no film twice."""
+    ids = [film.id for film in liked]
+    left = len(model.item_ids) - len(ids)
+    # all of them, since a twin of a film may have to make room
+    ranked = {films[item]: score for item, score in model.recommend(ids, left)} if left else {}
+    taken = {film.label for film in liked}
+    fresh = [film for film in _without_twins(list(ranked)) if film.label not in taken]
+    if k > len(fresh):
+        raise CommandError(f"--k {k} is too large: {len(fresh)} films are left to suggest")
+    if not all(math.isfinite(ranked[film]) for film in fresh[:k]):
+        raise _damaged(folder, "its weights hold numbers that are none")
+    return [(film, ranked[film]) for film in fresh[:k]]
+
+
+def _note(sentence: str) -> None:
+    print(f"note: {sentence}", file=sys.stderr)
+
+
+# ------------------------------------------------------------------------- the answer
+
+
+def as_text(
+    liked: Sequence[Film], suggested: Sequence[Film], model: str, dataset: str, seed: int | None
+) -> str:
+    """Two short tables and a line about who answered."""
+    column = min(TITLE_WIDTH, max(len(film.label) for film in (*liked, *suggested)))
+    again = "" if seed is None else f" The same films again: --seed {seed}"
+    return "\n".join(
+        [
+            "Because you liked",
+            *_rows(liked, column),
+            "",
+            "You might like",
+            *_rows(suggested, column),
+            "",
+            f"Suggested by the agent in {model}, data set {dataset}.{again}",
+        ]
+    )
+
+
+def _rows(films: Sequence[Film], column: int) -> list[str]:
+    digits = len(str(len(films)))
+    indent = " " * (digits + 4)
+    rows = []
+    for rank, film in enumerate(films, start=1):
+        start = f"  {rank:>{digits}}. "
+        text = f"{film.label:<{column}}  {', '.join(film.genres)}".rstrip()
+        rows.append(textwrap.fill(text, WIDTH, initial_indent=start, subsequent_indent=indent))
+    return rows
+
+
+def answer(arguments: argparse.Namespace) -> str:
+    """What goes to stdout. Raises CommandError for whatever stands in the way."""
+    _check_released(arguments.dataset, arguments.models)
+    dataset, data = open_data(arguments.dataset, arguments.root)
+    _check_released(dataset, arguments.models)
+    folder = arguments.models / dataset
+    films = read_films(data)
+    model = load_model(folder, films)
+    seed = arguments.seed
+    if arguments.movies:
+        if seed is not None:
+            _note("--seed only draws random films, and has no effect beside --movies")
+        seed, liked = None, named_films(arguments.movies, model, films)
+    else:
+        seed = random.SystemRandom().randrange(1_000_000) if seed is None else seed
+        liked = draw_films(model, films, seed, folder)
+    suggestions = suggest(model, films, liked, arguments.k, folder)
+    name = f"{folder.parent.name}/{folder.name}"
+    if not arguments.json:
+        return as_text(liked, [film for film, _ in suggestions], name, dataset, seed)
+    return json.dumps(  # plain ASCII, so that it is the same in every terminal's encoding
+        {
+            "dataset": dataset,
+            "model": name,
+            "seed": seed,
+            "seeds": [film.as_json() for film in liked],
+            "suggestions": [film.as_json() | {"score": score} for film, score in suggestions],
+        }
+    )
+
+
+def _answer_or_help(argv: Sequence[str] | None) -> None:
+    try:
+        print(answer(_parser().parse_args(argv)))
+    except ImportError as error:
+        raise CommandError(
+            f"{_line(error)}: install what is needed with pip install -r requirements.txt"
+        ) from error
+    finally:  # here, and not when Python ends, where nothing can be caught any more
+        print(end="", flush=True)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns the exit code. PyTorch is imported on the way, not at the top of this file, so that
+    --help and a misspelt flag answer at once, and Ctrl-C is as quiet then as later."""
+    try:
+        _answer_or_help(argv)
+        return 0
+    except CommandError as error:
+        print(f"recommendation.py: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except OSError as error:  # from writing the answer: all others are CommandErrors by now
+        # what is still in the buffer would fail once more when Python ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            return 141
+        print(f"recommendation.py: the answer cannot be written: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    if sys.stdout is not None:  # it is None where the caller has closed it
+        sys.stdout.reconfigure(errors="replace")  # an accent must not end a session in ASCII
+    sys.exit(main())
