@@ -13,13 +13,13 @@ anonymous.
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import os
-import signal
-import threading
+import platform
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,21 +30,24 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from checkpoint import Interruptible, load_checkpoint, save_checkpoint
 from environment import LoggedSessions, Moments, RecommendationEnv, paper_reward
 from replay import Observation, PrioritizedReplayBuffer, ReplayBuffer, SumTree, Transitions
-from sequence import DRRseq, FullSoftmax, Window, Windows
+from sequence import Cooccurrence, DRRseq, FullSoftmax, Window, Windows
 from states import PMF, STATES, DRRatt, DRRave, DRRp, DRRu, State, initialise_linear, latest
-from utils import Histories, IdMap, Interactions
+from utils import POSITIVE, Histories, IdMap, Interactions, fingerprint
 
 __all__ = [
     "PMF",
     "STATES",
+    "Cooccurrence",
     "DRRatt",
     "DRRave",
     "DRRp",
     "DRRseq",
     "DRRu",
     "IdMap",
+    "Interruptible",
     "LoggedSessions",
     "Moments",
     "Observation",
@@ -56,7 +59,9 @@ __all__ = [
     "Transitions",
     "Window",
     "Windows",
+    "load_checkpoint",
     "paper_reward",
+    "save_checkpoint",
 ]
 
 
@@ -161,7 +166,7 @@ class Settings:
     k: int = 100  # width of the vectors
     n: int = 5  # films in the memory
     hidden: int = 256  # width of the actor's and critic's layers
-    vectors: str = "tuned"  # "tuned": start from PMF and learn on; "frozen": PMF; "random": no PMF
+    vectors: str = "tuned"  # "tuned": start from given ones, learn on; "frozen": stay; "random"
     # stage 1: imitation
     imitation_updates: int = 4000
     imitation_lr: float = 1e-3  # the peak: 5 % warm-up, then linearly down to 0
@@ -202,19 +207,22 @@ class Settings:
                 raise ValueError(f"{name} must be one of {known}, not {getattr(self, name)!r}")
 
 
+Start = PMF | Cooccurrence  # what a state's vectors may start from: PMF, for seq Cooccurrence
+
+
 def build_state(
-    settings: Settings, n_users: int, n_items: int, generator: torch.Generator, pmf: PMF | None
+    settings: Settings, n_users: int, n_items: int, generator: torch.Generator, start: Start | None
 ) -> State | DRRseq:
-    """A state representation; its vectors start from `pmf` unless the settings say otherwise."""
+    """A state representation; its vectors come from `start` unless the settings say otherwise."""
     state = STATES[settings.state](n_users, n_items, settings.k, settings.n)
     state.initialise(generator)
     if settings.vectors != "random":
-        if pmf is None:
-            raise ValueError(f"vectors={settings.vectors!r} needs a PMF to start from")
-        state.start_from(pmf)
+        if start is None:
+            raise ValueError(f"vectors={settings.vectors!r} needs vectors to start from")
+        state.start_from(start)
     if settings.vectors == "frozen":
-        state.user_vectors.weight.requires_grad_(False)
-        state.item_vectors.weight.requires_grad_(False)
+        for name, parameter in state.named_parameters():
+            parameter.requires_grad_("vectors" not in name)
     return state
 
 
@@ -235,11 +243,11 @@ class DDPG:
         settings: Settings,
         n_users: int,
         n_items: int,
-        pmf: PMF | None = None,
+        start: Start | None = None,
     ) -> None:
         self.settings, self.n_users, self.n_items = settings, n_users, n_items
         self.generator = torch.Generator().manual_seed(settings.seed)
-        parts = settings, n_users, n_items, self.generator, pmf
+        parts = settings, n_users, n_items, self.generator, start
         self.actor = Actor(build_state(*parts), settings.hidden).eval()
         self.critic = Critic(build_state(*parts), settings.hidden).eval()
         for part in (self.actor.body, self.critic.read, self.critic.join, self.critic.value):
@@ -437,54 +445,6 @@ class DDPG:
                 )
 
 
-# ---------------------------------------------------------------------------- checkpoints
-
-
-class Interruptible:
-    """Turns Ctrl-C (or the notebook's stop button) into a flag that a loop reads between updates.
-
-    An exception could leave actor and critic half a step apart; a flag cannot. Outside the main
-    thread, where no signal arrives, it is simply never set.
-    """
-
-    def __enter__(self) -> Interruptible:
-        self.stop = False
-        self._main = threading.current_thread() is threading.main_thread()
-        if self._main:
-            self._before = signal.signal(signal.SIGINT, self._ask)
-        return self
-
-    def _ask(self, *_: object) -> None:
-        self.stop = True
-
-    def __exit__(self, *_: object) -> None:
-        if self._main:
-            signal.signal(signal.SIGINT, self._before)
-
-
-def save_checkpoint(path: str | Path, parts: dict[str, Any], progress: dict[str, Any]) -> None:
-    """Write all that training needs to go on exactly where it stopped.
-
-    parts: anything with `state_dict` and `load_state_dict` (agent, environment, replay).
-    progress: plain numbers, lists and tensors (step, best weights, curve).
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    torch.save(
-        {"parts": {n: p.state_dict() for n, p in parts.items()}, "progress": progress}, temporary
-    )
-    os.replace(temporary, path)
-
-
-def load_checkpoint(path: str | Path, parts: dict[str, Any]) -> dict[str, Any]:
-    """Restore `parts` in place and return the progress. Runs no code from the file."""
-    saved = torch.load(path, weights_only=True)
-    for name, part in parts.items():
-        part.load_state_dict(saved["parts"][name])
-    return saved["progress"]
-
-
 # ---------------------------------------------------------------------------- the released agent
 
 FORMAT = 1
@@ -513,21 +473,23 @@ class Recommender:
         try:
             config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
             weights = load_file(folder / "weights.safetensors")
-        except FileNotFoundError as error:
-            raise ValueError(
-                f"{folder} holds no released agent: {error.filename} is missing"
-            ) from None
-        except (json.JSONDecodeError, SafetensorError) as error:
+        except OSError as error:
+            raise ValueError(f"{folder} holds no released agent: {error}") from None
+        except (ValueError, SafetensorError) as error:  # neither JSON nor UTF-8; not safetensors
             raise ValueError(f"{folder} is damaged: {error}") from None
-        if config.get("format") != FORMAT:
-            raise ValueError(
-                f"{folder} has format {config.get('format')}, this code reads {FORMAT}"
-            )
-        settings = Settings(**config["settings"])
-        n_users, ids = config["n_users"], IdMap(np.array(config["item_ids"], dtype=np.int64))
-        actor = Actor(
-            STATES[settings.state](n_users, len(ids), settings.k, settings.n), settings.hidden
-        )
+        found = config.get("format") if isinstance(config, dict) else None
+        if found != FORMAT:
+            raise ValueError(f"{folder} has format {found}, this code reads {FORMAT}")
+        if config.get("weights_sha256") != _sha256(folder / "weights.safetensors"):
+            raise ValueError(f"{folder} mixes the weights of one save with the config of another")
+        try:
+            settings = Settings(**config["settings"])
+            n_users, ids = config["n_users"], IdMap(np.array(config["item_ids"]))
+            state = STATES[settings.state](n_users, len(ids), settings.k, settings.n)
+            actor = Actor(state, settings.hidden)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise ValueError(f"the config in {folder} is damaged: {reason}") from None
         try:
             actor.load_state_dict(weights)
         except RuntimeError as error:
@@ -540,7 +502,12 @@ class Recommender:
         folder.mkdir(parents=True, exist_ok=True)
         weights = {name: t.contiguous() for name, t in self.actor.state_dict().items()}
         save_file(weights, folder / "weights.tmp")
-        text = json.dumps(self.config, indent=1, ensure_ascii=False)
+        config = self.config | {
+            "format": FORMAT,
+            "item_ids": self._ids.ids.tolist(),
+            "weights_sha256": _sha256(folder / "weights.tmp"),
+        }
+        text = json.dumps(config, indent=1, ensure_ascii=False)
         (folder / "config.tmp").write_text(text + "\n", encoding="utf-8")
         os.replace(folder / "weights.tmp", folder / "weights.safetensors")
         os.replace(folder / "config.tmp", folder / "config.json")
@@ -591,3 +558,71 @@ class Recommender:
     def _known_quietly(self, history: Sequence[int]) -> Tensor:
         index = self._ids.index(history)
         return index[index >= 0]
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def release(
+    agent: DDPG,
+    log: Interactions,
+    folder: str | Path,
+    *,
+    dataset: str,
+    command: str,
+    protocol: str,
+    metrics: dict[str, Any],
+) -> Recommender:
+    """Write the agent's actor to `folder` with all that is needed to use, check and remake it.
+
+    log: the interactions it was trained on. metrics, protocol: what was measured, and how.
+    """
+    positives = torch.bincount(log.item[log.rating >= POSITIVE], minlength=log.n_items)
+    config = {
+        "format": FORMAT,
+        "dataset": dataset,
+        "settings": asdict(agent.settings),
+        "protocol": protocol,
+        "metrics": metrics,
+        "command": command,
+        "fingerprint": fingerprint(log),
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+        },
+        "n_users": log.n_users,
+        "item_ids": log.item_ids.ids.tolist(),
+        "positive_counts": positives.tolist(),
+    }
+    recommender = Recommender(agent.actor, log.item_ids, config)
+    recommender.save(folder)
+    card = Path(folder) / "README.md"
+    card.write_text(model_card(config, Path(folder).name), encoding="utf-8")
+    return recommender
+
+
+def model_card(config: dict[str, Any], name: str) -> str:
+    """What the agent is for, what it was trained on, how good it is, in Markdown."""
+    settings = config["settings"]
+    rows = "\n".join(f"| {metric} | {value} |" for metric, value in config["metrics"].items())
+    return f"""# {name}
+
+A DDPG agent with the state DRR-{settings["state"]}, trained on MovieLens ({config["dataset"]}):
+films that someone liked go in, films they may like come out. `classes.Recommender.load` reads it.
+
+- Made by: `{config["command"]}`, seed {settings["seed"]}, PyTorch {config["versions"]["torch"]} -
+Trained on: {len(config["item_ids"]):,} films, {config["n_users"]:,} people; SHA-256 of the training
+rows
+  `{config["fingerprint"]}`
+- Judged by: {config["protocol"]}
+
+| metric | value |
+|---|---|
+{rows}
+
+Not for commercial use: the weights derive from MovieLens, whose licence forbids it. People who rate
+on MovieLens are not everybody, and the films end where the data set does. Cite F. M. Harper and J.
+A. Konstan, The MovieLens Datasets, ACM TiiS 5(4), 2015.
+"""

@@ -6,6 +6,7 @@ deviations are listed in the notebook.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -147,6 +148,7 @@ class LoggedSessions:
         return running | {"generator": self.generator.get_state()}
 
     def load_state_dict(self, state: Info) -> None:
+        state = copy.deepcopy(state)  # sessions write into their tensors
         self.generator.set_state(state.pop("generator"))
         vars(self).update(state)
 

@@ -32,7 +32,7 @@ HERE = Path(__file__).resolve().parent
 DRAWN = 3  # films drawn when none is named
 POOL = 300  # they are drawn among so many of the most liked films
 WIDTH = 96  # columns of the answer
-TITLE_WIDTH = 48  # longer titles push their genres to the right
+TITLE_WIDTH = 56  # longer titles push their genres to the right
 
 
 class CommandError(Exception):
@@ -161,19 +161,19 @@ def find_film(text: str, films: dict[int, Film]) -> Film:
     if len(found) == 1:
         return found[0]
     if found:
-        raise CommandError(f"{text!r} is the title of {_candidates(found)}: give the id instead")
+        raise CommandError(f"{text!r} may be {_candidates(found)}: name the one you mean by its id")
+    kind, other = ("id", "a title") if wanted.isdecimal() else ("title", "its id")
     close = _similar(wanted, films)
-    hint = f"did you mean {_candidates(close)}?" if close else "check the spelling, or give the id"
-    kind = "id" if wanted.isdecimal() else "title"
+    hint = f"did you mean {_candidates(close)}?" if close else f"check it, or give {other}"
     raise CommandError(f"no film has the {kind} {text!r}; {hint}")
 
 
-def _similar(wanted: str, films: dict[int, Film], most: int = 4) -> list[Film]:
+def _similar(wanted: str, films: dict[int, Film], most: int = 3) -> list[Film]:
     """Films whose title holds `wanted` as words, shortest first; then those spelt like it."""
     by_name = {name: film for film in films.values() for name in film.names}
     words = re.compile(rf"\b{re.escape(wanted)}\b")
     names = sorted(filter(words.search, by_name), key=len)
-    names += difflib.get_close_matches(wanted, by_name, n=2 * most)  # a film has several names
+    names += difflib.get_close_matches(wanted, by_name, n=4 * most, cutoff=0.7)  # 4 names a film
     return list({by_name[name].id: by_name[name] for name in names}.values())[:most]
 
 
@@ -227,27 +227,14 @@ def open_data(dataset: str | None, root: Path) -> tuple[str, Path]:
         ) from error
 
 
-# What a file that somebody cut short, edited or mixed up can raise while it becomes a model
-_DAMAGE = (
-    ValueError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    IndexError,
-    ArithmeticError,
-    RuntimeError,
-    OSError,
-)
-
-
 def load_model(folder: Path, films: dict[int, Film]) -> Recommender:
     """The released agent. Raises CommandError if it is damaged or not of these films."""
     from classes import Recommender
 
     try:
         model = Recommender.load(folder)
-    except _DAMAGE as error:
-        raise _damaged(folder, f"{type(error).__name__}: {_line(error)}") from error
+    except ValueError as error:
+        raise _damaged(_line(error)) from error
     strange = [item for item in model.item_ids.tolist() if item not in films]
     if strange:
         raise CommandError(
@@ -257,8 +244,8 @@ def load_model(folder: Path, films: dict[int, Film]) -> Recommender:
     return model
 
 
-def _damaged(folder: Path, reason: str) -> CommandError:
-    return CommandError(f"the model in {folder} is damaged ({reason}): restore its files")
+def _damaged(finding: str) -> CommandError:
+    return CommandError(f"{finding}: restore the files of this model")
 
 
 # ------------------------------------------------------------------------- films in, films out
@@ -270,7 +257,7 @@ def draw_films(model: Recommender, films: dict[int, Film], seed: int, folder: Pa
     items = model.item_ids.tolist()
     whole = isinstance(counts, list) and all(isinstance(count, int) for count in counts)
     if not whole or len(counts) != len(items) or max(counts) <= 0:
-        raise _damaged(folder, "its config.json does not say how often each film was liked")
+        raise _damaged(f"{folder}/config.json does not say how often each film was liked")
     liked = [place for place in range(len(items)) if counts[place] > 0]
     liked.sort(key=lambda place: -counts[place])  # stable: equals stay in the order of their ids
     pool = _without_twins([films[items[place]] for place in liked[:POOL]])
@@ -315,9 +302,11 @@ def suggest(
     taken = {film.label for film in liked}
     fresh = [film for film in _without_twins(list(ranked)) if film.label not in taken]
     if k > len(fresh):
-        raise CommandError(f"--k {k} is too large: {len(fresh)} films are left to suggest")
+        raise CommandError(
+            f"--k {k} is too large: give at most {len(fresh)}, as many films as are left to suggest"
+        )
     if not all(math.isfinite(ranked[film]) for film in fresh[:k]):
-        raise _damaged(folder, "its weights hold numbers that are none")
+        raise _damaged(f"{folder} is damaged: some weights are no numbers")
     return [(film, ranked[film]) for film in fresh[:k]]
 
 
@@ -375,7 +364,7 @@ def answer(arguments: argparse.Namespace) -> str:
         seed = random.SystemRandom().randrange(1_000_000) if seed is None else seed
         liked = draw_films(model, films, seed, folder)
     suggestions = suggest(model, films, liked, arguments.k, folder)
-    name = f"{folder.parent.name}/{folder.name}"
+    name = f"{arguments.models.resolve().name}/{dataset}"
     if not arguments.json:
         return as_text(liked, [film for film, _ in suggestions], name, dataset, seed)
     return json.dumps(  # plain ASCII, so that it is the same in every terminal's encoding

@@ -7,6 +7,7 @@ annealed to 1).
 
 from __future__ import annotations
 
+import copy
 from typing import NamedTuple
 
 import torch
@@ -32,6 +33,25 @@ class Transitions(NamedTuple):
     reward: Tensor  # float32 [B]
     next_observation: Observation
     terminated: Tensor  # bool [B]
+
+    @classmethod
+    def of(
+        cls,
+        before: Observation,
+        item: Tensor,
+        reward: Tensor,
+        after: Observation,
+        terminated: Tensor,
+        live: Tensor,
+    ) -> Transitions:
+        """The steps of the sessions that were still running, `live` bool [B]."""
+        return cls(
+            Observation(before.user[live], before.memory[live]),
+            item[live],
+            reward[live],
+            Observation(after.user[live], after.memory[live]),
+            terminated[live],
+        )
 
 
 class ReplayBuffer:
@@ -101,7 +121,7 @@ class ReplayBuffer:
         return dict(vars(self))
 
     def load_state_dict(self, state: dict[str, object]) -> None:
-        vars(self).update(state)
+        vars(self).update(copy.deepcopy(state))
 
 
 class SumTree:
@@ -196,3 +216,12 @@ class PrioritizedReplayBuffer(ReplayBuffer):
         priority = td_error.detach().abs() + self.eps
         self.largest = max(self.largest, float(priority.max()))
         self.tree.set(places, priority.pow(self.alpha))
+
+    def state_dict(self) -> dict[str, object]:
+        """The tree as its tensor: a checkpoint may hold no object of ours."""
+        return super().state_dict() | {"tree": self.tree.nodes}
+
+    def load_state_dict(self, state: dict[str, object]) -> None:
+        super().load_state_dict(state)
+        nodes, self.tree = self.tree, SumTree(self.capacity)
+        self.tree.nodes = nodes

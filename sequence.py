@@ -19,6 +19,8 @@ from torch.nn import functional as F
 from replay import Observation
 from utils import Interactions
 
+MAX_DENSE = 10_000  # films; a dense table of that many squared takes 400 MB
+
 
 class PooledDropout(nn.Module):
     """Dropout whose masks are slices of one pool of pre-drawn zeros and ones.
@@ -51,9 +53,10 @@ class PooledDropout(nn.Module):
 class Block(nn.Module):
     """x + attention(norm(x)), then x + feed-forward(norm(x)): float32 [B, L, k] -> [B, L, k]."""
 
-    def __init__(self, k: int, heads: int, dropout: PooledDropout) -> None:
+    def __init__(self, k: int, n: int, heads: int, dropout: PooledDropout) -> None:
         super().__init__()
         self.heads, self.dropout = heads, dropout
+        self.distance = nn.Parameter(torch.zeros(heads, n))  # what being d films ago is worth
         self.norm1, self.norm2 = nn.LayerNorm(k), nn.LayerNorm(k)
         self.query_key_value = nn.Linear(k, 3 * k)
         self.out = nn.Linear(k, k)
@@ -62,10 +65,22 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         size, length, k = x.shape
         heads = self.query_key_value(self.norm1(x)).view(size, length, 3, self.heads, -1)
-        query, key, value = heads.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, heads, L, k / heads)
-        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True)
-        x = x + self.dropout(self.out(mixed.transpose(1, 2).reshape(size, length, k)))
+        query, key, value = (
+            h.reshape(size * self.heads, length, -1) for h in heads.permute(2, 0, 3, 1, 4)
+        )  # each (B * heads, L, k / heads)
+        scale = query.shape[2] ** -0.5
+        score = torch.baddbmm(self._bias(length, size), query, key.mT, alpha=scale)
+        mixed = score.softmax(2) @ value
+        mixed = mixed.view(size, self.heads, length, -1).transpose(1, 2).reshape(size, length, k)
+        x = x + self.dropout(self.out(mixed))
         return x + self.dropout(self.narrow(F.silu(self.widen(self.norm2(x)))))
+
+    def _bias(self, length: int, size: int) -> Tensor:
+        """The distances' worth, -inf for films that come later -> [B * heads, L, L]."""
+        place = torch.arange(length)
+        ago = place.unsqueeze(1) - place
+        bias = self.distance[:, ago.clamp(min=0)].masked_fill(ago < 0, -torch.inf)
+        return bias.repeat(size, 1, 1)
 
 
 class DRRseq(nn.Module):
@@ -94,9 +109,8 @@ class DRRseq(nn.Module):
         super().__init__()
         self.k, self.n, self.n_items = k, n, n_items
         self.item_vectors = nn.Embedding(n_items + 1, k + 1, padding_idx=n_items)
-        self.position = nn.Parameter(torch.zeros(n, k))
         self.dropout = PooledDropout(dropout)
-        self.blocks = nn.ModuleList(Block(k, heads, self.dropout) for _ in range(blocks))
+        self.blocks = nn.ModuleList(Block(k, n, heads, self.dropout) for _ in range(blocks))
         self.norm = nn.LayerNorm(k)
 
     @property
@@ -108,7 +122,6 @@ class DRRseq(nn.Module):
         nn.init.normal_(self.item_vectors.weight, std=EMBEDDING_STD, generator=generator)
         self.item_vectors.weight.data[:, -1] = 0
         self.item_vectors.weight.data[self.n_items] = 0
-        nn.init.normal_(self.position, std=EMBEDDING_STD, generator=generator)
         for block in self.blocks:
             for layer, gain in (
                 (block.query_key_value, 1.0),
@@ -121,8 +134,9 @@ class DRRseq(nn.Module):
                 nn.init.zeros_(layer.bias)
         self.dropout.refill(generator)
 
-    def start_from(self, pmf: object) -> None:
-        """Vectors of ratings do not help to foresee the next film: the random ones stay."""
+    def start_from(self, start: Cooccurrence) -> None:
+        """Take over film vectors and biases that the log gives for nothing."""
+        self.item_vectors.weight.data[:-1] = torch.cat([start.item, start.bias.unsqueeze(1)], 1)
 
     def sequence(self, items: Tensor) -> Tensor:
         """The action after every film: int64 [B, L], right-padded -> float32 [B, L, k + 1].
@@ -130,8 +144,7 @@ class DRRseq(nn.Module):
         Causal: position t has seen films 0..t, so padding on the right changes nothing before it.
         """
         films = self.item_vectors(items)[..., : self.k]  # (B, L, k)
-        x = (films + self.position[: items.shape[1]]) * (0.5 / EMBEDDING_STD)
-        x = self.dropout(x)
+        x = self.dropout(films * (0.5 / EMBEDDING_STD))
         for block in self.blocks:
             x = block(x)
         return F.pad(self.norm(x), (0, 1), value=1.0)  # (B, L, k + 1)
@@ -150,6 +163,59 @@ class DRRseq(nn.Module):
 
 
 EMBEDDING_STD = 0.05
+
+
+class Cooccurrence:
+    """Film vectors from who is rated near whom, and biases from how often: a start worth epochs.
+
+    Counts of pairs of films at most `reach` rows apart in a log, weighted by 1 / sqrt(distance),
+    are turned into positive pointwise mutual information; its truncated singular vectors, scaled to
+    the spread of a random start, are the vectors (Levy & Goldberg, NIPS 2014).
+
+    item: float32 [n_items, k]; bias: float32 [n_items], log popularity less its mean.
+    """
+
+    def __init__(
+        self, log: Interactions, k: int, generator: torch.Generator, reach: int = 10
+    ) -> None:
+        if log.n_items > MAX_DENSE:
+            raise ValueError(
+                f"{log.n_items} films are too many for a dense table ({MAX_DENSE} at most): "
+                'start from vectors="random"'
+            )
+        information = self._information(log, reach)
+        left, strength = self._singular(information, k, generator)
+        vectors = left * strength.sqrt()
+        vectors = vectors - vectors.mean(0)
+        # a rotation spreads the strong directions over all columns, so over all attention heads
+        rotation, _ = torch.linalg.qr(torch.randn(k, k, generator=generator))
+        self.item = vectors / vectors.std() * EMBEDDING_STD @ rotation
+        popularity = torch.bincount(log.item, minlength=log.n_items).float().add(1).log()
+        self.bias = popularity - popularity.mean()
+
+    @staticmethod
+    def _information(log: Interactions, reach: int) -> Tensor:
+        n = log.n_items
+        pairs = torch.zeros(n * n)
+        for distance in range(1, reach + 1):
+            together = log.user[distance:] == log.user[:-distance]
+            place = (log.item[:-distance] * n + log.item[distance:])[together]
+            pairs += torch.bincount(place, minlength=n * n) * distance**-0.5
+        pairs = pairs.view(n, n)
+        pairs = pairs + pairs.T
+        margin = pairs.sum(1) + 1e-9
+        return (pairs * margin.sum() / torch.outer(margin, margin)).clamp(min=1).log()
+
+    @staticmethod
+    def _singular(
+        matrix: Tensor, k: int, generator: torch.Generator, passes: int = 6
+    ) -> tuple[Tensor, Tensor]:
+        """The k leading singular vectors and values, by subspace iteration (Halko et al. 2011)."""
+        basis = torch.randn(len(matrix), k + 16, generator=generator)
+        for _ in range(passes):
+            basis, _ = torch.linalg.qr(matrix @ basis)
+        left, strength, _ = torch.linalg.svd(basis.T @ matrix, full_matrices=False)
+        return (basis @ left)[:, :k], strength[:k]
 
 
 class FullSoftmax(torch.autograd.Function):

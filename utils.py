@@ -14,6 +14,7 @@ ACM Transactions on Interactive Intelligent Systems 5, 4, 2015. https://doi.org/
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -406,6 +407,15 @@ class Interactions:
         if len(users) and (users.min() < 0 or users.max() > self.n_users):
             raise IndexError(f"a user index is outside 0 .. {self.n_users} (the last: unknown)")
         return self.offsets[users], self.offsets[(users + 1).clamp(max=self.n_users)]
+
+
+def fingerprint(interactions: Interactions) -> str:
+    """SHA-256 of users, items (MovieLens ids), ratings and order: the same data, the same mark."""
+    digest = hashlib.sha256()
+    digest.update(interactions.user_ids.id(interactions.user).astype("<i8").tobytes())
+    digest.update(interactions.item_ids.id(interactions.item).astype("<i8").tobytes())
+    digest.update(interactions.rating.numpy().astype("<f4").tobytes())
+    return digest.hexdigest()
 
 
 def _ranges(start: Tensor, stop: Tensor) -> tuple[Tensor, Tensor]:

@@ -182,7 +182,7 @@ def test_item_knn_against_loops(train, neighbours, shrinkage):
         near = near[:neighbours]
         expected[:, j] = sum(cosine[i] * x[:, i] for i in near)
     found = bl.ItemKNN(train, neighbours, shrinkage)(train.histories(torch.arange(N_USERS)))
-    assert clear.mean() > 0.7
+    assert clear.mean() > 0.5
     assert found.numpy()[:, clear] == pytest.approx(expected[:, clear], abs=1e-5)
 
 

@@ -1,0 +1,101 @@
+"""Numbers to plots. Each function draws one figure and returns it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from torch import Tensor
+
+COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]  # Okabe & Ito
+
+
+def _bare(axes: plt.Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
+
+
+def learning_curves(
+    curves: Mapping[str, pd.DataFrame], metric: str, warm: Mapping[str, int], baselines: dict
+) -> Figure:
+    """Validation metric against updates, from the untrained agent (update 0) on.
+
+    curves: name -> table with columns "update" and `metric`; warm: name -> update at which DDPG
+    takes over from imitation; baselines: name -> value, drawn as horizontal lines.
+    """
+    figure, panes = plt.subplots(
+        1, len(curves), figsize=(5 * len(curves), 3.6), sharey=True, squeeze=False
+    )
+    for pane, (name, curve), colour in zip(panes[0], curves.items(), COLOURS, strict=False):
+        pane.plot(curve["update"], curve[metric], color=colour, marker="o", markersize=3)
+        pane.axvspan(warm[name], curve["update"].max(), color=colour, alpha=0.1, lw=0)
+        pane.set(title=name, xlabel="updates (shaded: DDPG)")
+        for i, (label, value) in enumerate(baselines.items()):
+            pane.axhline(value, color="grey", ls=[":", "--", "-."][i % 3], lw=1)
+            pane.annotate(label, (0, value), fontsize=8, color="grey", va="bottom")
+        _bare(pane)
+    panes[0][0].set_ylabel(f"{metric}, validation sample")
+    figure.tight_layout()
+    return figure
+
+
+def reward_curves(curves: Mapping[str, pd.DataFrame]) -> Figure:
+    """Mean reward a step while the agents explore, and the critics' losses, in stage 2."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.2))
+    for (name, curve), colour in zip(curves.items(), COLOURS, strict=False):
+        played = curve.dropna(subset=["reward"])
+        left.plot(played["update"] - played["update"].min(), played["reward"], color=colour)
+        left.annotate(name, (0, played["reward"].iloc[0]), color=colour, fontsize=9, va="bottom")
+        right.plot(played["update"] - played["update"].min(), played["critic"], color=colour)
+    left.set(xlabel="DDPG updates", ylabel="mean reward a step (exploring)")
+    right.set(xlabel="DDPG updates", ylabel="critic loss (weighted squared TD error)")
+    _bare(left)
+    _bare(right)
+    figure.tight_layout()
+    return figure
+
+
+def embedding_map(vectors: Tensor, group: Sequence[str], labels: Mapping[int, str]) -> Figure:
+    """The first two principal components of vectors [n, k], coloured by group, some labelled."""
+    centred = vectors.detach().double() - vectors.detach().double().mean(0)
+    _, _, directions = np.linalg.svd(centred.numpy(), full_matrices=False)
+    x, y = (centred.numpy() @ directions[:2].T).T
+    figure, axes = plt.subplots(figsize=(9, 6.5))
+    group = np.asarray(group)
+    for name, colour in zip(pd.Series(group).value_counts().index[:6], COLOURS, strict=False):
+        inside = group == name
+        axes.scatter(x[inside], y[inside], s=7, alpha=0.55, color=colour, label=name, lw=0)
+    for index, title in labels.items():
+        axes.annotate(
+            title,
+            (x[index], y[index]),
+            xytext=(4, 4),
+            textcoords="offset points",
+            fontsize=7.5,
+            bbox={"boxstyle": "round,pad=.15", "fc": "white", "ec": "none", "alpha": 0.7},
+        )
+    axes.legend(markerscale=2, frameon=False, title="first genre")
+    axes.set(xlabel="first principal component", ylabel="second principal component")
+    _bare(axes)
+    figure.tight_layout()
+    return figure
+
+
+def result_bars(table: pd.DataFrame, metric: str, title: str) -> Figure:
+    """One bar a model with its interval; columns `metric`, `metric low` and `metric high`."""
+    table = table.iloc[::-1]
+    figure, axes = plt.subplots(figsize=(8, 0.34 * len(table) + 1))
+    value = table[metric]
+    spread = np.abs(np.stack([value - table[f"{metric} low"], table[f"{metric} high"] - value]))
+    colour = [COLOURS[0] if name.startswith("DRR") else "#BBBBBB" for name in table.index]
+    axes.barh(table.index, value, color=colour, xerr=spread, ecolor="#444444", capsize=2)
+    for row, number in enumerate(value):
+        axes.text(number + spread[1, row] + value.max() * 0.01, row, f"{number:.3f}", va="center")
+    axes.set(xlabel=metric, title=title)
+    axes.set_xlim(right=value.max() * 1.15)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    return figure

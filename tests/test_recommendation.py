@@ -1,0 +1,565 @@
+"""The command line, end to end: what is typed against what is printed, on a tiny data set.
+
+The ids of its films leave gaps (2, 5, 8, ...), so a title looked up by index is seen as the wrong
+film. `chosen` is a model whose ranking is written down here by hand; `learned` has random weights.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+import unicodedata
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from synthetic import write_movielens
+
+import recommendation
+import utils
+from classes import FORMAT, STATES, Actor, IdMap, Recommender, Settings
+from recommendation import Film, main
+
+REPOSITORY = Path(recommendation.__file__).parent
+DATASET = "ml-latest-small"  # csv files, and no published number of rows to be held against
+UNKNOWN = 236  # in the movie file, but not in the model
+TWINS = 20, 23  # both are "Twice Told (1990)"
+BEST = [5, 14, 8, *TWINS, 26, 11]  # what `chosen` likes best, best first; all others after them
+TITLES = {
+    2: "Alien Dawn: The Return (1979)",
+    5: "La Séance à Orly (1988)",
+    8: 'The Best "Worst" Day (1991)',
+    11: "Red, White & Blue (1960)",
+    14: "1984 (1984)",
+    20: "Twice Told (1990)",
+    26: "Nameless",
+    62: "Film 20 (1970)",
+    65: "Film 21 (1971)",
+}
+
+
+def save_model(folder: Path, ids: list[int], scores: list[float] | None, n: int = 2) -> Recommender:
+    """A tiny released agent: films get `scores` whatever was liked, or random weights learn it."""
+    settings = Settings(state="ave", k=4, n=n, hidden=16)
+    actor = Actor(STATES["ave"](3, len(ids), settings.k, n), settings.hidden)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in actor.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) / 2)
+            if scores is not None:
+                parameter.zero_()
+        if (
+            scores is not None
+        ):  # the action is (1, 0, 0, 0), and so a film's score is its first number
+            actor.body[-2].bias[0] = 30
+            actor.item_vectors[:, 0] = torch.tensor(scores)
+    config = {
+        "format": FORMAT,
+        "n_users": 3,
+        "settings": asdict(settings),
+        "item_ids": ids,
+        "positive_counts": [1000 - i for i in ids],  # the smaller the id, the more it is liked
+    }
+    model = Recommender(actor, IdMap(np.array(ids)), config)
+    model.save(folder)
+    return model
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """data/, chosen/ and learned/: read-only for the tests."""
+    world = tmp_path_factory.mktemp("world")
+    write_movielens(world / "data" / DATASET, "csv")
+    ids = [item for item in listed(world) if item != UNKNOWN]
+    scores = [float(10 - BEST.index(i) if i in BEST else -i / 100) for i in ids]
+    save_model(world / "chosen" / DATASET, ids, scores)
+    save_model(world / "learned" / DATASET, ids, None)
+    (world / "none").mkdir()
+    return world
+
+
+def listed(world: Path) -> dict[int, str]:
+    """The movie file, read here without the project's own code."""
+    with (world / "data" / DATASET / "movies.csv").open(encoding="utf-8", newline="") as file:
+        return {int(row["movieId"]): row["title"] for row in csv.DictReader(file)}
+
+
+@pytest.fixture
+def ask(world: Path, capsys: pytest.CaptureFixture):
+    """ask(*arguments) -> exit code, stdout, stderr."""
+
+    def ask(*arguments: str, models: Path | str = "chosen") -> tuple[int, str, str]:
+        given = {"--root": world / "data", "--models": world / models, "--dataset": DATASET}
+        argv = list(arguments)
+        for flag, value in given.items():
+            if flag not in arguments:
+                argv += [flag, str(value)]
+        code = main(argv)
+        return code, *capsys.readouterr()
+
+    return ask
+
+
+def ids_of(answer: str, part: str) -> list[int]:
+    return [film["id"] for film in json.loads(answer)[part]]
+
+
+def tree(folder: Path) -> dict[str, tuple[int, int]]:
+    """Every file below with its size and time of change."""
+    return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in folder.rglob("*")}
+
+
+def refused(result: tuple[int, str, str]) -> str:
+    """Holds for every refusal: exit code 2, nothing on stdout, one sentence on stderr."""
+    code, out, err = result
+    assert (code, out) == (2, "")
+    assert err.startswith("recommendation.py: ")
+    assert err.count("\n") == 1
+    assert err.endswith("\n")
+    return err
+
+
+# ------------------------------------------------------------------------- right films
+
+
+def test_titles_belong_to_the_ids_the_model_ranks_first(ask):
+    code, out, err = ask("--movies", "2", "Film 20", "--k", "4")
+    assert (code, err) == (0, "")
+    assert [line.split("  ")[1] for line in out.splitlines() if line.startswith("  ")] == [
+        f"{rank}. {TITLES[item]}"
+        for rank, item in [(1, 2), (2, 62), (1, 5), (2, 14), (3, 8), (4, 20)]
+    ]
+
+
+def test_text_says_who_answered(ask):
+    lines = ask("--movies", "2")[1].splitlines()
+    assert lines[0] == "Because you liked"
+    assert lines[3] == "You might like"
+    assert lines[1] == "  1. Alien Dawn: The Return (1979)  Action, Sci-Fi"
+    assert lines[-1] == f"Suggested by the agent in chosen/{DATASET}, data set {DATASET}."
+
+
+def test_json_is_one_object_with_everything_in_it(ask):
+    code, out, err = ask("--movies", "65", "2", "--k", "6", "--json")
+    assert (code, err) == (0, "")
+    answer = json.loads(out)
+    assert answer["seeds"][1] == {
+        "id": 2,
+        "title": "Alien Dawn: The Return",
+        "year": 1979,
+        "genres": ["Action", "Sci-Fi"],
+    }
+    assert ids_of(out, "seeds") == [65, 2]
+    assert ids_of(out, "suggestions") == [5, 14, 8, 20, 26, 11]
+    assert answer["suggestions"][0]["title"] == "La Séance à Orly"
+    assert answer["suggestions"][0]["score"] == 10
+    assert (answer["suggestions"][4]["title"], answer["suggestions"][4]["year"]) == (
+        "Nameless",
+        None,
+    )
+    assert {key: answer[key] for key in ("dataset", "model", "seed")} == {
+        "dataset": DATASET,
+        "model": f"chosen/{DATASET}",
+        "seed": None,
+    }
+    assert list(answer) == ["dataset", "model", "seed", "seeds", "suggestions"]
+    assert set(answer["suggestions"][0]) == {"id", "title", "year", "genres", "score"}
+
+
+def test_every_title_is_the_one_in_the_file(ask, world):
+    titles = listed(world)
+    out = ask("--movies", "2", "--k", "77", "--json")[1]
+    suggestions = json.loads(out)["suggestions"]
+    assert len(suggestions) == 77  # 80 less the liked one, a twin and the one nobody rated
+    for film in suggestions:
+        if film["title"].startswith("Film "):
+            assert f"{film['title']} ({film['year']})" == titles[film["id"]]
+
+
+def test_answers_as_the_model_does_and_keeps_the_order_of_the_films(ask, world):
+    model = Recommender.load(world / "learned" / DATASET)
+    films = [62, TWINS[0], 8]
+    expected = [pair for pair in model.recommend(films, 6) if pair[0] != TWINS[1]][:5]
+    assert expected[0] != model.recommend(films[::-1], 1)[0]  # else the order would not matter here
+    out = ask("--movies", *map(str, films), "--k", "5", "--json", models="learned")[1]
+    found = json.loads(out)["suggestions"]
+    assert [(film["id"], film["score"]) for film in found] == expected
+
+
+def test_a_film_listed_under_two_ids_is_neither_repeated_nor_suggested_to_who_liked_it(ask):
+    assert ids_of(ask("--movies", "2", "--k", "5", "--json")[1], "suggestions")[3:] == [20, 26]
+    assert ids_of(ask("--movies", "23", "--k", "5", "--json")[1], "suggestions")[3:] == [26, 11]
+
+
+@pytest.mark.parametrize(
+    ("typed", "item"),
+    [
+        ("62", 62),
+        ("Film 20", 62),
+        ("Film 20 (1970)", 62),
+        ("  film   20 ", 62),
+        ('Best "Worst" Day, The', 8),
+        ('Best "Worst" Day, The (1991)', 8),
+        ('the best "worst" day', 8),
+        ('The Best "Worst" Day (1991)', 8),
+        ("SÉANCE À ORLY, LA", 5),
+        (unicodedata.normalize("NFD", "La Séance à Orly"), 5),
+        ("1984", 14),
+        ("Nameless", 26),
+    ],
+)
+def test_a_film_is_found_by_id_and_by_each_form_of_its_title(ask, typed, item):
+    code, out, _ = ask("--movies", typed, "--json")
+    assert code == 0
+    assert ids_of(out, "seeds") == [item]
+
+
+def test_a_number_that_is_an_id_is_not_taken_for_a_title(world):
+    films = {187: Film(187, "Some Film", "Some Film", 1990, ()), 3: Film(3, "187", "187", 1997, ())}
+    assert recommendation.find_film("187", films).id == 187
+    assert recommendation.find_film("187 (1997)", films).id == 3
+
+
+def test_repeated_movies_flags_add_up(ask):
+    out = ask("--movies", "2", "--movies", "62", "65", "--json")[1]
+    assert ids_of(out, "seeds") == [2, 62, 65]
+
+
+# ------------------------------------------------------------------------- random films
+
+
+def test_three_random_films_in_and_three_out(ask):
+    code, out, err = ask()
+    assert (code, err) == (0, "")
+    assert out.count("  1. ") == out.count("  3. ") == 2
+    assert "  4. " not in out
+    seed = out.split()[-1]
+    assert ask("--seed", seed)[1] == out
+
+
+def test_a_seed_repeats_the_films_and_another_draws_others(ask):
+    draws = [ids_of(ask("--seed", str(seed), "--json")[1], "seeds") for seed in (1, 1, 2, 3)]
+    assert draws[0] == draws[1]
+    assert draws[0] != draws[2] != draws[3]
+    assert json.loads(ask("--seed", "3", "--json")[1])["seed"] == 3
+
+
+def test_without_a_seed_each_run_differs(ask):
+    seeds = {json.loads(ask("--json")[1])["seed"] for _ in range(4)}
+    assert len(seeds) > 1
+
+
+def test_random_films_are_different_ones_among_the_most_liked(ask, monkeypatch):
+    monkeypatch.setattr(recommendation, "POOL", 8)
+    draws = [ids_of(ask("--seed", str(seed), "--json")[1], "seeds") for seed in range(30)]
+    assert all(len(set(draw)) == 3 for draw in draws)
+    # the eight smallest ids are the most liked ones, and of the twins among them one can be drawn
+    assert {item for draw in draws for item in draw} == {2, 5, 8, 11, 14, 17, 20}
+
+
+def test_films_that_nobody_liked_are_not_drawn(ask, world, tmp_path):
+    models = copy_models(world, tmp_path)
+    change_config(
+        models, lambda config: config["positive_counts"].__setitem__(slice(2, None), [0] * 77)
+    )
+    code, out, _ = ask("--json", models=models)
+    assert code == 0
+    assert sorted(ids_of(out, "seeds")) == [2, 5]
+
+
+# ------------------------------------------------------------------------- notes
+
+
+def test_films_nobody_rated_are_left_out_with_a_note(ask):
+    code, out, err = ask("--movies", "2", str(UNKNOWN), "--json")
+    assert code == 0
+    assert ids_of(out, "seeds") == [2]
+    assert err.startswith("note: ")
+    assert err.count("\n") == 1
+    assert f"Film 78 (2028) [id {UNKNOWN}]" in err
+
+
+def test_more_films_than_the_model_remembers_are_noted(ask):
+    assert ask("--movies", "2", "5")[2] == ""
+    code, _, err = ask("--movies", "2", "5", "8")
+    assert (code, err) == (0, "note: the model goes by the last 2 of these 3 films\n")
+
+
+def test_a_seed_beside_movies_is_noted(ask):
+    code, out, err = ask("--movies", "2", "--seed", "1", "--json")
+    assert code == 0
+    assert err.startswith("note: --seed")
+    assert json.loads(out)["seed"] is None
+
+
+# ------------------------------------------------------------------------- bad input
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--movies", "999999"], "no film has the id '999999'"),
+        (["--movies", "3"], "no film has the id '3'"),  # an index, but no id
+        (["--movies", "9" * 5000], "no film has the id"),
+        (["--movies", "-5"], "'-5'"),
+        (["--movies", "No such film at all"], "no film has the title 'No such film at all'"),
+        (["--movies", "Film 20 (1971)"], "Film 20 (1970) [id 62]"),
+        (["--movies", "a\nb"], r"'a\nb'"),
+        (["--movies", "Worst Day"], "Day"),
+        (["--movies", "Nmaeless"], "did you mean Nameless [id 26]"),
+        (["--movies", "Alien Dawn"], "did you mean Alien Dawn: The Return (1979) [id 2]"),
+        (["--movies", "2", ""], "is empty"),
+        (["--movies", " "], "is empty"),
+        (["--movies"], "--movies"),
+        (["--movies", "2", "62", "2"], "Alien Dawn: The Return (1979) [id 2] is given twice"),
+        (["--movies", "62", "film 20"], "Film 20 (1970) [id 62] is given twice"),
+        (["--movies", "Twice Told"], "Twice Told (1990) [id 20] or Twice Told (1990) [id 23]"),
+        (["--movies", "Twice Told (1990)"], "[id 20] or Twice Told (1990) [id 23]"),
+        (["--movies", str(UNKNOWN)], f"nothing about Film 78 (2028) [id {UNKNOWN}]"),
+        (["--k", "0"], "--k: must be a whole number, 1 or more, not '0'"),
+        (["--k", "-1"], "1 or more, not '-1'"),
+        (["--k", "three"], "not 'three'"),
+        (["--k", "2.5"], "not '2.5'"),
+        (["--movies", "2", "--k", "78"], "--k 78 is too large: give at most 77"),
+        (["--k", "9" * 30], "is too large"),
+        (["--seed", "x"], "--seed: must be a whole number, 0 or more, not 'x'"),
+        (["--seed", "1.5"], "not '1.5'"),
+        (["--seed", "-1"], "not '-1'"),
+        (["--dataset", "ml-2m"], f"'ml-2m': choose --dataset {DATASET}"),
+        (["--dataset", "ml-20m"], f"'ml-20m': choose --dataset {DATASET}"),
+        (["--dataset", ""], f"choose --dataset {DATASET}"),
+        (["--dataset", f"../chosen/{DATASET}"], f"choose --dataset {DATASET}"),
+        (["--root", "no/such/folder"], "--root: there is no folder 'no/such/folder'"),
+        (["--models", "no/such/folder"], "--models: there is no folder"),
+        (["Film 20"], "unrecognized arguments: Film 20"),
+        (["--movie", "2"], "unrecognized arguments"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_writes_nothing(
+    ask, world, tmp_path, monkeypatch, arguments, words
+):
+    monkeypatch.chdir(tmp_path)
+    before = tree(world)
+    assert words in refused(ask(*arguments))
+    assert tree(world) == before
+    assert tree(tmp_path) == {}
+
+
+def test_no_model_is_said_before_any_data_is_fetched(ask, world, monkeypatch):
+    monkeypatch.setattr(utils, "open_movielens", lambda *_: pytest.fail("the data were opened"))
+    assert "holds no released model" in refused(ask(models="none"))
+    assert f"'ml-1m': choose --dataset {DATASET}" in refused(ask("--dataset", "ml-1m"))
+
+
+# ------------------------------------------------------------------------- bad data, bad models
+
+
+def copy_models(world: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(world / "chosen", tmp_path / "models"))
+
+
+def change_config(models: Path, change) -> None:
+    path = models / DATASET / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    change(config)
+    path.write_text(json.dumps(config), encoding="utf-8")
+
+
+def cut_short(name: str):
+    def damage(models: Path) -> None:
+        path = models / DATASET / name
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+    return damage
+
+
+def config_with(**values: object):
+    return lambda models: change_config(models, lambda config: config.update(values))
+
+
+def config_without(name: str):
+    return lambda models: change_config(models, lambda config: config.pop(name))
+
+
+def not_numbers(models: Path) -> None:
+    model = Recommender.load(models / DATASET)
+    model.actor.item_vectors.data[5] = torch.nan
+    model.save(models / DATASET)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(cut_short("weights.safetensors"), id="weights cut short"),
+        pytest.param(cut_short("config.json"), id="config cut short"),
+        pytest.param(lambda m: (m / DATASET / "weights.safetensors").unlink(), id="no weights"),
+        pytest.param(lambda m: (m / DATASET / "weights.safetensors").write_bytes(b""), id="empty"),
+        pytest.param(lambda m: (m / DATASET / "config.json").write_bytes(b"\xff"), id="no text"),
+        pytest.param(lambda m: (m / DATASET / "config.json").write_text("[]"), id="a list"),
+        pytest.param(not_numbers, id="weights that are no numbers"),
+        pytest.param(config_with(format=99), id="another format"),
+        pytest.param(config_with(settings={"width": 3}), id="unknown setting"),
+        pytest.param(config_with(settings={"state": "new"}), id="unknown state"),
+        pytest.param(config_with(n_users=7), id="weights that do not fit"),
+        pytest.param(config_with(item_ids=[2, 2]), id="ids repeated"),
+        pytest.param(config_with(item_ids=["a"]), id="ids that are none"),
+        pytest.param(config_with(item_ids=[10**30]), id="an id out of range"),
+        pytest.param(config_without("n_users"), id="no n_users"),
+        pytest.param(config_without("positive_counts"), id="no counts"),
+        pytest.param(config_with(positive_counts=[3, 2, 1]), id="too few counts"),
+        pytest.param(config_with(positive_counts=[0] * 79), id="nothing liked"),
+        pytest.param(config_with(positive_counts=["1"] * 79), id="counts that are none"),
+    ],
+)
+def test_a_damaged_model_is_one_sentence(ask, world, tmp_path, damage):
+    models = copy_models(world, tmp_path)
+    assert ask("--seed", "1", models=models)[0] == 0
+    damage(models)
+    error = refused(ask("--seed", "1", models=models))
+    assert str(models / DATASET) in error
+    assert error.endswith(": restore the files of this model\n")
+
+
+def test_a_model_of_other_films_is_refused(ask, tmp_path):
+    save_model(tmp_path / "models" / DATASET, [2, 5, 7, 8], None)
+    assert "for instance id 7" in refused(ask(models=tmp_path / "models"))
+
+
+def test_a_damaged_movie_file_is_one_sentence(ask, world, tmp_path):
+    root = Path(shutil.copytree(world / "data", tmp_path / "data"))
+    (root / DATASET / "movies.csv").write_text("movieId,title\n1,x\n")
+    assert "movies.csv is not a MovieLens movie file" in refused(ask("--root", str(root)))
+
+
+def test_data_that_cannot_be_had_is_one_sentence(ask, tmp_path, monkeypatch):
+    def unavailable(name: str, root: Path):
+        raise utils.DataUnavailable(name, root, [("one.example", "timed out"), ("two", "HTTP 404")])
+
+    monkeypatch.setattr(utils, "open_movielens", unavailable)
+    error = refused(ask("--root", str(tmp_path)))
+    assert f"{DATASET} could not be had (one.example: timed out; two: HTTP 404)" in error
+    assert f"put it into {tmp_path}" in error
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(ask, tmp_path, monkeypatch):
+    def full(name: str, root: Path):
+        raise PermissionError(13, "Permission denied", str(root))
+
+    monkeypatch.setattr(utils, "open_movielens", full)
+    assert "Permission denied" in refused(ask("--root", str(tmp_path)))
+
+
+def test_without_a_name_the_data_set_that_is_there_answers(world, tmp_path, capsys):
+    write_movielens(tmp_path / "data" / "ml-100k", "ml-100k", n_users=3, n_items=1682)
+    ids = list(range(2, 3 * 1682, 3))
+    save_model(tmp_path / "models" / "ml-100k", ids, None)
+    argv = ["--root", str(tmp_path / "data"), "--models", str(tmp_path / "models"), "--json"]
+    assert main([*argv, "--movies", "Film 1681"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["dataset"] == "ml-100k"
+    assert ids_of(out, "seeds") == [3 * 1681 + 2]
+    assert "ml-100k" in err  # the one sentence about ml-1m
+    # a model for the other set only is not used for this one
+    (tmp_path / "models" / "ml-100k").rename(tmp_path / "models" / "ml-1m")
+    assert main(argv) == 2
+    assert "'ml-100k': choose --dataset ml-1m" in capsys.readouterr().err
+
+
+def test_a_missing_package_is_one_sentence(ask, monkeypatch):
+    monkeypatch.setitem(sys.modules, "classes", None)
+    assert "pip install -r requirements.txt" in refused(ask())
+
+
+def test_an_interrupt_is_quiet(ask, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(recommendation, "read_films", interrupt)
+    assert ask() == (130, "", "")
+
+
+# ------------------------------------------------------------------------- the look of it
+
+
+def test_no_line_is_too_long_and_nothing_is_cut():
+    title = " ".join(["Interminable"] * 12)
+    genres = ("Adventure", "Animation", "Children's", "Documentary", "Film-Noir", "Mystery")
+    films = [Film(i, title, title, 1999, genres) for i in range(12)]
+    text = recommendation.as_text(films, films, "models/ml-1m", "ml-1m", 999_999)
+    assert max(map(len, text.splitlines())) <= 100
+    assert text.count("Interminable") == 2 * 12 * 12
+    assert text.count("Mystery") == 24
+
+
+def test_genres_stand_in_one_column(ask):
+    rows = [line for line in ask("--movies", "2", "--k", "5")[1].splitlines() if line[:2] == "  "]
+    assert len({row.rindex("  ") for row in rows}) == 1
+
+
+# ------------------------------------------------------------------------- as a program
+
+
+def run(*arguments: str, **options) -> subprocess.CompletedProcess:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
+    options = {"cwd": REPOSITORY, "text": True, "encoding": "utf-8"} | pipes | options
+    environment = os.environ | options.pop("env", {})
+    environment.pop("PYTHONUNBUFFERED", None)  # with it argparse meets write errors, and hides them
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, check=False, timeout=120, env=environment, **options)
+
+
+def test_the_program_finds_its_data_and_models_from_any_folder(world, tmp_path):
+    """A copy of the project, called from elsewhere, on a terminal that knows no accents."""
+    project = tmp_path / "project"
+    project.mkdir()
+    for path in REPOSITORY.glob("*.py"):
+        shutil.copy(path, project)
+    shutil.copytree(world / "data", project / "data")
+    shutil.copytree(world / "chosen", project / "models")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    done = run(
+        str(project / "recommendation.py"),
+        *("--dataset", DATASET, "--movies", "Alien Dawn: The Return"),
+        cwd=elsewhere,
+        env={"PYTHONIOENCODING": "ascii"},
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "  1. La S?ance ? Orly (1988)" in done.stdout
+    assert f"models/{DATASET}" in done.stdout
+    assert tree(elsewhere) == {}
+
+
+def test_help_and_wrong_flags_do_not_wait_for_pytorch():
+    done = run(
+        "-c",
+        "import recommendation, sys; code = recommendation.main(['--k', '0'])\n"
+        "sys.exit('torch' in sys.modules or code != 2)",
+    )
+    assert done.returncode == 0
+    done = run("recommendation.py", "--help")
+    assert done.returncode == 0
+    assert str(recommendation.POOL) in done.stdout
+
+
+def test_a_reader_that_went_away_is_no_error():
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as stdout:
+        done = run("recommendation.py", "--help", stdout=stdout)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_one_sentence():
+    with open("/dev/full", "w") as stdout:
+        done = run("recommendation.py", "--help", stdout=stdout)
+    assert done.returncode == 2
+    assert done.stderr.startswith("recommendation.py: the answer cannot be written: ")
+    assert done.stderr.count("\n") == 1
