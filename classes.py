@@ -170,6 +170,7 @@ class Settings:
     # stage 1: imitation
     imitation_updates: int = 4000
     imitation_lr: float = 1e-3  # the peak: 5 % warm-up, then linearly down to 0
+    imitate: str = "next"  # the next film of the log, or "likes": any film a person liked
     demonstrations: int = 512  # moments in a batch (seq: films in the windows of a batch)
     # stage 2: DDPG
     ddpg_updates: int = 1000
@@ -184,6 +185,7 @@ class Settings:
     weight_decay: float = 1e-5
     # acting
     sessions: int = 1024  # sessions that step together
+    session_memory: int = 0  # films of the memory in sessions, where shorter than n saves time
     horizon: int = 10
     unrated: float = 0.0  # reward of a film that the person never rated
     anonymous_share: float = 0.2
@@ -202,6 +204,7 @@ class Settings:
             "vectors": ("tuned", "frozen", "random"),
             "replay": ("prioritized", "uniform"),
             "critic_reads": ("own", "actor"),
+            "imitate": ("likes", "next"),
         }.items():
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} must be one of {known}, not {getattr(self, name)!r}")
@@ -284,7 +287,7 @@ class DDPG:
             log,
             self.actor.item_vectors,
             sessions=settings.sessions,
-            n=settings.n,
+            n=settings.session_memory or settings.n,
             horizon=settings.horizon,
             unrated=settings.unrated,
             anonymous_share=settings.anonymous_share,
@@ -292,14 +295,15 @@ class DDPG:
             generator=torch.Generator().manual_seed(settings.seed + 1),
         )
         if not state.is_action:
-            return sessions, Moments(sessions, settings.demonstrations)
+            return sessions, Moments(sessions, settings.imitate, settings.demonstrations)
         generator = torch.Generator().manual_seed(settings.seed + 2)
         return sessions, Windows(log, settings.n, settings.demonstrations, generator)
 
     def memory(self) -> ReplayBuffer:
         """An empty replay buffer of the kind that the settings name."""
         kind = {"prioritized": PrioritizedReplayBuffer, "uniform": ReplayBuffer}
-        return kind[self.settings.replay](self.settings.capacity, self.settings.n)
+        settings = self.settings
+        return kind[settings.replay](settings.capacity, settings.session_memory or settings.n)
 
     # -- acting
 
@@ -612,9 +616,8 @@ def model_card(config: dict[str, Any], name: str) -> str:
 A DDPG agent with the state DRR-{settings["state"]}, trained on MovieLens ({config["dataset"]}):
 films that someone liked go in, films they may like come out. `classes.Recommender.load` reads it.
 
-- Made by: `{config["command"]}`, seed {settings["seed"]}, PyTorch {config["versions"]["torch"]} -
-Trained on: {len(config["item_ids"]):,} films, {config["n_users"]:,} people; SHA-256 of the training
-rows
+- Made by: `{config["command"]}`, seed {settings["seed"]}, PyTorch {config["versions"]["torch"]}
+- Trained on: {len(config["item_ids"]):,} films, {config["n_users"]:,} people; SHA-256 of the rows
   `{config["fingerprint"]}`
 - Judged by: {config["protocol"]}
 

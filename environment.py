@@ -66,10 +66,12 @@ class LoggedSessions:
         self.reads_from = reads_from
         self.generator = generator or torch.Generator().manual_seed(0)
         read = log.rating >= reads_from
-        self._read_items = log.item[read]
+        self._read_items = torch.nn.functional.pad(log.item[read], (0, 1), value=log.n_items)
         self._read_before = torch.nn.functional.pad(read.cumsum(0), (1, 0))  # [N + 1]
         counts = log.offsets.diff()
         self._people = torch.nonzero(counts >= 2).squeeze(1)
+        liked = self._read_before[log.offsets].diff()
+        self._fans = torch.nonzero(liked >= 2).squeeze(1)  # people with two films to remember
         if not len(self._people):
             raise ValueError("nobody in the log has two ratings: there is no session to play")
 
@@ -106,6 +108,30 @@ class LoggedSessions:
         users = self._random_people(count)
         rows = self._random_rows(users)
         return Observation(self._hide(users), self.memory_at(users, rows)), self.log.item[rows]
+
+    def likes(self, count: int) -> tuple[Observation, Tensor]:
+        """Some films a person's memory may hold, and another -> (observation, film int64 [count]).
+
+        No order: up to n films (uniformly 1 to n draws, repeats dropped) and the other one are drawn
+        from all that the person rated `reads_from` or more.
+        """
+        if not len(self._fans):
+            raise ValueError("nobody in the log liked two films: there is nothing to imitate")
+        users = self._fans[torch.randint(len(self._fans), (count,), generator=self.generator)]
+        first = self._read_before[self.log.offsets[users]].unsqueeze(1)
+        size = self._read_before[self.log.offsets[users + 1]].unsqueeze(1) - first  # (count, 1)
+        draw = torch.rand(count, self.n + 1, generator=self.generator)
+        place, _ = (draw[:, 1:] * size).long().sort(1)  # (count, n)
+        wanted = (draw[:, :1] * size).long()
+        repeated = torch.nn.functional.pad(place[:, 1:] == place[:, :-1], (1, 0))
+        shown = torch.randint(1, self.n + 1, (count, 1), generator=self.generator)
+        order = torch.rand(place.shape, generator=self.generator).argsort(1)
+        place, repeated = place.gather(1, order), repeated.gather(1, order)
+        known = (torch.arange(self.n) >= self.n - shown) & ~repeated & (place != wanted)
+        memory = torch.where(known, self._read_items[first + place], self.log.n_items)
+        padded_left = known.byte().argsort(dim=1, stable=True)
+        films = self._read_items[(first + wanted).squeeze(1)]
+        return Observation(self._hide(users), memory.gather(1, padded_left)), films
 
     def _random_people(self, count: int) -> Tensor:
         return self._people[torch.randint(len(self._people), (count,), generator=self.generator)]
@@ -185,16 +211,21 @@ class LoggedSessions:
 
 
 class Moments:
-    """An endless stream of demonstrations: moments of the log and the film rated there."""
+    """An endless stream of demonstrations.
 
-    def __init__(self, sessions: LoggedSessions, batch_size: int) -> None:
-        self.sessions, self.batch_size = sessions, batch_size
+    what: "next", moments of the log and the film rated there; "likes", films a person liked and
+    another one, in no order.
+    """
+
+    def __init__(self, sessions: LoggedSessions, what: str, batch_size: int) -> None:
+        self.draw = {"next": sessions.demonstrations, "likes": sessions.likes}[what]
+        self.batch_size = batch_size
 
     def __iter__(self) -> Iterator[tuple[Observation, Tensor]]:
         return self
 
     def __next__(self) -> tuple[Observation, Tensor]:
-        return self.sessions.demonstrations(self.batch_size)
+        return self.draw(self.batch_size)
 
 
 class RecommendationEnv(gymnasium.Env):

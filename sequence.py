@@ -107,6 +107,8 @@ class DRRseq(nn.Module):
         dropout: float = 0.2,
     ) -> None:
         super().__init__()
+        if k % heads:
+            raise ValueError(f"k must be a multiple of the {heads} attention heads, not {k}")
         self.k, self.n, self.n_items = k, n, n_items
         self.item_vectors = nn.Embedding(n_items + 1, k + 1, padding_idx=n_items)
         self.dropout = PooledDropout(dropout)
@@ -323,6 +325,7 @@ class Windows:
 
     def load_state_dict(self, state: dict[str, object]) -> None:
         self.epoch_start, self.position = state["epoch_start"], state["position"]
+        self.plan = []
         if self.position:
             self.generator.set_state(self.epoch_start)
             self.plan = self._plan()

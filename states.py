@@ -32,7 +32,7 @@ class PMF(nn.Module):
         *,
         generator: torch.Generator,
         std: float = 0.1,
-        l2: float = 0.1,
+        l2: float = 0.07,
     ) -> None:
         super().__init__()
         self.n_users, self.l2 = n_users, l2
@@ -78,7 +78,7 @@ class PMF(nn.Module):
         train: Interactions,
         *,
         generator: torch.Generator,
-        epochs: int = 12,
+        epochs: int = 10,
         batch_size: int = 8192,
         lr: float = 0.01,
     ) -> list[float]:

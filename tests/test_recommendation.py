@@ -487,14 +487,17 @@ def test_an_interrupt_is_quiet(ask, monkeypatch):
 # ------------------------------------------------------------------------- the look of it
 
 
-def test_no_line_is_too_long_and_nothing_is_cut():
-    title = " ".join(["Interminable"] * 12)
+def test_long_lines_go_on_under_their_title_and_nothing_is_cut():
+    title = " ".join("x" * 80)  # fills each line to the last column
     genres = ("Adventure", "Animation", "Children's", "Documentary", "Film-Noir", "Mystery")
     films = [Film(i, title, title, 1999, genres) for i in range(12)]
     text = recommendation.as_text(films, films, "models/ml-1m", "ml-1m", 999_999)
     assert max(map(len, text.splitlines())) <= 100
-    assert text.count("Interminable") == 2 * 12 * 12
+    assert text.count("x") == 24 * 80
     assert text.count("Mystery") == 24
+    films_lines = [line for line in text.splitlines() if line.startswith("  ")]
+    assert len(films_lines) > 24
+    assert all(line[:6].strip(" .0123456789") == "" and line[6] != " " for line in films_lines)
 
 
 def test_genres_stand_in_one_column(ask):

@@ -13,7 +13,7 @@ from classes import PMF, STATES, Observation
 from states import State, latest
 from utils import Histories, Interactions
 
-N_USERS, N_ITEMS, K = 4, 9, 3
+N_USERS, N_ITEMS, K = 4, 9, 4
 PAPER = ("p", "u", "ave", "att")
 
 
@@ -58,7 +58,7 @@ def by_loops(name: str, state: State, user: int, films: list[int]) -> list[float
     share = [1 / len(films)] * len(films)
     if name == "att":
         hidden, bias = state.hidden.weight.tolist(), state.hidden.bias.tolist()
-        out, out_bias = state.score.weight[0].tolist(), float(state.score.bias)
+        out, out_bias = state.score.weight[0].tolist(), state.score.bias.item()
         scores = []
         for film in weighted:
             inner = [
@@ -272,7 +272,7 @@ def low_rank(
     """Two thirds of a matrix mean + b_u + b_i + p_u . q_i without noise, and the whole matrix."""
     rng = np.random.default_rng(0)
     matrix = 3 + 0.3 * rng.normal(size=(n_users, 1)) + 0.3 * rng.normal(size=(1, n_items))
-    matrix = matrix + rng.normal(size=(n_users, rank)) @ rng.normal(size=(n_items, rank)).T * 0.7
+    matrix = matrix + rng.normal(size=(n_users, 2)) @ rng.normal(size=(n_items, 2)).T * 0.7
     rows = [
         (u, i, float(matrix[u, i]))
         for u in range(n_users)
@@ -324,7 +324,7 @@ def test_pmf_errors_fall() -> None:
 
 
 def test_pmf_prediction_formula() -> None:
-    pmf = randomised(PMF(N_USERS, N_ITEMS, K, generator=torch.Generator()))
+    pmf = randomised(PMF(N_USERS, N_ITEMS, K, generator=torch.Generator())).requires_grad_(False)
     for user in range(N_USERS):
         for item in range(N_ITEMS):
             product = sum(

@@ -8,8 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from classes import DDPG, LoggedSessions, Observation, ReplayBuffer, Settings, Transitions
+from classes import DDPG, LoggedSessions, ReplayBuffer, Settings, Start, Transitions
 from utils import IdMap, Interactions
+
+torch.set_num_threads(1)  # everything here is tiny: threads cost more than they bring
 
 Row = tuple[int, int, float]  # user, item, rating
 
@@ -75,15 +77,11 @@ def settings_of(**changes: object) -> Settings:
     return Settings(**(small | changes))
 
 
-def rows_where(observation: Observation, mask: Tensor) -> Observation:
-    return Observation(observation.user[mask], observation.memory[mask])
-
-
 class Training:
     """Agent, environment, replay and demonstrations, and the loop that joins them."""
 
-    def __init__(self, log: Interactions, settings: Settings) -> None:
-        self.agent = DDPG(settings, log.n_users, log.n_items)
+    def __init__(self, log: Interactions, settings: Settings, start: Start | None = None) -> None:
+        self.agent = DDPG(settings, log.n_users, log.n_items, start)
         self.sessions, self.demonstrations = self.agent.play(log)
         self.replay: ReplayBuffer = self.agent.memory()
 
@@ -99,14 +97,7 @@ class Training:
         before = self.sessions.observation()
         action = self.agent.explore(self.agent.act(before))
         after, reward, terminated, _, info = self.sessions.step(action)
-        live = info["active"]
-        stored = Transitions(
-            rows_where(before, live),
-            info["item"][live],
-            reward[live],
-            rows_where(after, live),
-            terminated[live],
-        )
+        stored = Transitions.of(before, info["item"], reward, after, terminated, info["active"])
         self.replay.add(stored)
         return stored
 
@@ -142,7 +133,7 @@ class Training:
 
 
 def mean_reward(agent: DDPG, log: Interactions, start: int, steps: int = 5) -> float:
-    """Mean reward of a step without exploration, for strangers whose first `start` rows are known."""
+    """Mean reward of a step without exploration; strangers whose first `start` rows are known."""
     sessions = LoggedSessions(
         log,
         agent.actor.item_vectors,

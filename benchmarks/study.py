@@ -1,0 +1,238 @@
+"""Trains agents over several seeds and judges them under every protocol; one small JSON a run.
+
+    python benchmarks/study.py --dataset ml-1m --agents DRR-ave DRR-seq --seeds 0 1 2 3 4
+
+Each run lands in benchmarks/results/runs/<dataset>-<split>-<agent>-<seed>.json: settings, seconds,
+rewards, and the figures of both stages on the test part with the interval over people. A run whose
+file is there is not made again. The split of the data is the same for all seeds.
+
+Splits: "leave-one-out" (protocols A, B), "positives" (C), "ratings" (D), "people" (E), "time" (G).
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import torch  # noqa: E402
+
+import evaluation as ev  # noqa: E402
+from classes import DDPG, PMF, Cooccurrence, Settings, Transitions  # noqa: E402
+from utils import (  # noqa: E402
+    Interactions,
+    leave_one_out,
+    load_ratings,
+    random_split,
+    split_by_time,
+    split_users,
+)
+
+RESULTS = Path(__file__).parent / "results" / "runs"
+Judge = Callable[[ev.ScoreFunction], dict[str, ev.Evaluation]]
+
+# Updates of (imitation, DDPG) for the paper's states; (epochs, DDPG) for DRR-seq.
+BUDGETS = {
+    "ml-100k": {"drr": (1000, 400), "seq": (12, 100)},
+    "ml-1m": {"drr": (4000, 800), "seq": (10, 300)},
+}
+
+
+def agents(dataset: str, per_epoch: int) -> dict[str, Settings]:
+    """The agents by name; those of the notebook are DRR-ave, DRR-seq and pure-DDPG."""
+    (imitation, ddpg), (epochs, seq_ddpg) = BUDGETS[dataset].values()
+    ave = Settings(imitation_updates=imitation, ddpg_updates=ddpg)
+    seq = Settings(
+        state="seq",
+        k=64,
+        n=200,
+        weight_decay=0.01,
+        demonstrations=1024,
+        imitation_updates=epochs * per_epoch,
+        imitation_lr=4e-3,
+        evaluate_every=1000,
+        ddpg_updates=seq_ddpg,
+        batch_size=128,
+        sessions=256,
+        session_memory=50,
+        critic_reads="actor",
+        critic_warmup=seq_ddpg // 3,
+    )
+    return {
+        "DRR-ave": ave,
+        "DRR-p": replace(ave, state="p"),
+        "DRR-u": replace(ave, state="u"),
+        "DRR-att": replace(ave, state="att"),
+        "DRR-seq": seq,
+        "pure-DDPG": replace(ave, imitation_updates=0, cloning=0.0),
+        "gamma-0": replace(ave, gamma=0.0),
+        "uniform-replay": replace(ave, replay="uniform"),
+        "no-noise": replace(ave, epsilon=0.0),
+        "ou-noise": replace(ave, epsilon=0.0, ou_sigma=0.2),
+        "n-1": replace(ave, n=1),
+        "n-10": replace(ave, n=10),
+        "n-20": replace(ave, n=20),
+        "random-vectors": replace(ave, vectors="random"),
+        "frozen-vectors": replace(ave, vectors="frozen"),
+    }
+
+
+def task(data: Interactions, name: str) -> tuple[Interactions, Judge | None, Judge]:
+    """A split -> (train rows, judge on validation or None, judge on test)."""
+    if name == "leave-one-out":
+        split = leave_one_out(data)
+
+        def judge(part: str) -> Judge:
+            history, target = ev.ranking_task(split, part)
+            negatives = ev.sample_negatives(
+                data, target.user, generator=torch.Generator().manual_seed(3)
+            )
+            return lambda score: {"AB": ev.leave_one_out_metrics(score, history, target, negatives)}
+
+        return split.train, judge("validation"), judge("test")
+    if name == "positives":
+        split = ev.random_positive_split(data)
+        negatives = ev.sample_negatives(
+            split.train.concat(split.test),
+            split.test.user,
+            generator=torch.Generator().manual_seed(3),
+        )
+        test = lambda score: {  # noqa: E731
+            "C": ev.random_positive_metrics(score, split.train, split.test, negatives)
+        }
+        return split.train, None, test
+    if name == "ratings":
+        split = random_split(data)
+        test = lambda score: {"D": ev.offline_reranking(score, split.train, split.test).model}  # noqa: E731
+        return split.train, None, test
+    if name == "people":
+        generator = torch.Generator().manual_seed(0)
+        train, validation, test = (
+            data.select(torch.isin(data.user, users))
+            for users in split_users(data.n_users, generator=generator)
+        )
+        return (
+            train,
+            lambda score: {"E": ev.three_in_three_out(score, validation)},
+            lambda score: {"E": ev.three_in_three_out(score, test)},
+        )
+    if name == "time":
+        split = split_by_time(data)
+        history, target = split.train.concat(split.validation), split.test
+        return (
+            split.train,
+            lambda score: {"G": ev.global_time_metrics(score, split.train, split.validation)},
+            lambda score: {"G": ev.global_time_metrics(score, history, target)},
+        )
+    raise ValueError(f"unknown split {name!r}")
+
+
+def train(agent: DDPG, log: Interactions, watch: Callable[[int, dict], None]) -> dict:
+    """The notebook's loop without its checkpoints; `watch` is called before each update."""
+    settings, report, after_imitation = agent.settings, {}, None
+    environment, demonstrations = agent.play(log)
+    replay = agent.memory()
+    total = settings.imitation_updates + settings.ddpg_updates
+    for update in range(total):
+        watch(update, report)
+        if update < settings.imitation_updates:
+            report = agent.imitate(next(demonstrations))
+            continue
+        if update == settings.imitation_updates:
+            after_imitation = {n: w.clone() for n, w in agent.actor.state_dict().items()}
+            agent.start_ddpg()
+        if environment.over:
+            environment.reset()
+            agent.noise.reset()
+        before = environment.observation()
+        after, reward, terminated, _, info = environment.step(agent.explore(agent.act(before)))
+        live = info["active"]
+        replay.add(Transitions.of(before, info["item"], reward, after, terminated, live))
+        batch, weights, places = replay.sample(settings.batch_size, agent.generator)
+        report, td_error = agent.update(batch, weights, next(demonstrations))
+        replay.update_priorities(places, td_error)
+        report["reward"] = float(reward[live].mean())
+    watch(total, report)
+    return after_imitation
+
+
+def figures(judged: dict[str, ev.Evaluation], counts: torch.Tensor) -> dict:
+    """Means, intervals over people and what the lists are made of, protocol by protocol."""
+    return {
+        protocol: {
+            "mean": result.mean(),
+            "interval": result.interval(),
+            "lists": ev.list_statistics(result.top, counts),
+        }
+        for protocol, result in judged.items()
+    }
+
+
+def run(data: Interactions, options: argparse.Namespace, split: str, name: str, seed: int) -> dict:
+    log, _, on_test = task(data, split)
+    per_epoch = -(-int((log.offsets.diff() - 1).clamp(min=0).sum()) // 1024)
+    settings = replace(agents(options.dataset, per_epoch)[name], seed=seed)
+    begun, cpu = time.perf_counter(), time.process_time()
+    generator = torch.Generator().manual_seed(seed)
+    if settings.state == "seq":
+        start = Cooccurrence(log, settings.k, generator)
+    else:
+        start = PMF(log.n_users, log.n_items, settings.k, generator=generator)
+        start.fit(log, generator=generator)
+    agent = DDPG(settings, log.n_users, log.n_items, start)
+    rewards = []
+    warm = train(agent, log, lambda _, report: rewards.append(report.get("reward")))
+    seconds, cpu = time.perf_counter() - begun, time.process_time() - cpu
+    counts = torch.bincount(log.item, minlength=log.n_items)
+    stages = {"DDPG": figures(on_test(agent.score), counts)}
+    agent.actor.load_state_dict(warm)
+    stages["imitation"] = figures(on_test(agent.score), counts)
+    rewards = [r for r in rewards if r is not None]
+    return {
+        "dataset": options.dataset,
+        "split": split,
+        "agent": name,
+        "seed": seed,
+        "settings": asdict(settings),
+        "training_seconds": round(seconds, 1),
+        "training_cpu_seconds": round(cpu, 1),
+        "threads": options.threads,
+        "torch": torch.__version__,
+        "reward_first_tenth": sum(rewards[: len(rewards) // 10]) / max(1, len(rewards) // 10),
+        "reward_last_tenth": sum(rewards[-(len(rewards) // 10) :]) / max(1, len(rewards) // 10),
+        "test": stages,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--dataset", default="ml-1m", choices=list(BUDGETS))
+    parser.add_argument("--root", type=Path, default=Path("data"))
+    parser.add_argument("--agents", nargs="+", default=["DRR-ave", "DRR-seq"])
+    parser.add_argument("--splits", nargs="+", default=["leave-one-out"])
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(range(5)))
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    data = Interactions.from_ratings(load_ratings(options.root / options.dataset))
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    for seed in options.seeds:
+        for split in options.splits:
+            for name in options.agents:
+                path = RESULTS / f"{options.dataset}-{split}-{name}-{seed}.json"
+                if path.exists():
+                    continue
+                result = run(data, options, split, name, seed)
+                temporary = path.with_suffix(".tmp")
+                temporary.write_text(json.dumps(result, indent=1) + "\n")
+                temporary.replace(path)
+                shown = {p: v["mean"] for p, v in result["test"]["DDPG"].items()}
+                print(path.name, result["training_cpu_seconds"], shown, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,272 @@
+"""Replay buffers against plain lists, and the sum tree against a cumulative sum."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from replay import Observation, PrioritizedReplayBuffer, ReplayBuffer, SumTree, Transitions
+
+N = 3
+KINDS = (ReplayBuffer, PrioritizedReplayBuffer)
+
+
+def numbered(numbers: list[int] | range) -> Transitions:
+    """Transitions whose every field follows from a number of their own."""
+    x = torch.tensor(list(numbers), dtype=torch.int64)
+    steps = torch.arange(N)
+    return Transitions(
+        Observation(x % 7, x.unsqueeze(1) + steps),
+        x * 10,
+        x.float() / 2,
+        Observation(x % 7, x.unsqueeze(1) + steps + 100),
+        x % 3 == 0,
+    )
+
+
+def assert_same(ours: Transitions, theirs: Transitions) -> None:
+    for mine, yours in zip(
+        (*ours.observation, *ours.next_observation, ours.item, ours.reward, ours.terminated),
+        (*theirs.observation, *theirs.next_observation, *theirs[1:3], theirs.terminated),
+        strict=True,
+    ):
+        assert mine.dtype == yours.dtype
+        assert torch.equal(mine, yours)
+
+
+def generator_of(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+# --------------------------------------------------------------------------------- ring buffer
+
+
+def test_transitions_of_keeps_the_live_ones() -> None:
+    whole, live = numbered(range(6)), torch.tensor([True, False, True, True, False, False])
+    kept = Transitions.of(
+        whole.observation,
+        whole.item,
+        whole.reward,
+        whole.next_observation,
+        whole.terminated,
+        live,
+    )
+    assert_same(kept, numbered([0, 2, 3]))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("batch", [1, 3, 4, 7])
+def test_the_ring_holds_the_latest(kind: type[ReplayBuffer], batch: int) -> None:
+    """Against a list, for batches that do and do not divide the capacity of 7."""
+    buffer, seen = kind(7, N), []
+    for start in range(0, 40, batch):
+        new = list(range(start, start + batch))
+        places = buffer.add(numbered(new))
+        assert_same(buffer.take(places), numbered(new))
+        seen = (seen + new)[-7:]
+        assert len(buffer) == len(seen)
+        held = buffer.item[: len(buffer)] // 10
+        assert sorted(held.tolist()) == seen
+        assert_same(buffer.take(torch.arange(len(buffer))), numbered(held.tolist()))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_sampling_reaches_everything_that_is_held_and_nothing_else(
+    kind: type[ReplayBuffer],
+) -> None:
+    buffer = kind(8, N)
+    for size in (3, 9):  # three places filled; full and one overwritten
+        buffer.add(numbered(range(size - len(buffer))))
+        batch, weights, places = buffer.sample(200, generator_of())
+        assert set(places.tolist()) == set(range(len(buffer)))
+        assert_same(batch, buffer.take(places))
+        assert weights.shape == (200,)
+        assert weights.dtype == torch.float32
+        assert (weights == 1).all(), "equal priorities leave no bias to undo"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_clear_errors(kind: type[ReplayBuffer]) -> None:
+    with pytest.raises(ValueError, match="empty"):
+        kind(4, N).sample(1, generator_of())
+    with pytest.raises(ValueError, match="5 transitions do not fit into a buffer of 4"):
+        kind(4, N).add(numbered(range(5)))
+    with pytest.raises(ValueError, match="at least 1"):
+        kind(0, N)
+
+
+def test_adding_nothing_is_allowed() -> None:
+    buffer = PrioritizedReplayBuffer(4, N)
+    buffer.add(numbered([]))
+    assert len(buffer) == 0
+    buffer.add(numbered([1, 2]))
+    buffer.add(numbered([]))
+    assert len(buffer) == 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_loaded_buffer_goes_on_as_the_saved_one(kind: type[ReplayBuffer], tmp_path) -> None:
+    buffer = kind(8, N)
+    buffer.add(numbered(range(6)))
+    _, _, places = buffer.sample(4, generator_of())
+    buffer.update_priorities(places, torch.tensor([5.0, 0.1, 2.0, 0.3]))
+    torch.save(buffer.state_dict(), tmp_path / "buffer.pt")
+    other = kind(8, N)
+    other.load_state_dict(torch.load(tmp_path / "buffer.pt", weights_only=True))
+    for held in (buffer, other):
+        held.add(numbered(range(20, 25)))  # wraps around
+    for seed in range(5):
+        ours, theirs = (held.sample(6, generator_of(seed)) for held in (buffer, other))
+        assert_same(ours[0], theirs[0])
+        assert torch.equal(ours[1], theirs[1])
+        assert torch.equal(ours[2], theirs[2])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_loaded_buffer_shares_no_memory_with_the_saved_one(kind: type[ReplayBuffer]) -> None:
+    buffer, other = kind(4, N), kind(4, N)
+    buffer.add(numbered([1, 2]))
+    other.load_state_dict(buffer.state_dict())
+    other.add(numbered([3, 4, 5]))
+    assert_same(buffer.take(torch.arange(2)), numbered([1, 2]))
+    assert len(buffer) == 2
+    if kind is PrioritizedReplayBuffer:
+        assert buffer.tree.total == pytest.approx(2)
+
+
+# ------------------------------------------------------------------------------------ sum tree
+
+
+@pytest.mark.parametrize("capacity", [1, 2, 3, 5, 8, 13, 100, 129])
+def test_sum_tree_against_a_cumulative_sum(capacity: int) -> None:
+    rng = np.random.default_rng(capacity)
+    tree, values = SumTree(capacity), np.zeros(capacity)
+    for _ in range(5):
+        leaf = rng.permutation(capacity)[: rng.integers(1, capacity + 1)]
+        value = rng.random(len(leaf)) * (rng.random(len(leaf)) < 0.8)  # some are zero
+        tree.set(torch.from_numpy(leaf), torch.from_numpy(value))
+        values[leaf] = value
+        assert tree.total == pytest.approx(values.sum())
+        np.testing.assert_allclose(tree.get(torch.arange(capacity)).numpy(), values)
+        if values.sum() == 0:
+            continue
+        mass = np.concatenate([rng.random(50) * values.sum(), [0.0]])
+        found = tree.find(torch.from_numpy(mass)).numpy()
+        wanted = np.searchsorted(values.cumsum(), mass, side="right")
+        assert (found == wanted).all()
+        assert (values[found] > 0).all()
+
+
+def test_sum_tree_finds_each_leaf_by_its_share() -> None:
+    tree = SumTree(5)
+    tree.set(torch.arange(5), torch.tensor([1.0, 0.0, 2.0, 1.0, 4.0]))
+    mass = torch.tensor([0.0, 0.99, 1.0, 2.99, 3.0, 3.99, 4.0, 7.99])
+    assert tree.find(mass).tolist() == [0, 0, 2, 2, 3, 3, 4, 4]
+
+
+def test_sum_tree_with_a_leaf_named_twice_keeps_one_value_and_its_sums_right() -> None:
+    tree = SumTree(6)
+    tree.set(torch.arange(6), torch.ones(6))
+    tree.set(torch.tensor([2, 2, 4, 2]), torch.tensor([3.0, 5.0, 7.0, 9.0]))
+    leaves = tree.get(torch.arange(6))
+    assert float(leaves[2]) in (3, 5, 9)
+    assert float(leaves[4]) == 7
+    assert tree.total == pytest.approx(float(leaves.sum()))
+    inner = tree.nodes[1 : tree.leaves]
+    assert torch.equal(inner, tree.nodes[2:].view(-1, 2).sum(1))
+
+
+# ------------------------------------------------------------------------- prioritized sampling
+
+
+def with_priorities(td: list[float], alpha: float = 0.6, **settings) -> PrioritizedReplayBuffer:
+    buffer = PrioritizedReplayBuffer(len(td) + 3, N, alpha=alpha, **settings)
+    places = buffer.add(numbered(range(len(td))))
+    buffer.update_priorities(places, torch.tensor(td))
+    return buffer
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.6, 1.0])
+def test_frequencies_are_proportional_to_the_size_of_the_td_error(alpha: float) -> None:
+    td = [0.5, -2.0, 1.0, 0.0, -0.1]  # the sign does not matter
+    buffer = with_priorities(td, alpha)
+    _, _, places = buffer.sample(40_000, generator_of())
+    share = torch.bincount(places, minlength=5) / 40_000
+    priority = (np.abs(td) + buffer.eps) ** alpha
+    np.testing.assert_allclose(share.numpy(), priority / priority.sum(), atol=2e-3)
+
+
+def test_a_batch_is_spread_over_the_whole_priority() -> None:
+    """Stratified: of 8 equal priorities, 8 draws take each once."""
+    buffer = with_priorities([1.0] * 8)
+    for seed in range(5):
+        assert buffer.sample(8, generator_of(seed))[2].tolist() == list(range(8))
+
+
+def test_importance_weights_formula() -> None:
+    td = [0.5, 2.0, 1.0, 0.25]
+    buffer = with_priorities(td, beta=0.4, anneal=100)
+    _, weights, places = buffer.sample(64, generator_of())
+    priority = (np.array(td) + buffer.eps) ** 0.6
+    raw = (len(td) * (priority / priority.sum())[places.numpy()]) ** -0.4
+    np.testing.assert_allclose(weights.numpy(), raw / raw.max(), rtol=1e-5)
+    assert float(weights.max()) == 1
+    assert float(weights.min()) < 0.8
+
+
+def test_with_beta_one_the_weighted_mean_is_the_plain_mean() -> None:
+    """What importance weights are for: the sampling bias is undone."""
+    td = [0.1, 3.0, 1.0, 0.5]
+    buffer = with_priorities(td, beta=1.0)
+    batch, weights, _ = buffer.sample(40_000, generator_of())
+    mean = float((weights * batch.reward).sum() / weights.sum())
+    assert mean == pytest.approx(np.mean([0.0, 0.5, 1.0, 1.5]), abs=0.02)
+
+
+def test_beta_anneals_linearly_to_one_and_stays() -> None:
+    buffer = with_priorities([1.0, 2.0], beta=0.4, anneal=4)
+    betas = []
+    for _ in range(6):
+        betas.append(buffer.beta)
+        buffer.sample(2, generator_of())
+    assert betas == pytest.approx([0.4, 0.55, 0.7, 0.85, 1.0, 1.0])
+
+
+def test_new_transitions_enter_with_the_largest_priority_ever_seen() -> None:
+    buffer = PrioritizedReplayBuffer(4, N, alpha=0.5)
+    first = buffer.add(numbered([1, 2]))
+    assert buffer.tree.get(first).tolist() == [1.0, 1.0]
+    buffer.update_priorities(first, torch.tensor([-9.0, 0.2]))
+    largest = (9 + buffer.eps) ** 0.5
+    assert buffer.tree.get(buffer.add(numbered([3]))).tolist() == pytest.approx([largest])
+    buffer.update_priorities(first, torch.tensor([0.1, 0.2]))
+    assert buffer.tree.get(buffer.add(numbered([4]))).tolist() == pytest.approx([largest])
+
+
+def test_what_is_overwritten_takes_its_priority_along() -> None:
+    buffer = with_priorities([1.0, 1.0, 1.0])  # capacity 6
+    buffer.update_priorities(torch.tensor([0]), torch.tensor([1000.0]))
+    buffer.largest = 1.0
+    buffer.add(numbered([3, 4, 5, 6]))  # the last one takes place 0
+    assert buffer.tree.get(torch.tensor([0])).tolist() == [1.0]
+
+
+def test_a_td_error_of_zero_can_still_be_drawn() -> None:
+    buffer = with_priorities([0.0, 0.0])
+    assert set(buffer.sample(50, generator_of())[2].tolist()) == {0, 1}
+
+
+def test_priorities_carry_no_gradient() -> None:
+    buffer = with_priorities([1.0, 1.0])
+    buffer.update_priorities(torch.arange(2), torch.ones(2, requires_grad=True) * 2)
+    assert not buffer.tree.nodes.requires_grad
+
+
+def test_uniform_replay_ignores_priorities() -> None:
+    buffer = ReplayBuffer(4, N)
+    buffer.add(numbered(range(4)))
+    buffer.update_priorities(torch.arange(4), torch.tensor([100.0, 0.0, 0.0, 0.0]))
+    _, weights, places = buffer.sample(4000, generator_of())
+    assert (weights == 1).all()
+    assert (torch.bincount(places) > 800).all()
