@@ -613,12 +613,12 @@ def model_card(config: dict[str, Any], name: str) -> str:
     rows = "\n".join(f"| {metric} | {value} |" for metric, value in config["metrics"].items())
     return f"""# {name}
 
-A DDPG agent with the state DRR-{settings["state"]}, trained on MovieLens ({config["dataset"]}):
-films that someone liked go in, films they may like come out. `classes.Recommender.load` reads it.
+A DDPG agent with the state DRR-{settings["state"]}, trained on MovieLens ({config["dataset"]}): films
+that someone liked go in, films they may like come out. `classes.Recommender.load` reads it.
 
 - Made by: `{config["command"]}`, seed {settings["seed"]}, PyTorch {config["versions"]["torch"]}
-- Trained on: {len(config["item_ids"]):,} films, {config["n_users"]:,} people; SHA-256 of the rows
-  `{config["fingerprint"]}`
+- Trained on: {len(config["item_ids"]):,} films, {config["n_users"]:,} people
+- Training rows, SHA-256: `{config["fingerprint"]}`
 - Judged by: {config["protocol"]}
 
 | metric | value |
@@ -626,6 +626,6 @@ films that someone liked go in, films they may like come out. `classes.Recommend
 {rows}
 
 Not for commercial use: the weights derive from MovieLens, whose licence forbids it. People who rate
-on MovieLens are not everybody, and the films end where the data set does. Cite F. M. Harper and J.
-A. Konstan, The MovieLens Datasets, ACM TiiS 5(4), 2015.
+on MovieLens are not everybody, and the films end where the data set does. Cite F. M. Harper and
+J. A. Konstan, The MovieLens Datasets, ACM TiiS 5(4), 2015.
 """
