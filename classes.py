@@ -613,8 +613,9 @@ def model_card(config: dict[str, Any], name: str) -> str:
     rows = "\n".join(f"| {metric} | {value} |" for metric, value in config["metrics"].items())
     return f"""# {name}
 
-A DDPG agent with the state DRR-{settings["state"]}, trained on MovieLens ({config["dataset"]}): films
-that someone liked go in, films they may like come out. `classes.Recommender.load` reads it.
+A DDPG agent with the state DRR-{settings["state"]}, trained on MovieLens ({config["dataset"]}):
+films that someone liked go in, films they may like come out. Read it with
+`classes.Recommender.load`.
 
 - Made by: `{config["command"]}`, seed {settings["seed"]}, PyTorch {config["versions"]["torch"]}
 - Trained on: {len(config["item_ids"]):,} films, {config["n_users"]:,} people

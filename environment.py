@@ -112,7 +112,7 @@ class LoggedSessions:
     def likes(self, count: int) -> tuple[Observation, Tensor]:
         """Some films a person's memory may hold, and another -> (observation, film int64 [count]).
 
-        No order: up to n films (uniformly 1 to n draws, repeats dropped) and the other one are drawn
+        No order: up to n films (1 to n draws, repeats dropped) and the other one are drawn
         from all that the person rated `reads_from` or more.
         """
         if not len(self._fans):
