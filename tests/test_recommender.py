@@ -1,0 +1,396 @@
+"""The released agent: what goes into its folder comes out of it, what does not fit is refused."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import warnings
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from toys import random_log, settings_of
+
+from classes import DDPG, Actor, Recommender, _sha256, release
+from sequence import PooledDropout
+from utils import Histories, Interactions, fingerprint
+
+KINDS = ("ave", "att", "p", "u", "seq")
+MODELS = Path(__file__).resolve().parent.parent / "models"
+METRICS = {"hr@10": "0.123 [0.120, 0.126]", "distinct films": 17}
+
+
+@pytest.fixture(autouse=True)
+def _small_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PooledDropout, "SIZE", 2**12)
+
+
+def agent_of(name: str = "ave", seed: int = 0) -> tuple[DDPG, Interactions]:
+    """An agent whose vectors are long enough for every film of a history to be felt."""
+    log = random_log()
+    agent = DDPG(settings_of(state=name, n=4, seed=seed), log.n_users, log.n_items)
+    with torch.no_grad():
+        for label, parameter in agent.actor.named_parameters():
+            parameter *= 10 if "vectors" in label else 1
+    return agent, log
+
+
+def released(folder: Path, name: str = "ave", seed: int = 0) -> tuple[Recommender, DDPG]:
+    agent, log = agent_of(name, seed)
+    recommender = release(
+        agent,
+        log,
+        folder,
+        dataset="toys",
+        command="make toys",
+        protocol="leave one out on toys",
+        metrics=METRICS,
+    )
+    return recommender, agent
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    released(tmp_path / "toys")
+    return tmp_path / "toys"
+
+
+def ids_of(*index: int) -> list[int]:
+    """toys.log_of names film i 3 i + 2."""
+    return [3 * i + 2 for i in index]
+
+
+# ----------------------------------------------------------------------------- there and back
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_loaded_recommender_scores_as_the_agent_did(name: str, tmp_path: Path) -> None:
+    """To the last bit, and the same again after another save."""
+    first, agent = released(tmp_path / "a", name)
+    loaded = Recommender.load(tmp_path / "a")
+    loaded.save(tmp_path / "b")
+    again = Recommender.load(tmp_path / "b")
+    histories = Histories(
+        torch.tensor([0, 12]), torch.tensor([[20, 4, 2], [9, 8, 7]]), torch.full((2, 3), 4.5)
+    )
+    wanted = agent.score(histories)
+    lists = [ids_of(4, 2), ids_of(9, 8, 7, 1, 0)]
+    for recommender in (first, loaded, again):
+        assert torch.equal(recommender.score(histories), wanted)
+        assert np.array_equal(recommender.scores(lists), first.scores(lists))
+        assert np.array_equal(recommender.item_ids, 3 * np.arange(20) + 2)
+    assert again.config == loaded.config
+    files = "config.json", "weights.safetensors"
+    for file in files:
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+
+
+def test_the_folder_holds_safetensors_and_json_and_no_pickle(folder: Path) -> None:
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == ["README.md", "config.json", "weights.safetensors"]
+    json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    weights = load_file(folder / "weights.safetensors")
+    assert all(value.isfinite().all() for value in weights.values())
+    assert len(weights["state.user_vectors.weight"]) == 13, "the anonymous user goes along"
+    for path in folder.iterdir():
+        with pytest.raises((pickle.UnpicklingError, ValueError, EOFError, KeyError)):
+            pickle.loads(path.read_bytes())
+
+
+def test_release_writes_all_that_is_needed_to_use_check_and_remake_it(folder: Path) -> None:
+    agent, log = agent_of()
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    assert config["settings"] == asdict(agent.settings)
+    assert config["fingerprint"] == fingerprint(log)
+    assert config["versions"]["torch"] == torch.__version__
+    assert set(config["versions"]) == {"python", "torch", "numpy"}
+    assert config["metrics"] == METRICS
+    assert config["item_ids"] == ids_of(*range(20))
+    assert config["n_users"] == 12
+    assert (config["dataset"], config["command"]) == ("toys", "make toys")
+    positives = [
+        sum(int(i) == film and r >= 4 for i, r in zip(log.item, log.rating, strict=True))
+        for film in range(20)
+    ]
+    assert config["positive_counts"] == positives
+    assert config["weights_sha256"] == _sha256(folder / "weights.safetensors")
+
+
+def test_the_model_card_says_what_it_is(folder: Path) -> None:
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    lines = card.splitlines()
+    assert lines[0] == "# toys"
+    assert "| hr@10 | 0.123 [0.120, 0.126] |" in lines
+    assert "| distinct films | 17 |" in lines
+    for part in ("DRR-ave", "`make toys`", "seed 0", "leave one out on toys", "20 films"):
+        assert part in card
+    assert fingerprint(random_log()) in card
+    for wanted in ("Not for commercial use", "Harper", "SHA-256"):
+        assert wanted in card
+    bullets = [line for line in lines if line.startswith("- ")]
+    assert len(bullets) == 4
+    assert not any(line.endswith(" -") for line in lines), "a bullet that was wrapped away"
+    assert max(map(len, lines)) <= 110
+
+
+# ------------------------------------------------------------------------------------ the ids
+
+
+def test_fault_12_ids_are_those_saved_with_the_weights(folder: Path) -> None:
+    """Film 3 i + 2 is film i: whoever takes an id for an index, or counts from 1, is found out."""
+    recommender = Recommender.load(folder)
+    actor: Actor = recommender.actor
+    with torch.no_grad():
+        history = Histories(torch.tensor([12]), torch.tensor([[5, 7]]), torch.full((1, 2), 5.0))
+        scores = actor.score(history)[0]
+    scores[[5, 7]] = -torch.inf
+    wanted = scores.argsort(descending=True)[:6]
+    got = recommender.recommend(ids_of(5, 7), k=6)
+    assert [film for film, _ in got] == ids_of(*wanted.tolist())
+    assert [score for _, score in got] == pytest.approx(scores[wanted].tolist())
+    assert all(type(film) is int and type(score) is float for film, score in got)
+
+
+def test_a_history_is_that_of_somebody_unknown(folder: Path) -> None:
+    """Not of user 0, not of the last one: row n_users, the anonymous one."""
+    recommender = Recommender.load(folder)
+    before = recommender.scores([ids_of(1, 2)])
+    with torch.no_grad():
+        recommender.actor.state.user_vectors.weight[:12] += 1
+    assert np.array_equal(recommender.scores([ids_of(1, 2)]), before)
+    with torch.no_grad():
+        recommender.actor.state.user_vectors.weight[12] += 1
+    assert not np.array_equal(recommender.scores([ids_of(1, 2)]), before)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_scores_do_not_depend_on_who_else_is_in_the_batch(name: str, tmp_path: Path) -> None:
+    recommender, _ = released(tmp_path, name)
+    lists = [ids_of(1), ids_of(1, 2, 3, 4, 5, 6), ids_of(9, 3), ids_of(1)]
+    together = recommender.scores(lists)
+    assert together.shape == (4, 20)
+    assert together.dtype == np.float32
+    for row, history in enumerate(lists):
+        np.testing.assert_allclose(together[row], recommender.scores([history])[0], atol=1e-6)
+    np.testing.assert_allclose(together[0], together[3], atol=1e-6)
+    assert np.abs(together[0] - together[2]).max() > 1e-4
+
+
+def test_only_the_latest_n_of_a_history_count(folder: Path) -> None:
+    recommender = Recommender.load(folder)
+    long, short = recommender.scores([ids_of(9, 8, 1, 2, 3, 4), ids_of(1, 2, 3, 4)])
+    np.testing.assert_allclose(long, short, atol=1e-6)
+
+
+# ------------------------------------------------------------------------------- recommending
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("seeds", [[0], [3, 17], list(range(12))])
+def test_never_a_seed_never_twice_always_k(name: str, seeds: list[int], tmp_path: Path) -> None:
+    recommender, _ = released(tmp_path, name)
+    left = 20 - len(seeds)
+    for k in (1, 3, left):
+        got = recommender.recommend(ids_of(*seeds), k)
+        films = [film for film, _ in got]
+        assert len(films) == len(set(films)) == k
+        assert not set(films) & set(ids_of(*seeds))
+        assert set(films) <= set(recommender.item_ids.tolist())
+        scores = [score for _, score in got]
+        assert scores == sorted(scores, reverse=True)
+        assert np.isfinite(scores).all()
+
+
+def test_three_by_default_and_the_same_every_time(folder: Path) -> None:
+    recommender = Recommender.load(folder)
+    first = recommender.recommend(ids_of(4, 5))
+    assert len(first) == 3
+    assert recommender.recommend(ids_of(4, 5)) == first
+    assert recommender.recommend(np.array(ids_of(4, 5))) == first
+
+
+@pytest.mark.parametrize("k", [0, -1, 19, 10_000])
+def test_k_that_cannot_be_had_is_an_error(k: int, folder: Path) -> None:
+    with pytest.raises(ValueError, match=f"k must be between 1 and 18, not {k}"):
+        Recommender.load(folder).recommend(ids_of(4, 5), k)
+
+
+def test_duplicates_in_a_history_are_one_seed(folder: Path) -> None:
+    recommender = Recommender.load(folder)
+    got = recommender.recommend(ids_of(4, 4, 5, 4), 18)
+    assert len({film for film, _ in got}) == 18
+    with pytest.raises(ValueError, match="between 1 and 18"):
+        recommender.recommend(ids_of(4, 4, 5, 4), 19)
+
+
+def test_unknown_ids_are_ignored_with_a_warning(folder: Path) -> None:
+    """Index 3 is no id, nor is an id beyond the last, nor a negative one."""
+    recommender = Recommender.load(folder)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        wanted = recommender.recommend(ids_of(4, 5))
+    unknown = [3, 10**9, -1]
+    with pytest.warns(UserWarning, match=r"ignored: \[3, 1000000000, -1\]") as caught:
+        assert recommender.recommend([3, *ids_of(4), 10**9, *ids_of(5), -1]) == wanted
+    assert len(caught) == 1
+    with (
+        pytest.warns(UserWarning, match="ignored"),
+        pytest.raises(ValueError, match=r"knows none of these films: \[3, 1000000000, -1\]"),
+    ):
+        recommender.recommend(unknown)
+
+
+def test_an_empty_history_is_an_error(folder: Path) -> None:
+    with pytest.raises(ValueError, match="knows none of these films"):
+        Recommender.load(folder).recommend([])
+
+
+# ------------------------------------------------------------------------- what does not fit
+
+
+def edited(folder: Path, **changes: object) -> None:
+    path = folder / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8")) | changes
+    path.write_text(json.dumps({k: v for k, v in config.items() if v is not None}))
+
+
+@pytest.mark.parametrize("name", ["config.json", "weights.safetensors"])
+def test_a_missing_file_is_named(name: str, folder: Path) -> None:
+    (folder / name).unlink()
+    with pytest.raises(ValueError, match=f"holds no released agent.*{name}"):
+        Recommender.load(folder)
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="nowhere holds no released agent"):
+        Recommender.load(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe\x00", b"[" * 10])
+@pytest.mark.parametrize("name", ["config.json", "weights.safetensors"])
+def test_a_damaged_file_is_a_clear_error(name: str, content: bytes, folder: Path) -> None:
+    (folder / name).write_bytes(content)
+    with pytest.raises(ValueError, match=f"{folder.name} is damaged"):
+        Recommender.load(folder)
+
+
+def test_a_cut_off_weights_file_is_a_clear_error(folder: Path) -> None:
+    path = folder / "weights.safetensors"
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(ValueError, match="is damaged"):
+        Recommender.load(folder)
+
+
+@pytest.mark.parametrize("content", ["[]", "3", "null", '"a"', "{}", '{"format": 99}'])
+def test_json_of_another_kind_is_a_clear_error(content: str, folder: Path) -> None:
+    (folder / "config.json").write_text(content)
+    with pytest.raises(ValueError, match="has format .*, this code reads 1"):
+        Recommender.load(folder)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"settings": None},
+        {"settings": {"state": "nonsense"}},
+        {"settings": {"made_up": 1}},
+        {"settings": {"k": "wide"}},
+        {"settings": {"k": -3}},
+        {"settings": 7},
+        {"n_users": None},
+        {"n_users": "many"},
+        {"item_ids": None},
+        {"item_ids": ["a", "b"]},
+        {"item_ids": [5, 4, 3]},
+        {"item_ids": [2, 2, 3]},
+        {"item_ids": 7},
+    ],
+)
+def test_a_config_that_makes_no_sense_is_a_clear_error(changes: dict, folder: Path) -> None:
+    edited(folder, **changes)
+    with pytest.raises(ValueError, match="config in .* is damaged"):
+        Recommender.load(folder)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"n_users": 13},
+        {"item_ids": list(range(21))},
+        {"settings": {"k": 8}},
+        {"settings": {"state": "att"}},
+        {"settings": {"hidden": 17}},
+    ],
+)
+def test_weights_of_other_shapes_are_a_clear_error(changes: dict, folder: Path) -> None:
+    if "settings" in changes:
+        settings = json.loads((folder / "config.json").read_text())["settings"]
+        changes = {"settings": settings | changes["settings"]}
+    edited(folder, **changes)
+    with pytest.raises(ValueError, match="weights in .* do not fit its config"):
+        Recommender.load(folder)
+
+
+@pytest.mark.parametrize("name", ["config.json", "weights.safetensors"])
+def test_files_of_two_saves_do_not_mix(name: str, tmp_path: Path) -> None:
+    """Both agents have the same shapes: only the hash can tell."""
+    for seed in (0, 1):
+        released(tmp_path / str(seed), seed=seed)
+    (tmp_path / "0" / name).write_bytes((tmp_path / "1" / name).read_bytes())
+    with pytest.raises(ValueError, match="mixes the weights of one save with the config of anoth"):
+        Recommender.load(tmp_path / "0")
+
+
+def test_a_config_without_the_hash_is_refused(folder: Path) -> None:
+    edited(folder, weights_sha256=None)
+    with pytest.raises(ValueError, match="mixes"):
+        Recommender.load(folder)
+
+
+def test_a_tensor_too_few_is_a_clear_error(folder: Path) -> None:
+    weights = load_file(folder / "weights.safetensors")
+    weights.pop("state.weight")
+    save_file(weights, folder / "weights.safetensors")
+    edited(folder, weights_sha256=_sha256(folder / "weights.safetensors"))
+    with pytest.raises(ValueError, match="do not fit its config"):
+        Recommender.load(folder)
+
+
+def test_an_interrupted_save_leaves_the_old_agent(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = Recommender.load(folder).scores([ids_of(1, 2)])
+    other, _ = agent_of(seed=5)
+    recommender = Recommender.load(folder)
+    recommender.actor.load_state_dict(other.actor.state_dict())
+
+    def cut(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("classes.json.dumps", cut)
+    with pytest.raises(KeyboardInterrupt):
+        recommender.save(folder)
+    assert np.array_equal(Recommender.load(folder).scores([ids_of(1, 2)]), before)
+
+
+@pytest.mark.parametrize("folder", sorted(p.parent for p in MODELS.glob("*/config.json")), ids=str)
+def test_the_agents_in_the_repository_load_and_recommend(folder: Path) -> None:
+    recommender = Recommender.load(folder)
+    counts = np.array(recommender.config["positive_counts"])
+    assert len(counts) == len(recommender.item_ids)
+    seeds = recommender.item_ids[counts.argsort()[-3:]].tolist()
+    films = [film for film, _ in recommender.recommend(seeds)]
+    assert len(set(films) - set(seeds)) == 3
+
+
+def test_what_is_released_does_not_change_when_training_goes_on(tmp_path: Path) -> None:
+    """The folder is written once; the agent in memory lives on."""
+    _, agent = released(tmp_path / "toys")
+    before = Recommender.load(tmp_path / "toys").scores([ids_of(1, 2)])
+    with torch.no_grad():
+        for parameter in agent.actor.parameters():
+            parameter += 1
+    assert np.array_equal(Recommender.load(tmp_path / "toys").scores([ids_of(1, 2)]), before)
