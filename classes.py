@@ -208,6 +208,8 @@ class Settings:
         }.items():
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} must be one of {known}, not {getattr(self, name)!r}")
+        if self.session_memory not in (0, self.n) and self.state != "seq":
+            raise ValueError(f"DRR-{self.state} reads n films: session_memory must be 0")
 
 
 Start = PMF | Cooccurrence  # what a state's vectors may start from: PMF, for seq Cooccurrence

@@ -40,7 +40,7 @@ STRANGERS = {
     "Random": {},
     "Popularity": LIKED,
     "RecentPopularity": {"share": [0.05, 0.1, 0.2, 0.5]} | LIKED,
-    # 10,000 neighbours are all of them; lower ratings only hurt this one, by .02 to .04
+    # 10,000 neighbours are all of them; in a wider first search lower ratings never helped this one
     "ItemKNN": {"neighbours": [500, 10_000], "shrinkage": [10, 50, 100, 200, 500, 1000]}
     | {"min_rating": [4.0]},
     "EASE": {"regularization": [2000, 5000, 10_000, 20_000, 50_000]} | LIKED,

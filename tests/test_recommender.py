@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import warnings
 from dataclasses import asdict
@@ -359,8 +360,9 @@ def test_a_tensor_too_few_is_a_clear_error(folder: Path) -> None:
         Recommender.load(folder)
 
 
+@pytest.mark.parametrize("where", ["save_file", "json.dumps", "Path.write_text", "os.replace"])
 def test_an_interrupted_save_leaves_the_old_agent(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    where: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = Recommender.load(folder).scores([ids_of(1, 2)])
     other, _ = agent_of(seed=5)
@@ -370,13 +372,40 @@ def test_an_interrupted_save_leaves_the_old_agent(
     def cut(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("classes.json.dumps", cut)
+    with monkeypatch.context() as patch:
+        patch.setattr(f"classes.{where}", cut)
+        with pytest.raises(KeyboardInterrupt):
+            recommender.save(folder)
+    assert np.array_equal(Recommender.load(folder).scores([ids_of(1, 2)]), before)
+    recommender.save(folder)
+    assert not np.array_equal(Recommender.load(folder).scores([ids_of(1, 2)]), before)
+
+
+def test_a_save_cut_between_its_two_files_is_noticed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two files cannot change at once: then neither the old agent nor a mixture is loaded."""
+    other, _ = agent_of(seed=5)
+    recommender = Recommender.load(folder)
+    recommender.actor.load_state_dict(other.actor.state_dict())
+    replace, calls = os.replace, []
+
+    def second_time(*paths: Path) -> None:
+        calls.append(paths)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        replace(*paths)
+
+    monkeypatch.setattr("classes.os.replace", second_time)
     with pytest.raises(KeyboardInterrupt):
         recommender.save(folder)
-    assert np.array_equal(Recommender.load(folder).scores([ids_of(1, 2)]), before)
+    with pytest.raises(ValueError, match="mixes the weights of one save"):
+        Recommender.load(folder)
 
 
-@pytest.mark.parametrize("folder", sorted(p.parent for p in MODELS.glob("*/config.json")), ids=str)
+@pytest.mark.parametrize(
+    "folder", sorted(p.parent for p in MODELS.glob("*/config.json")), ids=lambda path: path.name
+)
 def test_the_agents_in_the_repository_load_and_recommend(folder: Path) -> None:
     recommender = Recommender.load(folder)
     counts = np.array(recommender.config["positive_counts"])
