@@ -899,30 +899,30 @@ def test_interruptible_works_outside_the_main_thread() -> None:
 # ------------------------------------------------------------------------------- does it learn
 
 
+# Settings with which two tastes were solved for each of twelve seeds, after 230 updates at most
+TASTES: dict = {
+    "k": 8,
+    "hidden": 32,
+    "critic_warmup": 30,
+    "actor_lr": 3e-3,
+    "critic_lr": 1e-2,
+    "gamma": 0.5,
+    "tau": 0.05,
+    "epsilon": 0.5,
+    "anonymous_share": 0.5,
+    "batch_size": 64,
+    "sessions": 32,
+    "horizon": 5,
+    "capacity": 4096,
+}
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_reward_alone_solves_two_tastes(seed: int) -> None:
     """No imitation, no given vectors: whoever shows the same to everybody earns 0 a step, as does a
     random order; the judge does not tell who the person is, so only the memory can."""
     log = two_tastes(60, 24, seed)
-    settings = settings_of(
-        k=8,
-        hidden=32,
-        imitation_updates=0,
-        cloning=0.0,
-        critic_warmup=30,
-        actor_lr=3e-3,
-        critic_lr=1e-2,
-        gamma=0.5,
-        tau=0.05,
-        epsilon=0.5,
-        anonymous_share=0.5,
-        batch_size=64,
-        sessions=32,
-        horizon=5,
-        capacity=4096,
-        demonstrations=1,
-        seed=seed,
-    )
+    settings = settings_of(**TASTES, imitation_updates=0, cloning=0.0, demonstrations=1, seed=seed)
     training = Training(log, settings)
     assert abs(mean_reward(training.agent, log, 10)) < 0.3
     training.agent.start_ddpg()
@@ -983,30 +983,15 @@ def test_imitating_the_next_film_learns_the_order(name: str) -> None:
 
 def test_ddpg_raises_the_reward_of_a_warm_agent_beyond_imitation() -> None:
     """People watch bad films too: imitation copies them, only the reward tells them apart."""
-    log = two_tastes(60, 30)
-    settings = settings_of(
-        k=8,
-        hidden=32,
-        imitate="next",
-        imitation_updates=50,
-        cloning=0.1,
-        critic_warmup=50,
-        actor_lr=2e-3,
-        critic_lr=3e-3,
-        gamma=0.5,
-        tau=0.05,
-        epsilon=0.3,
-        batch_size=64,
-        sessions=32,
-        horizon=5,
-        capacity=4000,
+    log = two_tastes(60, 24)
+    training = Training(
+        log, settings_of(**TASTES, imitate="next", imitation_updates=50, cloning=0.1)
     )
-    training = Training(log, settings)
     training.imitate(50)
-    warm = mean_reward(training.agent, log, 6)
+    assert abs(mean_reward(training.agent, log, 10)) < 0.3
     training.agent.start_ddpg()
-    training.run(200)
-    assert mean_reward(training.agent, log, 6) > warm + 0.3
+    training.run(300)
+    assert mean_reward(training.agent, log, 10) > 0.9
 
 
 def test_the_agent_learns_from_the_log_it_is_handed_and_no_other() -> None:
