@@ -97,6 +97,8 @@ class LoggedSessions:
         rows = options.get("rows")
         if rows is None:
             rows = self._random_rows(users)
+        if ((rows < self.log.offsets[users]) | (rows >= self.log.offsets[users + 1])).any():
+            raise ValueError("a session starts at a row of its own user, who has at least two")
         self._start(users, rows)
         return self.observation(), {"active": torch.ones(len(users), dtype=torch.bool)}
 
@@ -196,6 +198,7 @@ class LoggedSessions:
         """Recommend films int64 [B] directly; the rest as in `step`."""
         rating = self._rating[self._each, item]
         self._seen[self._each, item] = True
+        self._rating[self._each, item] = 0  # a film answers once
         rated = rating > 0
         reward = torch.where(rated, paper_reward(rating), self.unrated)
         positive = rating >= self.reads_from

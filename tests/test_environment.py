@@ -11,7 +11,7 @@ from gymnasium.utils.env_checker import check_env
 from toys import log_of, random_log, two_tastes
 
 from environment import LoggedSessions, Moments, RecommendationEnv, paper_reward
-from utils import Interactions
+from utils import POSITIVE, Interactions, leave_one_out
 
 K = 5
 
@@ -96,6 +96,62 @@ def test_sessions_of_a_batch_do_not_touch_one_another() -> None:
                 assert torch.equal(info[name][0], step[4][name][row])
 
 
+class OneSession:
+    """The rules in plain Python, for one session of n = 3."""
+
+    def __init__(
+        self, log: Interactions, user: int, row: int, horizon: int, unrated: float
+    ) -> None:
+        first, end = log.offsets[user : user + 2].tolist()
+        self.seen = set(log.item[first:row].tolist())
+        ahead = slice(row, end)
+        self.answers = dict(zip(log.item[ahead].tolist(), log.rating[ahead].tolist(), strict=True))
+        self.memory = memory_by_loop(log, user, row, 3, POSITIVE)
+        self.horizon, self.unrated, self.steps, self.over = horizon, unrated, 0, False
+
+    def step(self, scores: list[float]) -> tuple[int, float, bool, bool]:
+        film = max(set(range(len(scores))) - self.seen, key=lambda i: scores[i])
+        self.seen.add(film)
+        self.steps += 1
+        rating = self.answers.pop(film, None)
+        reward = self.unrated if rating is None else (rating - 3) / 2
+        if rating is not None and rating >= POSITIVE:
+            self.memory = [*self.memory[1:], film]
+        terminated, truncated = not self.answers, self.steps >= self.horizon
+        self.over = terminated or truncated
+        return film, reward, terminated, truncated
+
+
+@pytest.mark.parametrize("unrated", [0.0, -0.25])
+def test_every_session_of_a_log_against_plain_python(unrated: float) -> None:
+    """From every moment of the log, past the end of all sessions."""
+    log, horizon = random_log(), 6
+    rows = torch.arange(len(log))
+    rows = rows[rows != log.offsets[log.user]]
+    users = log.user[rows]
+    sessions = sessions_of(log, horizon=horizon, unrated=unrated, anonymous_share=0.0)
+    observation, _ = sessions.reset(options={"users": users, "rows": rows})
+    plain = [
+        OneSession(log, user, row, horizon, unrated)
+        for user, row in zip(users.tolist(), rows.tolist(), strict=True)
+    ]
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(horizon + 1):
+        action = torch.randn(len(rows), K, generator=generator)
+        scores = (action @ sessions.item_vectors.T).tolist()
+        running = [place for place, one in enumerate(plain) if not one.over]
+        for place in running:
+            assert observation.memory[place].tolist() == plain[place].memory
+        observation, reward, terminated, truncated, info = sessions.step(action)
+        assert torch.nonzero(info["active"]).squeeze(1).tolist() == running
+        for place in running:
+            film, wanted, end, limit = plain[place].step(scores[place])
+            assert int(info["item"][place]) == film
+            assert float(reward[place]) == wanted
+            assert (bool(terminated[place]), bool(truncated[place])) == (end, limit)
+    assert sessions.over
+
+
 # --------------------------------------------------------------------------------- the rewards
 
 
@@ -126,6 +182,26 @@ def test_what_was_rated_before_the_start_earns_nothing_again() -> None:
     assert sessions.execute(torch.tensor([1]))[1].tolist() == [-0.25]
 
 
+def test_a_film_answers_once() -> None:
+    """`execute` may be told to show a film again: it earns nothing and is not counted again."""
+    log = log_of([(0, 1, 5.0), (0, 2, 5.0), (0, 3, 4.0)], 1, 5)
+    sessions = sessions_of(log)
+    begin(sessions, [0], 1)
+    for reward in (1.0, 0.0):
+        observation, got, terminated, _, _ = sessions.execute(torch.tensor([2]))
+        assert got.tolist() == [reward]
+        assert observation.memory.tolist() == [[5, 1, 2]]
+        assert not terminated
+
+
+@pytest.mark.parametrize("options", [{"users": [1]}, {"users": [3]}, {"users": [0], "rows": [3]}])
+def test_a_start_that_is_not_in_the_users_log_is_an_error(options: dict) -> None:
+    """Users 1 and 3 have no row; row 3 is user 2's, whose films would land in user 0's memory."""
+    log = log_of([(0, 0, 5.0), (0, 1, 5.0), (2, 2, 5.0), (2, 3, 5.0)], 4, 6)
+    with pytest.raises(ValueError, match="a session starts at a row of its own user"):
+        sessions_of(log).reset(options={name: torch.tensor(x) for name, x in options.items()})
+
+
 def test_an_action_recommends_the_unseen_film_with_the_largest_product() -> None:
     log = random_log()
     sessions = sessions_of(log, anonymous_share=0.0)
@@ -147,6 +223,7 @@ def test_vectors_are_read_live() -> None:
     vectors = torch.nn.Parameter(torch.zeros(log.n_items, K))
     sessions = LoggedSessions(log, vectors, sessions=4)
     sessions.reset()
+    sessions.step(torch.zeros(4, K))
     with torch.no_grad():
         vectors[19, 0] = 1  # the film that nobody rated
     action = torch.zeros(4, K)
@@ -387,6 +464,34 @@ def test_moments_are_an_endless_stream_of_the_kind_asked_for() -> None:
             assert torch.equal(film, wanted_film)
             assert torch.equal(observation.memory, wanted.memory)
             assert torch.equal(observation.user, wanted.user)
+
+
+def test_fault_8_nothing_of_validation_or_test_can_be_reached() -> None:
+    """From the train part, no film held out answers, is remembered or demonstrated: whoever
+    recommends it is told what he is told about any film that was never rated."""
+    log = random_log(20, 24, seed=3)
+    split = leave_one_out(log)
+    held = {
+        (int(user), int(item))
+        for part in (split.validation, split.test)
+        for user, item in zip(part.user, part.item, strict=True)
+    }
+    settings = {"reads_from": 0.5, "unrated": -0.125, "anonymous_share": 0.0}
+    sessions = sessions_of(split.train, **settings)
+    for draw in (sessions.demonstrations, sessions.likes):
+        observation, film = draw(3000)
+        for user, memory, item in zip(*(t.tolist() for t in (*observation, film)), strict=True):
+            assert not held & {(user, i) for i in (*memory, item)}
+    played = [
+        (user, item) for user, item in sorted(held) if int(split.train.offsets.diff()[user]) > 1
+    ]
+    assert len(played) > 20
+    users, films = (torch.tensor(column) for column in zip(*played, strict=True))
+    begin(sessions, users.tolist(), 1)
+    observation, reward, _, _, info = sessions.execute(films)
+    assert (reward == -0.125).all()
+    assert (info["rating"] == 0).all()
+    assert not (observation.memory == films.unsqueeze(1)).any()
 
 
 # ------------------------------------------------------------------------------------ resuming
