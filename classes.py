@@ -303,9 +303,13 @@ class DDPG:
 
     def memory(self) -> ReplayBuffer:
         """An empty replay buffer of the kind that the settings name."""
-        kind = {"prioritized": PrioritizedReplayBuffer, "uniform": ReplayBuffer}
         settings = self.settings
-        return kind[settings.replay](settings.capacity, settings.session_memory or settings.n)
+        width = settings.session_memory or settings.n
+        if settings.replay == "uniform":
+            return ReplayBuffer(settings.capacity, width)
+        # beta reaches 1 with the last update, whatever the budget
+        anneal = max(1, settings.ddpg_updates)
+        return PrioritizedReplayBuffer(settings.capacity, width, anneal=anneal)
 
     # -- acting
 
@@ -544,7 +548,8 @@ class Recommender:
             warnings.warn(f"films the model does not know are ignored: {unknown}", stacklevel=4)
         if not (index >= 0).any():
             raise ValueError(f"the model knows none of these films: {list(map(int, history))}")
-        return index[index >= 0]
+        known = index[index >= 0].tolist()
+        return torch.tensor(list(dict.fromkeys(reversed(known)))[::-1])  # the latest of repeats
 
     def recommend(self, history: Sequence[int], k: int = 3) -> list[tuple[int, float]]:
         """The k best films for someone who liked `history` -> [(MovieLens id, score)], best first.

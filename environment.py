@@ -35,7 +35,8 @@ class LoggedSessions:
     rewards (rating - 3) / 2 if the person rated i at or after that moment. A film that was never
     rated gives `unrated`, 0 by default: the log says nothing about it, and 0 is what an indifferent
     rating of 3 gives. (The paper asks a rating model instead, so that the agent is judged by the
-    model that also made its vectors.) The memory shifts on a positive (rating >= 4) only.
+    model that also made its vectors.) The memory shifts only on a rating of `reads_from` or more:
+    4, a positive, unless a state reads every rated film (DRR-seq).
 
     terminated: every film of the person's log has been shown, no reward is left to be had.
     truncated: `horizon` steps are over; the session could have gone on, so the bootstrap does not

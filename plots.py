@@ -68,7 +68,14 @@ def embedding_map(vectors: Tensor, group: Sequence[str], labels: Mapping[int, st
     for name, colour in zip(pd.Series(group).value_counts().index[:6], COLOURS, strict=False):
         inside = group == name
         axes.scatter(x[inside], y[inside], s=7, alpha=0.55, color=colour, label=name, lw=0)
+    width, height = np.ptp(x), np.ptp(y)
+    taken: list[tuple[float, float]] = []
     for index, title in labels.items():
+        if any(
+            abs(x[index] - a) < 0.2 * width and abs(y[index] - b) < 0.03 * height for a, b in taken
+        ):
+            continue  # a label there would cover an earlier one
+        taken.append((x[index], y[index]))
         axes.annotate(
             title,
             (x[index], y[index]),

@@ -26,7 +26,7 @@ class PooledDropout(nn.Module):
     """Dropout whose masks are slices of one pool of pre-drawn zeros and ones.
 
     Drawing a fresh mask for every activation costs more than the layer around it on a CPU; a slice
-    at a random place costs nothing. `refill` draws the pool anew (once an epoch).
+    at a random place costs nothing. `refill` draws the pool.
     """
 
     SIZE = 2**22
