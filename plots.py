@@ -42,18 +42,22 @@ def learning_curves(
     return figure
 
 
-def reward_curves(curves: Mapping[str, pd.DataFrame]) -> Figure:
-    """Mean reward a step while the agents explore, and the critics' losses, in stage 2."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.2))
-    for (name, curve), colour in zip(curves.items(), COLOURS, strict=False):
-        played = curve.dropna(subset=["reward"])
-        left.plot(played["update"] - played["update"].min(), played["reward"], color=colour)
-        left.annotate(name, (0, played["reward"].iloc[0]), color=colour, fontsize=9, va="bottom")
-        right.plot(played["update"] - played["update"].min(), played["critic"], color=colour)
-    left.set(xlabel="DDPG updates", ylabel="mean reward a step (exploring)")
-    right.set(xlabel="DDPG updates", ylabel="critic loss (weighted squared TD error)")
-    _bare(left)
-    _bare(right)
+def reward_curves(played: Mapping[str, pd.DataFrame], horizon: int) -> Figure:
+    """Mean reward a step while the agents explore, and the critics' losses, in stage 2.
+
+    played: name -> one row for each DDPG update, columns "reward" and "critic"; `horizon`
+    updates, a round of sessions, make a point (later steps of a session earn less).
+    """
+    figure, panes = plt.subplots(1, 2, figsize=(10, 3.2))
+    for (name, rows), colour in zip(played.items(), COLOURS, strict=False):
+        rounds = rows[["reward", "critic"]].groupby(np.arange(len(rows)) // horizon).mean()
+        for pane, column in zip(panes, rounds, strict=True):
+            pane.plot((rounds.index + 1) * horizon, rounds[column], color=colour, label=name)
+    panes[0].set(xlabel="DDPG updates", ylabel="mean reward a step, exploring")
+    panes[1].set(xlabel="DDPG updates", ylabel="critic's loss")
+    panes[1].legend(frameon=False)
+    for pane in panes:
+        _bare(pane)
     figure.tight_layout()
     return figure
 

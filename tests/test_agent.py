@@ -151,7 +151,7 @@ class Spy:
         self.agent.play = lambda _: (self.sessions, self.demonstrations)
         self.noise_resets: list = []
         self.agent.noise.reset = self._spied(self.agent.noise.reset, self.noise_resets)
-        self.curve, self.weights = notebook_train()(self.agent, log, judge, tmp_path / "none.pt")
+        self.curve, _, self.weights = notebook_train()(self.agent, log, judge, tmp_path / "none.pt")
 
     @staticmethod
     def _spied(call: Callable, kept: list) -> Callable:
@@ -246,7 +246,7 @@ def test_the_loop_keeps_the_best_weights_of_each_stage(tmp_path: Path) -> None:
     log = random_log()
     settings = settings_of(imitation_updates=4, ddpg_updates=6, evaluate_every=2)
     agent = DDPG(settings, log.n_users, log.n_items)
-    curve, weights = notebook_train()(agent, log, validate, tmp_path / "none.pt")
+    curve, _, weights = notebook_train()(agent, log, validate, tmp_path / "none.pt")
     assert curve["update"].tolist() == list(seen) == [0, 2, 4, 6, 8, 10]
     assert same(weights["imitation"], seen[2])
     assert same(weights["DDPG"], seen[8])
@@ -828,7 +828,7 @@ def test_the_notebooks_loop_interrupted_is_the_loop_uninterrupted(
                 return call(*arguments)
 
             setattr(agent, method, interrupted)
-        curve, best = train(agent, log, judge, path)
+        curve, _, best = train(agent, log, judge, path)
         return agent, curve, best
 
     agent, curve, best = run(tmp_path / "whole.pt", None)
