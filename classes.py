@@ -34,7 +34,7 @@ from checkpoint import Interruptible, load_checkpoint, save_checkpoint
 from environment import LoggedSessions, Moments, RecommendationEnv, paper_reward
 from replay import Observation, PrioritizedReplayBuffer, ReplayBuffer, SumTree, Transitions
 from sequence import Cooccurrence, DRRseq, FullSoftmax, Window, Windows
-from states import PMF, STATES, DRRatt, DRRave, DRRp, DRRu, State, initialise_linear, latest
+from states import PMF, STATES, DRRatt, DRRave, DRRp, DRRu, State, initialise_linear, latest, rows
 from utils import POSITIVE, Histories, IdMap, Interactions, fingerprint
 
 __all__ = [
@@ -382,7 +382,7 @@ class DDPG:
         weights: importance weights of the batch, float32 [B].
         demonstration: what people rated next, for the imitation term.
         """
-        film = self.critic.item_vectors[batch.item]  # (B, k)
+        film = rows(self.critic.item_vectors, batch.item)  # (B, k)
         td_error = self.critic(batch.observation, film) - self.targets(batch)
         critic_loss = (weights * td_error.square()).mean()
         self._descend(self.critic_optimizer, critic_loss)

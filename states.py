@@ -18,6 +18,17 @@ from sequence import DRRseq
 from utils import POSITIVE, Histories, Interactions
 
 
+def rows(table: Tensor, index: Tensor) -> Tensor:
+    """table[index], with a gradient that is added up in the same order every time.
+
+    The gradient of plain indexing is added by several threads at once, in whatever order they
+    come: the same seed would give other weights.
+    """
+    if table.dim() == 1:
+        return F.embedding(index, table.unsqueeze(1)).squeeze(-1)
+    return F.embedding(index, table)
+
+
 class PMF(nn.Module):
     """Probabilistic matrix factorisation with biases: r_ui ~ mean + b_u + b_i + p_u . q_i.
 
@@ -44,8 +55,8 @@ class PMF(nn.Module):
 
     def forward(self, user: Tensor, item: Tensor) -> Tensor:
         """Predicted ratings of pairs, int64 [B], int64 [B] -> float32 [B]."""
-        bias = self.mean + self.user_bias[user] + self.item_bias[item]
-        return bias + (self.user[user] * self.item[item]).sum(-1)
+        bias = self.mean + rows(self.user_bias, user) + rows(self.item_bias, item)
+        return bias + (rows(self.user, user) * rows(self.item, item)).sum(-1)
 
     def score(self, histories: Histories) -> Tensor:
         """Predicted ratings of all films -> float32 [B, n_items].
@@ -90,11 +101,13 @@ class PMF(nn.Module):
         errors = []
         for _ in range(epochs):
             total = 0.0
-            for rows in torch.randperm(len(train), generator=generator).split(batch_size):
-                user, item = train.user[rows], train.item[rows]
-                error = self(user, item) - train.rating[rows]
-                prior = self.user[user].square().sum(1) + self.item[item].square().sum(1)
-                prior = prior + self.user_bias[user].square() + self.item_bias[item].square()
+            for batch in torch.randperm(len(train), generator=generator).split(batch_size):
+                user, item = train.user[batch], train.item[batch]
+                error = self(user, item) - train.rating[batch]
+                prior = rows(self.user, user).square().sum(1)
+                prior = prior + rows(self.item, item).square().sum(1)
+                prior = prior + rows(self.user_bias, user).square()
+                prior = prior + rows(self.item_bias, item).square()
                 loss = (error.square() + self.l2 * prior).mean()
                 optimizer.zero_grad()
                 loss.backward()
@@ -165,7 +178,7 @@ def initialise_linear(module: nn.Module, generator: torch.Generator) -> None:
 def pair_products(vectors: Tensor) -> Tensor:
     """Element-wise products of every pair: float32 [B, n, k] -> [B, n (n - 1) / 2, k]."""
     first, second = torch.triu_indices(vectors.shape[1], vectors.shape[1], offset=1)
-    return vectors[:, first] * vectors[:, second]
+    return vectors.index_select(1, first) * vectors.index_select(1, second)
 
 
 class DRRp(State):

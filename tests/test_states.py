@@ -11,7 +11,7 @@ from toys import log_of, random_log
 
 from classes import PMF, STATES, Observation
 from states import State, latest
-from utils import Histories, Interactions
+from utils import Histories, IdMap, Interactions
 
 N_USERS, N_ITEMS, K = 4, 9, 4
 PAPER = ("p", "u", "ave", "att")
@@ -410,3 +410,27 @@ def test_pmf_repeats_with_its_seed_and_leaves_the_global_generator_alone() -> No
     assert torch.equal(torch.random.get_rng_state(), state)
     assert torch.equal(first.item, again.item)
     assert not torch.equal(first.item, other.item)
+
+
+def test_pmf_gives_the_same_vectors_with_two_threads() -> None:
+    """Gradients of plain indexing are added in the order in which threads come."""
+    rng = np.random.default_rng(0)
+    pairs = rng.permutation(400 * 60)[:16_000]
+    rating = torch.from_numpy(rng.integers(1, 6, len(pairs))).float()
+    user, item = torch.from_numpy(np.sort(pairs) // 60), torch.from_numpy(np.sort(pairs) % 60)
+    ids = IdMap(np.arange(400)), IdMap(np.arange(60))
+    log = Interactions(user, item, rating, torch.arange(len(pairs)), *ids)
+
+    def fitted() -> torch.Tensor:
+        generator = torch.Generator().manual_seed(0)
+        pmf = PMF(400, 60, 100, generator=generator)
+        pmf.fit(log, generator=generator, epochs=3)
+        return pmf.item.detach()
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        first = fitted()
+        assert all(torch.equal(first, fitted()) for _ in range(3))
+    finally:
+        torch.set_num_threads(threads)
