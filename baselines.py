@@ -26,13 +26,12 @@ MAX_ITEMS = 10_000  # dense item-item matrices: 400 MB in float32, twice that wh
 
 
 def items_of(histories: Histories, n_items: int, min_rating: float | None = None) -> Tensor:
-    """The set of items of each history, those rated below `min_rating` left out.
+    """The set of items of each history; without those shown but not rated, or below `min_rating`.
 
     -> int64 [B, H], ascending and without repetition, the rest is padding (n_items).
     """
-    item = histories.item
-    if min_rating is not None:
-        item = item.masked_fill(histories.rating < min_rating, n_items)
+    unread = histories.rating <= 0 if min_rating is None else histories.rating < min_rating
+    item = histories.item.masked_fill(unread, n_items)
     item = item.sort(dim=1).values
     return item.masked_fill(F.pad(item[:, 1:] == item[:, :-1], (1, 0)), n_items)
 

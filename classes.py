@@ -35,6 +35,14 @@ from environment import LoggedSessions, Moments, RecommendationEnv, paper_reward
 from replay import Observation, PrioritizedReplayBuffer, ReplayBuffer, SumTree, Transitions
 from sequence import Cooccurrence, DRRseq, FullSoftmax, Window, Windows
 from states import PMF, STATES, DRRatt, DRRave, DRRp, DRRu, State, initialise_linear, latest, rows
+from strangers import (
+    DRRset,
+    Likes,
+    LikesLoss,
+    OwnSessions,
+    StrangerSessions,
+    likes_and_rejections,
+)
 from utils import POSITIVE, Histories, IdMap, Interactions, fingerprint
 
 __all__ = [
@@ -68,13 +76,16 @@ __all__ = [
 # ---------------------------------------------------------------------------- actor and critic
 
 
+AnyState = State | DRRseq | DRRset
+
+
 class Actor(nn.Module):
     """pi: state -> ReLU -> ReLU -> tanh -> action a in [-1, 1]^k. Film i scores a . v_i.
 
-    A state that is an action already (DRR-seq) passes through unchanged.
+    A state that is an action already (DRR-seq, DRR-set) passes through unchanged.
     """
 
-    def __init__(self, state: State | DRRseq, hidden: int) -> None:
+    def __init__(self, state: AnyState, hidden: int) -> None:
         super().__init__()
         self.state = state
         self.body = nn.Identity()
@@ -103,8 +114,11 @@ class Actor(nn.Module):
     def score(self, histories: Histories) -> Tensor:
         """Scores of all films from what people rated -> float32 [B, n_items]."""
         state = self.state
-        memory = latest(histories, state.n, state.n_items, state.reads_from)
-        return self.eval().scores(self(Observation(histories.user, memory)))
+        if isinstance(state, DRRset):
+            memories = likes_and_rejections(histories, state.n, state.n_items)
+        else:
+            memories = (latest(histories, state.n, state.n_items, state.reads_from),)
+        return self.eval().scores(self(Observation(histories.user, *memories)))
 
     def expected_film(self, action: Tensor, vectors: Tensor) -> Tensor:
         """Mean of `vectors` [n_items, k] under the softmax of the scores -> float32 [B, k].
@@ -116,13 +130,20 @@ class Actor(nn.Module):
 
 
 class Critic(nn.Module):
-    """Q: the state through ReLU, concatenated with the action, ReLU, one number."""
+    """Q: the state through ReLU, concatenated with the action, ReLU, one number.
 
-    def __init__(self, state: State | DRRseq, hidden: int) -> None:
+    form "bilinear": Q(s, a) = V(s) + w(s) . a instead, so that Q of a mean film is the mean of Q.
+    """
+
+    def __init__(self, state: AnyState, hidden: int, form: str = "joint") -> None:
         super().__init__()
-        self.state = state
+        self.state, self.form = state, form
+        width = state.item_vectors.embedding_dim
         self.read = nn.Linear(state.size, hidden)
-        self.join = nn.Linear(hidden + state.item_vectors.embedding_dim, hidden)
+        if form == "joint":
+            self.join = nn.Linear(hidden + width, hidden)
+        else:
+            self.join = nn.Linear(hidden, width)
         self.value = nn.Linear(hidden, 1)
 
     @property
@@ -132,6 +153,8 @@ class Critic(nn.Module):
     def forward(self, observation: Observation, action: Tensor) -> Tensor:
         """Observation of B sessions, action float32 [B, k] -> Q float32 [B]."""
         state = F.relu(self.read(self.state(observation)))  # (B, hidden)
+        if self.form == "bilinear":
+            return self.value(state).squeeze(1) + (self.join(state) * action).sum(1)
         joined = F.relu(self.join(torch.cat([state, action], dim=1)))  # (B, hidden)
         return self.value(joined).squeeze(1)
 
@@ -170,7 +193,10 @@ class Settings:
     # stage 1: imitation
     imitation_updates: int = 4000
     imitation_lr: float = 1e-3  # the peak: 5 % warm-up, then linearly down to 0
-    imitate: str = "next"  # the next film of the log, or "likes": any film a person liked
+    # the next film of the log; any film a person "likes"; "own": the likes, in own sessions
+    imitate: str = "next"
+    hit: float = 3.0  # own: weight of showing any film that is liked beside showing them all
+    vectors_lr: float = 1.0  # learning rate of the film vectors, as a share of the others'
     demonstrations: int = 512  # moments in a batch (seq: films in the windows of a batch)
     # stage 2: DDPG
     ddpg_updates: int = 1000
@@ -181,12 +207,15 @@ class Settings:
     tau: float = 0.01  # share of the way that the targets move at each update
     cloning: float = 1.0  # weight of the imitation term beside Q; 0 is DDPG as published
     critic_warmup: int = 200  # updates in which the critic learns alone
+    critic: str = "joint"  # or "bilinear", see Critic
     critic_reads: str = "own"  # a state of its "own", or a frozen copy of the warm "actor"'s
     weight_decay: float = 1e-5
     # acting
     sessions: int = 1024  # sessions that step together
     session_memory: int = 0  # films of the memory in sessions, where shorter than n saves time
     horizon: int = 10
+    given: float = 3  # own: liked films known at the start; below 1: the share of all rows
+    candidates: str = "all"  # own: or only films that the person "rated"
     unrated: float = 0.0  # reward of a film that the person never rated
     anonymous_share: float = 0.2
     epsilon: float = 0.1
@@ -204,7 +233,9 @@ class Settings:
             "vectors": ("tuned", "frozen", "random"),
             "replay": ("prioritized", "uniform"),
             "critic_reads": ("own", "actor"),
-            "imitate": ("likes", "next"),
+            "imitate": ("likes", "next", "own"),
+            "critic": ("joint", "bilinear"),
+            "candidates": ("all", "rated"),
         }.items():
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} must be one of {known}, not {getattr(self, name)!r}")
@@ -212,12 +243,13 @@ class Settings:
             raise ValueError(f"DRR-{self.state} reads n films: session_memory must be 0")
 
 
-Start = PMF | Cooccurrence  # what a state's vectors may start from: PMF, for seq Cooccurrence
+Environment = LoggedSessions | StrangerSessions
+Start = PMF | Cooccurrence  # what vectors may start from: PMF; for seq and set Cooccurrence
 
 
 def build_state(
     settings: Settings, n_users: int, n_items: int, generator: torch.Generator, start: Start | None
-) -> State | DRRseq:
+) -> AnyState:
     """A state representation; its vectors come from `start` unless the settings say otherwise."""
     state = STATES[settings.state](n_users, n_items, settings.k, settings.n)
     state.initialise(generator)
@@ -231,7 +263,7 @@ def build_state(
     return state
 
 
-Demonstration = Window | tuple[Observation, Tensor]
+Demonstration = Window | Likes | tuple[Observation, Tensor]
 
 
 class DDPG:
@@ -254,7 +286,7 @@ class DDPG:
         self.generator = torch.Generator().manual_seed(settings.seed)
         parts = settings, n_users, n_items, self.generator, start
         self.actor = Actor(build_state(*parts), settings.hidden).eval()
-        self.critic = Critic(build_state(*parts), settings.hidden).eval()
+        self.critic = Critic(build_state(*parts), settings.hidden, settings.critic).eval()
         for part in (self.actor.body, self.critic.read, self.critic.join, self.critic.value):
             initialise_linear(part, self.generator)
         if settings.critic_reads == "actor":
@@ -269,22 +301,20 @@ class DDPG:
     def _optimizer(self, network: nn.Module, lr: float) -> torch.optim.Optimizer:
         """Adam with decoupled weight decay (Loshchilov & Hutter 2019) on all but the vectors."""
         learned = [(n, p) for n, p in network.named_parameters() if p.requires_grad]
+        decay, pace = self.settings.weight_decay, self.settings.vectors_lr
         groups = [
-            {"params": [p for n, p in learned if "vectors" not in n]},
+            {"params": [p for n, p in learned if "vectors" not in n], "weight_decay": decay},
             {"params": [p for n, p in learned if "vectors" in n], "weight_decay": 0.0},
         ]
-        decay = self.settings.weight_decay
-        return torch.optim.AdamW(
-            [g for g in groups if g["params"]],
-            lr=lr,
-            betas=(0.9, 0.98),
-            weight_decay=decay,
-            fused=True,
-        )
+        for group, share in zip(groups, (1.0, pace), strict=True):
+            group |= {"lr": lr * share, "pace": share}
+        return torch.optim.AdamW([g for g in groups if g["params"]], betas=(0.9, 0.98), fused=True)
 
-    def play(self, log: Interactions) -> tuple[LoggedSessions, Moments | Windows]:
+    def play(self, log: Interactions) -> tuple[Environment, Moments | Windows | OwnSessions]:
         """The environment and the stream of demonstrations that this agent learns from."""
         settings, state = self.settings, self.actor.state
+        if settings.imitate == "own":
+            return self._own_sessions(log)
         sessions = LoggedSessions(
             log,
             self.actor.item_vectors,
@@ -296,20 +326,39 @@ class DDPG:
             reads_from=state.reads_from,
             generator=torch.Generator().manual_seed(settings.seed + 1),
         )
-        if not state.is_action:
+        if settings.state != "seq":
             return sessions, Moments(sessions, settings.imitate, settings.demonstrations)
         generator = torch.Generator().manual_seed(settings.seed + 2)
         return sessions, Windows(log, settings.n, settings.demonstrations, generator)
 
+    def _own_sessions(self, log: Interactions) -> tuple[StrangerSessions, OwnSessions]:
+        settings = self.settings
+        played, imitated = (
+            StrangerSessions(
+                log,
+                self.actor.item_vectors,
+                sessions=settings.sessions,
+                n=settings.n,
+                horizon=settings.horizon,
+                given=settings.given,
+                candidates=settings.candidates,
+                generator=torch.Generator().manual_seed(settings.seed + stream),
+            )
+            for stream in (1, 2)
+        )
+        return played, OwnSessions(imitated, lambda seen: self.explore(self.act(seen)))
+
     def memory(self) -> ReplayBuffer:
         """An empty replay buffer of the kind that the settings name."""
         settings = self.settings
-        width = settings.session_memory or settings.n
+        width, rejections = settings.session_memory or settings.n, settings.imitate == "own"
         if settings.replay == "uniform":
-            return ReplayBuffer(settings.capacity, width)
+            return ReplayBuffer(settings.capacity, width, rejections)
         # beta reaches 1 with the last update, whatever the budget
         anneal = max(1, settings.ddpg_updates)
-        return PrioritizedReplayBuffer(settings.capacity, width, anneal=anneal)
+        return PrioritizedReplayBuffer(
+            settings.capacity, width, anneal=anneal, rejections=rejections
+        )
 
     # -- acting
 
@@ -334,7 +383,12 @@ class DDPG:
     # -- stage 1: imitation
 
     def imitation_loss(self, demonstration: Demonstration) -> Tensor:
-        """Cross-entropy of the film that people rated next, among all films."""
+        """Cross-entropy of what people rated next, or liked, among all films."""
+        if isinstance(demonstration, Likes):
+            moment, hit = demonstration, self.settings.hit
+            action = self.actor(moment.observation)
+            vectors = self.actor.item_vectors
+            return LikesLoss.apply(action, vectors, moment.wanted, moment.barred, hit)
         if isinstance(demonstration, Window):
             there = demonstration.following < self.n_items  # (B, L)
             action = self.actor.state.sequence(demonstration.items)[there]
@@ -415,7 +469,7 @@ class DDPG:
 
     def _set_lr(self, optimizer: torch.optim.Optimizer, lr: float) -> None:
         for group in optimizer.param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group["pace"]
 
     def _descend(self, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
         optimizer.zero_grad()

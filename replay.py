@@ -19,10 +19,16 @@ class Observation(NamedTuple):
 
     user: int64 [B], index of the person; n_users stands for one the agent has never met. memory:
     int64 [B, n], the n latest positively rated films, oldest first, LEFT-padded with n_items.
+    rejected: the same for films that were shown and not liked, where a state reads them.
     """
 
     user: Tensor
     memory: Tensor
+    rejected: Tensor | None = None
+
+    def at(self, rows: Tensor | slice) -> Observation:
+        """Some of the sessions: `rows` is a mask bool [B], indices or a slice."""
+        return Observation(*(None if part is None else part[rows] for part in self))
 
 
 class Transitions(NamedTuple):
@@ -45,31 +51,27 @@ class Transitions(NamedTuple):
         live: Tensor,
     ) -> Transitions:
         """The steps of the sessions that were still running, `live` bool [B]."""
-        return cls(
-            Observation(before.user[live], before.memory[live]),
-            item[live],
-            reward[live],
-            Observation(after.user[live], after.memory[live]),
-            terminated[live],
-        )
+        return cls(before.at(live), item[live], reward[live], after.at(live), terminated[live])
 
 
 class ReplayBuffer:
     """Ring buffer with uniform sampling (with replacement).
 
     capacity: number of transitions kept; the oldest are overwritten.
-    n: width of the memory in an observation.
+    n: width of the memory in an observation; rejections: whether it has a second one.
     """
 
-    def __init__(self, capacity: int, n: int) -> None:
+    def __init__(self, capacity: int, n: int, rejections: bool = False) -> None:
         if capacity < 1:
             raise ValueError(f"capacity must be at least 1, not {capacity}")
         self.capacity, self.size, self.position = capacity, 0, 0
+        self.memories = ("memory", "rejected") if rejections else ("memory",)
         self.user = torch.zeros(capacity, dtype=torch.int32)
-        self.memory = torch.zeros(capacity, n, dtype=torch.int32)
+        for name in self.memories:
+            for moment in ("", "next_"):
+                setattr(self, moment + name, torch.zeros(capacity, n, dtype=torch.int32))
         self.item = torch.zeros(capacity, dtype=torch.int32)
         self.reward = torch.zeros(capacity)
-        self.next_memory = torch.zeros(capacity, n, dtype=torch.int32)
         self.terminated = torch.zeros(capacity, dtype=torch.bool)
 
     def __len__(self) -> int:
@@ -82,10 +84,12 @@ class ReplayBuffer:
             raise ValueError(f"{count} transitions do not fit into a buffer of {self.capacity}")
         places = (self.position + torch.arange(count)) % self.capacity
         self.user[places] = transitions.observation.user.int()
-        self.memory[places] = transitions.observation.memory.int()
+        for name in self.memories:
+            before, after = transitions.observation, transitions.next_observation
+            getattr(self, name)[places] = getattr(before, name).int()
+            getattr(self, "next_" + name)[places] = getattr(after, name).int()
         self.item[places] = transitions.item.int()
         self.reward[places] = transitions.reward
-        self.next_memory[places] = transitions.next_observation.memory.int()
         self.terminated[places] = transitions.terminated
         self.position = (self.position + count) % self.capacity
         self.size = min(self.size + count, self.capacity)
@@ -94,12 +98,12 @@ class ReplayBuffer:
     def take(self, places: Tensor) -> Transitions:
         """The transitions at `places`, int64 [B]."""
         user = self.user[places].long()
+        before, after = (
+            Observation(user, *(getattr(self, moment + n)[places].long() for n in self.memories))
+            for moment in ("", "next_")
+        )
         return Transitions(
-            Observation(user, self.memory[places].long()),
-            self.item[places].long(),
-            self.reward[places],
-            Observation(user, self.next_memory[places].long()),
-            self.terminated[places],
+            before, self.item[places].long(), self.reward[places], after, self.terminated[places]
         )
 
     def sample(
@@ -180,8 +184,9 @@ class PrioritizedReplayBuffer(ReplayBuffer):
         beta: float = 0.4,
         anneal: int = 10_000,
         eps: float = 1e-3,
+        rejections: bool = False,
     ) -> None:
-        super().__init__(capacity, n)
+        super().__init__(capacity, n, rejections)
         self.alpha, self.first_beta, self.anneal, self.eps = alpha, beta, anneal, eps
         self.tree = SumTree(capacity)
         self.largest = 1.0

@@ -170,22 +170,23 @@ EMBEDDING_STD = 0.05
 class Cooccurrence:
     """Film vectors from who is rated near whom, and biases from how often: a start worth epochs.
 
-    Counts of pairs of films at most `reach` rows apart in a log, weighted by 1 / sqrt(distance),
-    are turned into positive pointwise mutual information; its truncated singular vectors, scaled to
-    the spread of a random start, are the vectors (Levy & Goldberg, NIPS 2014).
+    Counts of pairs of films at most `reach` rows apart in a log, weighted by 1 / sqrt(distance), or
+    without `reach` counts of the people who have both, are turned into positive pointwise mutual
+    information; its truncated singular vectors, scaled to the spread of a random start, are the
+    vectors (Levy & Goldberg, NIPS 2014).
 
     item: float32 [n_items, k]; bias: float32 [n_items], log popularity less its mean.
     """
 
     def __init__(
-        self, log: Interactions, k: int, generator: torch.Generator, reach: int = 10
+        self, log: Interactions, k: int, generator: torch.Generator, reach: int | None = 10
     ) -> None:
         if log.n_items > MAX_DENSE:
             raise ValueError(
                 f"{log.n_items} films are too many for a dense table ({MAX_DENSE} at most): "
                 'start from vectors="random"'
             )
-        information = self._information(log, reach)
+        information = self._shared(log) if reach is None else self._information(log, reach)
         left, strength = self._singular(information, k, generator)
         vectors = left * strength.sqrt()
         vectors = vectors - vectors.mean(0)
@@ -207,6 +208,18 @@ class Cooccurrence:
         pairs = pairs + pairs.T
         margin = pairs.sum(1) + 1e-9
         return (pairs * margin.sum() / torch.outer(margin, margin)).clamp(min=1).log()
+
+    @staticmethod
+    def _shared(log: Interactions) -> Tensor:
+        """Positive mutual information of having both films; one row more shrinks rare ones."""
+        pairs = torch.zeros(log.n_items, log.n_items)
+        for users in torch.arange(log.n_users).split(1024):
+            rated = log.mask_of(users).float()
+            pairs.addmm_(rated.T, rated)
+        margin = pairs.diagonal() + 1
+        people = (log.offsets.diff() > 0).sum()
+        information = (pairs * people / torch.outer(margin, margin)).clamp(min=1).log()
+        return information.fill_diagonal_(0)
 
     @staticmethod
     def _singular(

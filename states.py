@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from replay import Observation
 from sequence import DRRseq
+from strangers import DRRlikes, DRRset
 from utils import POSITIVE, Histories, Interactions
 
 
@@ -74,7 +75,7 @@ class PMF(nn.Module):
     def fold_in(self, histories: Histories) -> Tensor:
         """The vector and bias of people from their ratings -> float32 [B, k + 1]."""
         n_items = len(self.item_bias)
-        there = (histories.item < n_items).float()  # (B, H)
+        there = (histories.rating > 0).float()  # (B, H)
         film = histories.item.clamp(max=n_items - 1)
         ones = torch.ones(n_items, 1)
         features = torch.cat([self.item, ones], dim=1)[film] * there.unsqueeze(2)  # (B, H, k + 1)
@@ -248,6 +249,8 @@ STATES: dict[str, type[nn.Module]] = {
     "ave": DRRave,
     "att": DRRatt,
     "seq": DRRseq,
+    "set": DRRset,
+    "likes": DRRlikes,
 }
 
 

@@ -303,7 +303,7 @@ def by_hand(agent: DDPG, batch: Transitions) -> Tensor:
     """y = r + gamma Q'(s', the softmax's mean film), no bootstrap where it terminated."""
     wanted = []
     for row in range(len(batch.item)):
-        after = Observation(*(part[row : row + 1] for part in batch.next_observation))
+        after = batch.next_observation.at(slice(row, row + 1))
         share = (agent.target_actor(after) @ agent.target_actor.item_vectors.T).softmax(1)
         q = agent.target_critic(after, share @ agent.target_critic.item_vectors)
         bootstrap = 0.0 if batch.terminated[row] else agent.settings.gamma * float(q.detach())

@@ -1,0 +1,326 @@
+"""Sessions with people the agent has never met: what it shows decides what it learns about them.
+
+Here are the environment (`StrangerSessions`), our sixth state, which reads what was liked and what
+was shown and not liked (`DRRset`), and the imitation of people's likes in the agent's own sessions
+(`OwnSessions`, `LikesLoss`).
+
+Sources: Zaheer et al., NIPS 2017 (a function of a set is a function of a sum); Liang et al., WWW
+2018 (softmax over the catalogue, several positives); Ross et al., AISTATS 2011 (imitation on the
+states that the learner itself reaches).
+
+B = batch, n = length of a memory, k = width, V = n_items. Index V is padding.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from replay import Observation
+from sequence import EMBEDDING_STD, Cooccurrence, PooledDropout
+from utils import POSITIVE, Histories, Interactions
+
+Info = dict[str, Any]
+LEAST = 3  # films left to like when a session starts, or it could not earn three
+
+
+class DRRset(nn.Module):
+    """DRR-set: the films that were liked and those that were not, each as a sum; no order, no user.
+
+    Like DRR-seq it is its own actor: the output, with a 1 appended, is the action, and the film
+    vectors have one column more, a bias.
+    """
+
+    reads_from = POSITIVE  # the smallest rating that enters the memory; the rest is `rejected`
+    is_action = True
+
+    def __init__(self, n_users: int, n_items: int, k: int, n: int, *, dropout: float = 0.3) -> None:
+        super().__init__()
+        self.k, self.n, self.n_items = k, n, n_items
+        self.item_vectors = nn.Embedding(n_items + 1, k + 1, padding_idx=n_items)
+        self.dropout = PooledDropout(dropout)
+        hidden = 2 * k
+        self.read = nn.Linear(2 * k + 2, hidden)
+        self.inner_norm = nn.LayerNorm(hidden)
+        self.widen, self.narrow = nn.Linear(hidden, 2 * hidden), nn.Linear(2 * hidden, hidden)
+        self.norm, self.out = nn.LayerNorm(hidden), nn.Linear(hidden, k)
+        self.taste = nn.Parameter(torch.tensor(2.0))  # weight of what was liked, as it is
+
+    @property
+    def size(self) -> int:
+        return self.k + 1
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """Small vectors, no bias; linear layers U(-1/sqrt(in), 1/sqrt(in))."""
+        nn.init.normal_(self.item_vectors.weight, std=EMBEDDING_STD, generator=generator)
+        self.item_vectors.weight.data[:, -1] = 0
+        self.item_vectors.weight.data[self.n_items] = 0
+        for layer in (self.read, self.widen, self.narrow, self.out):
+            bound = layer.in_features**-0.5
+            nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
+            nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
+        self.dropout.refill(generator)
+
+    def start_from(self, start: Cooccurrence) -> None:
+        """Take over film vectors and biases that the log gives for nothing."""
+        self.item_vectors.weight.data[:-1] = torch.cat([start.item, start.bias.unsqueeze(1)], 1)
+
+    def summary(self, films: Tensor) -> tuple[Tensor, Tensor]:
+        """Padded films int64 [B, n] -> sum / sqrt(count) float32 [B, k], log count [B, 1]."""
+        count = (films != self.n_items).sum(1, keepdim=True)
+        vectors = self.item_vectors.weight[:, : self.k]
+        total = F.embedding_bag(films, vectors, mode="sum", padding_idx=self.n_items)
+        scale = (0.5 / EMBEDDING_STD) * count.clamp(min=1).rsqrt()
+        return total * scale, (count.float().log1p() - 2) / 2
+
+    def rejected(self, observation: Observation) -> Tensor:
+        """What was shown and not liked -> int64 [B, n]; empty where nobody kept it."""
+        if observation.rejected is None:
+            return torch.full_like(observation.memory[:, :1], self.n_items)
+        return observation.rejected
+
+    def forward(self, observation: Observation) -> Tensor:
+        liked, n_liked = self.summary(observation.memory)
+        rejected, n_rejected = self.summary(self.rejected(observation))
+        x = self.read(self.dropout(torch.cat([liked, rejected, n_liked, n_rejected], dim=1)))
+        x = x + self.narrow(F.silu(self.widen(self.inner_norm(x))))  # (B, 2k)
+        action = self.out(self.norm(x)) + self.taste * liked  # (B, k)
+        return F.pad(action, (0, 1), value=1.0)
+
+
+class DRRlikes(DRRset):
+    """DRR-set without the second memory: what was shown and not liked is forgotten."""
+
+    def rejected(self, observation: Observation) -> Tensor:
+        return torch.full_like(observation.memory[:, :1], self.n_items)
+
+
+# ---------------------------------------------------------------------------- the environment
+
+
+class StrangerSessions:
+    """B sessions that step together, each with somebody the agent has never met.
+
+    A session starts from what a person says they like: `given` films that they rated 4 or more, at
+    random; or, if `given` is a share, that share of all their rows, liked or not. Each step shows
+    the film with the largest a . v_i among the candidates. The reward is 1 if the person rated it 4
+    or more, else 0; what is liked joins `memory`, what is not joins `rejected`. No simulator
+    answers: a film that was never rated counts as not liked.
+
+    candidates: "all" films not shown yet, or only those the person "rated" (Liu et al., arXiv
+    1810.12027, Algorithm 2).
+    terminated: nothing is left to like. truncated: `horizon` steps are over; the bootstrap goes on.
+
+    people: all rows of those who may be met. item_vectors: float32 [n_items, k], read anew at every
+    step. n: width of either memory.
+    """
+
+    def __init__(
+        self,
+        people: Interactions,
+        item_vectors: Tensor,
+        *,
+        sessions: int = 512,
+        n: int = 43,
+        horizon: int = 40,
+        given: float = 3,
+        candidates: str = "all",
+        generator: torch.Generator | None = None,
+    ) -> None:
+        self.people, self.item_vectors = people, item_vectors
+        self.sessions, self.n, self.horizon = sessions, n, horizon
+        self.given, self.candidates = given, candidates
+        self.generator = generator or torch.Generator().manual_seed(0)
+        liked = people.select(people.rating >= POSITIVE).offsets.diff()
+        least = given + LEAST if given >= 1 else 2
+        self.fans = torch.nonzero(liked >= least).squeeze(1)
+        if not len(self.fans):
+            raise ValueError(f"nobody liked {least} films: there is no session to play")
+
+    def reset(
+        self, *, seed: int | None = None, options: Info | None = None
+    ) -> tuple[Observation, Info]:
+        """Start B sessions; options may fix `users`, int64 [B]."""
+        if seed is not None:
+            self.generator.manual_seed(seed)
+        users = (options or {}).get("users")
+        if users is None:
+            drawn = torch.randint(len(self.fans), (self.sessions,), generator=self.generator)
+            users = self.fans[drawn]
+        self._start(self.people.histories(users))
+        return self.observation(), {"active": self._active}
+
+    def _start(self, log: Histories) -> None:
+        n_items, there = self.people.n_items, log.item < self.people.n_items
+        given = self._given(log, there)
+        item, rating = log.item.masked_fill(~given, n_items), log.rating.masked_fill(~given, 0)
+        first = Histories(log.user, item, rating)
+        self._memory, self._rejected = likes_and_rejections(first, self.n, n_items)
+        size = (len(log), n_items + 1)
+        column = log.item.masked_fill(~(there & ~given), n_items)
+        left = torch.zeros(size, dtype=torch.bool).scatter_(1, column, True)[:, :-1]
+        liked = log.item.masked_fill(given | (log.rating < POSITIVE), n_items)
+        self.wanted = torch.zeros(size, dtype=torch.bool).scatter_(1, liked, True)[:, :-1]
+        if self.candidates == "rated":
+            self.barred = ~left
+        else:
+            shown = log.item.masked_fill(~given, n_items)
+            self.barred = torch.zeros(size, dtype=torch.bool).scatter_(1, shown, True)[:, :-1]
+        self.wanted, self.barred = self.wanted.contiguous(), self.barred.contiguous()
+        self._user = torch.full_like(log.user, self.people.n_users)
+        self._each = torch.arange(len(log))
+        self._active = self.wanted.any(1)
+        self._steps = 0
+
+    def _given(self, log: Histories, there: Tensor) -> Tensor:
+        """Which rows [B, H] of each person are known at the start."""
+        keys = torch.rand(log.item.shape, generator=self.generator)
+        if self.given < 1:
+            return there & (keys < self.given)
+        keys = keys.masked_fill_(log.rating < POSITIVE, -1.0)
+        first = keys.topk(int(self.given)).indices
+        return torch.zeros_like(there).scatter_(1, first, True)
+
+    @property
+    def over(self) -> bool:
+        """Whether no session is running: none was started, or all have ended."""
+        return not hasattr(self, "_active") or not bool(self._active.any())
+
+    def observation(self) -> Observation:
+        return Observation(self._user, self._memory, self._rejected)
+
+    def step(self, action: Tensor) -> tuple[Observation, Tensor, Tensor, Tensor, Info]:
+        """Act with float32 [B, k] -> (observation, reward, terminated, truncated, info), each [B].
+
+        info: "item" int64 [B], the film shown; "active" bool [B], whether the session was still
+        running when the step was made.
+        """
+        with torch.no_grad():
+            scores = action @ self.item_vectors.T  # (B, n_items)
+            return self.execute(scores.masked_fill_(self.barred, -torch.inf).argmax(1))
+
+    def execute(self, item: Tensor) -> tuple[Observation, Tensor, Tensor, Tensor, Info]:
+        """Show films int64 [B] directly; the rest as in `step`."""
+        liked = self.wanted[self._each, item]
+        self.wanted[self._each, item] = False
+        self.barred[self._each, item] = True
+        self._memory = _joined(self._memory, item, liked)
+        self._rejected = _joined(self._rejected, item, ~liked)
+        self._steps += 1
+        terminated = ~self.wanted.any(1)
+        truncated = torch.full_like(terminated, self._steps >= self.horizon)
+        info = {"item": item, "active": self._active}
+        self._active = self._active & ~terminated & ~truncated
+        return self.observation(), liked.float(), terminated, truncated, info
+
+    def state_dict(self) -> Info:
+        """Where the running sessions stand; tensors and numbers only."""
+        names = "_user", "_memory", "_rejected", "wanted", "barred", "_each", "_active", "_steps"
+        running = {name: getattr(self, name) for name in names if hasattr(self, name)}
+        return running | {"generator": self.generator.get_state()}
+
+    def load_state_dict(self, state: Info) -> None:
+        state = copy.deepcopy(state)  # sessions write into their tensors
+        self.generator.set_state(state.pop("generator"))
+        vars(self).update(state)
+
+
+def _joined(memory: Tensor, item: Tensor, here: Tensor) -> Tensor:
+    """A memory [B, n] with `item` [B] appended where `here` [B]; the oldest film drops out."""
+    shifted = torch.cat([memory[:, 1:], item.unsqueeze(1)], dim=1)
+    return torch.where(here.unsqueeze(1), shifted, memory)
+
+
+def likes_and_rejections(histories: Histories, n: int, n_items: int) -> tuple[Tensor, Tensor]:
+    """The n latest films that were liked, and the n latest that were not -> int64 [B, n] twice.
+
+    Liked: a rating of 4 or more. Not liked: a lower one, or none for a film that was shown.
+    """
+    liked = histories.rating >= POSITIVE
+    there = histories.item < n_items
+    return tuple(_compact(histories.item, rows, n, n_items) for rows in (liked, there & ~liked))
+
+
+def _compact(item: Tensor, keep: Tensor, n: int, n_items: int) -> Tensor:
+    """The last n films of each row [B, H] that are kept -> int64 [B, n], LEFT-padded."""
+    from_end = keep.flip(1).cumsum(1).flip(1)  # 1 = the last one that is kept
+    keep = keep & (from_end <= n)
+    out = item.new_full((len(item), n + 1), n_items)  # the first column is thrown away
+    place = torch.where(keep, n + 1 - from_end, 0)
+    return out.scatter_(1, place, item.masked_fill(~keep, n_items))[:, 1:]
+
+
+# ---------------------------------------------------------------------------- imitation
+
+
+class Likes(NamedTuple):
+    """B moments of sessions, with the answer that hindsight gives to each."""
+
+    observation: Observation
+    wanted: Tensor  # bool [B, V]: films the person likes and has not been shown
+    barred: Tensor  # bool [B, V]: films that cannot be shown
+
+
+class OwnSessions:
+    """An endless stream of moments that the agent reaches by its own choices.
+
+    act: observation -> action float32 [B, k], what the agent does there.
+    """
+
+    def __init__(self, sessions: StrangerSessions, act: Callable[[Observation], Tensor]) -> None:
+        self.sessions, self.act = sessions, act
+
+    def __iter__(self) -> Iterator[Likes]:
+        return self
+
+    def __next__(self) -> Likes:
+        sessions = self.sessions
+        if sessions.over:
+            sessions.reset()
+        observation = sessions.observation()
+        moment = Likes(observation, sessions.wanted.clone(), sessions.barred.clone())
+        sessions.step(self.act(observation))
+        return moment
+
+    def state_dict(self) -> Info:
+        return self.sessions.state_dict()
+
+    def load_state_dict(self, state: Info) -> None:
+        self.sessions.load_state_dict(state)
+
+
+class LikesLoss(torch.autograd.Function):
+    """Mean over sessions of -mean log pi(i) - hit log sum pi(i), i among the films that are wanted.
+
+    pi is the softmax of the scores of all films that may be shown. The first term spreads pi over
+    all that a person likes; the second wants the next film to be one of them, whichever. Forward
+    and gradient in one pass. vectors [B, w], items [V, w], wanted and barred bool [B, V]; sessions
+    in which nothing is wanted do not count.
+    """
+
+    @staticmethod
+    def forward(
+        ctx, vectors: Tensor, items: Tensor, wanted: Tensor, barred: Tensor, hit: float
+    ) -> Tensor:
+        logits = (vectors @ items.T).masked_fill_(barred, torch.finfo(vectors.dtype).min)
+        log_pi = torch.log_softmax(logits, 1)  # (B, V)
+        likes = wanted.sum(1, keepdim=True)
+        counts = (likes > 0) / (likes > 0).sum().clamp(min=1)  # (B, 1): weights of the sessions
+        share = wanted / likes.clamp(min=1)
+        spread = (share * log_pi.clamp(min=-1e4)).sum(1)
+        pi = log_pi.exp_()
+        hits = pi * wanted
+        chance = hits.sum(1, keepdim=True).clamp(min=1e-30)
+        gradient = pi.mul_(1 + hit).sub_(share).sub_(hits.mul_(hit / chance)).mul_(counts)
+        ctx.save_for_backward(gradient @ items, gradient.T @ vectors)
+        return -(counts.squeeze(1) * (spread + hit * chance.squeeze(1).log())).sum()
+
+    @staticmethod
+    def backward(ctx, scale: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+        d_vectors, d_items = ctx.saved_tensors
+        return d_vectors * scale, d_items * scale, None, None, None
