@@ -201,7 +201,7 @@ class Settings:
     # stage 2: DDPG
     ddpg_updates: int = 1000
     batch_size: int = 512
-    actor_lr: float = 1e-4
+    actor_lr: float = 1e-4  # at first, then linearly down to 0
     critic_lr: float = 1e-3
     gamma: float = 0.9
     tau: float = 0.01  # share of the way that the targets move at each update
@@ -442,6 +442,8 @@ class DDPG:
         self._descend(self.critic_optimizer, critic_loss)
 
         losses = {"critic": float(critic_loss.detach())}
+        left = 1 - self.updated / max(1, self.settings.ddpg_updates)
+        self._set_lr(self.actor_optimizer, self.settings.actor_lr * max(left, 0.0))
         if self.updated >= self.settings.critic_warmup:
             losses |= self._improve_actor(batch.observation, demonstration)
         self._move_targets()

@@ -36,6 +36,7 @@ from download import (  # noqa: F401  handed on: this file is the one door to th
 )
 
 POSITIVE = 4.0  # a rating of 4 or more is a positive (Liu et al., arXiv 1810.12027)
+SHOWN = 0.0  # a film that was shown and not liked: no stars are known
 
 
 # ------------------------------------------------------------------------- files to tables

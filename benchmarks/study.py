@@ -38,7 +38,7 @@ Judge = Callable[[ev.ScoreFunction], dict[str, ev.Evaluation]]
 # Updates of (imitation, DDPG) for the paper's states; (epochs, DDPG) for DRR-seq.
 BUDGETS = {
     "ml-100k": {"drr": (1000, 400), "seq": (12, 100)},
-    "ml-1m": {"drr": (4000, 800), "seq": (10, 300)},
+    "ml-1m": {"drr": (4000, 800), "seq": (8, 300)},
 }
 
 
@@ -48,7 +48,7 @@ def agents(dataset: str, per_epoch: int) -> dict[str, Settings]:
     ave = Settings(imitation_updates=imitation, ddpg_updates=ddpg)
     seq = Settings(
         state="seq",
-        k=64,
+        k=96,
         n=200,
         weight_decay=0.01,
         demonstrations=1024,
@@ -173,7 +173,7 @@ def figures(judged: dict[str, ev.Evaluation], counts: torch.Tensor) -> dict:
 
 
 def run(data: Interactions, options: argparse.Namespace, split: str, name: str, seed: int) -> dict:
-    log, _, on_test = task(data, split)
+    log, on_validation, on_test = task(data, split)
     per_epoch = -(-int((log.offsets.diff() - 1).clamp(min=0).sum()) // 1024)
     settings = replace(agents(options.dataset, per_epoch)[name], seed=seed)
     begun, cpu = time.perf_counter(), time.process_time()
@@ -188,7 +188,9 @@ def run(data: Interactions, options: argparse.Namespace, split: str, name: str, 
     warm = train(agent, log, lambda _, report: rewards.append(report.get("reward")))
     seconds, cpu = time.perf_counter() - begun, time.process_time() - cpu
     counts = torch.bincount(log.item, minlength=log.n_items)
-    stages = {"DDPG": figures(on_test(agent.score), counts)}
+    stages, validation = {"DDPG": figures(on_test(agent.score), counts)}, {}
+    if on_validation is not None:
+        validation = {p: result.mean() for p, result in on_validation(agent.score).items()}
     agent.actor.load_state_dict(warm)
     stages["imitation"] = figures(on_test(agent.score), counts)
     rewards = [r for r in rewards if r is not None]
@@ -204,6 +206,7 @@ def run(data: Interactions, options: argparse.Namespace, split: str, name: str, 
         "torch": torch.__version__,
         "reward_first_tenth": sum(rewards[: len(rewards) // 10]) / max(1, len(rewards) // 10),
         "reward_last_tenth": sum(rewards[-(len(rewards) // 10) :]) / max(1, len(rewards) // 10),
+        "validation": validation,
         "test": stages,
     }
 
