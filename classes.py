@@ -120,13 +120,21 @@ class Actor(nn.Module):
             memories = (latest(histories, state.n, state.n_items, state.reads_from),)
         return self.eval().scores(self(Observation(histories.user, *memories)))
 
-    def expected_film(self, action: Tensor, vectors: Tensor) -> Tensor:
+    def expected_film(self, action: Tensor, vectors: Tensor, observation: Observation) -> Tensor:
         """Mean of `vectors` [n_items, k] under the softmax of the scores -> float32 [B, k].
 
         The film an action leads to is an argmax and has no gradient; this is its smooth stand-in,
-        and it never leaves the hull of the films on which the critic was trained.
+        and it never leaves the hull of the films on which the critic was trained. Films that the
+        observation names are never shown again, so they have no share in it.
         """
-        return self.scores(action).softmax(1) @ vectors
+        scores = action @ self.state.item_vectors.weight.T  # (B, n_items + 1): the last is padding
+        barred = torch.zeros_like(scores, dtype=torch.bool)
+        barred[:, -1] = True
+        for memory in observation[1:]:
+            if memory is not None:
+                barred.scatter_(1, memory, True)
+        chance = scores.masked_fill(barred, -torch.inf).softmax(1)
+        return chance[:, :-1] @ vectors
 
 
 class Critic(nn.Module):
@@ -185,7 +193,7 @@ MAX_GRADIENT_NORM = 1.0
 class Settings:
     """All that decides what an agent becomes. Saved with the weights."""
 
-    state: str = "ave"  # p, u, ave, att or seq
+    state: str = "ave"  # p, u, ave, att, seq, set or likes
     k: int = 100  # width of the vectors
     n: int = 5  # films in the memory
     hidden: int = 256  # width of the actor's and critic's layers
@@ -206,6 +214,7 @@ class Settings:
     gamma: float = 0.9
     tau: float = 0.01  # share of the way that the targets move at each update
     cloning: float = 1.0  # weight of the imitation term beside Q; 0 is DDPG as published
+    guidance: float = 1.0  # weight of Q; 0 is more imitation, for as long as DDPG would take
     critic_warmup: int = 200  # updates in which the critic learns alone
     critic: str = "joint"  # or "bilinear", see Critic
     critic_reads: str = "own"  # a state of its "own", or a frozen copy of the warm "actor"'s
@@ -239,6 +248,8 @@ class Settings:
         }.items():
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} must be one of {known}, not {getattr(self, name)!r}")
+        if not (self.guidance or self.cloning):
+            raise ValueError("guidance and cloning are both 0: the actor would learn nothing")
         if self.session_memory not in (0, self.n) and self.state != "seq":
             raise ValueError(f"DRR-{self.state} reads n films: session_memory must be 0")
 
@@ -373,8 +384,12 @@ class DDPG:
         if self.settings.ou_sigma:
             action = action + self.noise.sample(self.generator)
         film = torch.randint(self.n_items, (len(action),), generator=self.generator)
+        aim = self.actor.item_vectors[film]
+        if self.actor.state.is_action:  # as long as the action was, and its bias counts once
+            length = action[:, :-1].norm(dim=1, keepdim=True)
+            aim = F.pad(F.normalize(aim[:, :-1]) * length, (0, 1), value=1.0)
         random = torch.rand(len(action), generator=self.generator) < self.settings.epsilon
-        return torch.where(random.unsqueeze(1), self.actor.item_vectors[film], action)
+        return torch.where(random.unsqueeze(1), aim, action)
 
     def score(self, histories: Histories) -> Tensor:
         """Scores of all films from what people rated -> float32 [B, n_items]."""
@@ -423,9 +438,10 @@ class DDPG:
     def targets(self, batch: Transitions) -> Tensor:
         """y = r + gamma (1 - terminated) Q'(s', pi'(s')), float32 [B]."""
         with torch.no_grad():
-            action = self.target_actor(batch.next_observation)
-            film = self.target_actor.expected_film(action, self.target_critic.item_vectors)
-            following = self.target_critic(batch.next_observation, film)
+            after = batch.next_observation
+            action = self.target_actor(after)
+            film = self.target_actor.expected_film(action, self.target_critic.item_vectors, after)
+            following = self.target_critic(after, film)
             return batch.reward + self.settings.gamma * (~batch.terminated) * following
 
     def update(
@@ -453,20 +469,23 @@ class DDPG:
     def _improve_actor(
         self, observation: Observation, demonstration: Demonstration
     ) -> dict[str, float]:
-        """-Q(s, pi(s)) / mean |Q| + cloning * imitation (Fujimoto & Gu, arXiv 2106.06860)."""
-        q = self.q_of_policy(observation)
-        loss = -q.mean() / q.detach().abs().mean().clamp(min=1e-6)
-        if self.settings.cloning:
+        """-guidance Q / mean |Q| + cloning imitation (Fujimoto & Gu, arXiv 2106.06860)."""
+        settings, losses, loss = self.settings, {}, 0.0
+        if settings.guidance:
+            q = self.q_of_policy(observation)
+            loss = -settings.guidance * q.mean() / q.detach().abs().mean().clamp(min=1e-6)
+            losses["q"] = float(q.detach().mean())
+        if settings.cloning:
             self.actor.train()
-            loss = loss + self.settings.cloning * self.imitation_loss(demonstration)
+            loss = loss + settings.cloning * self.imitation_loss(demonstration)
             self.actor.eval()
         self._descend(self.actor_optimizer, loss)
-        return {"q": float(q.detach().mean()), "actor": float(loss.detach())}
+        return losses | {"actor": float(loss.detach())}
 
     def q_of_policy(self, observation: Observation) -> Tensor:
         """Q of the film that the actor would recommend, differentiable in the actor -> [B]."""
         action = self.actor(observation)
-        film = self.actor.expected_film(action, self.critic.item_vectors.detach())
+        film = self.actor.expected_film(action, self.critic.item_vectors.detach(), observation)
         return self.critic(observation, film)
 
     def _set_lr(self, optimizer: torch.optim.Optimizer, lr: float) -> None:

@@ -71,7 +71,7 @@ class DRRset(nn.Module):
         self.item_vectors.weight.data[:-1] = torch.cat([start.item, start.bias.unsqueeze(1)], 1)
 
     def summary(self, films: Tensor) -> tuple[Tensor, Tensor]:
-        """Padded films int64 [B, n] -> sum / sqrt(count) float32 [B, k], log count [B, 1]."""
+        """Padded films int64 [B, n] -> sum / sqrt(count) float32 [B, k], its log [B, 1]."""
         count = (films != self.n_items).sum(1, keepdim=True)
         vectors = self.item_vectors.weight[:, : self.k]
         total = F.embedding_bag(films, vectors, mode="sum", padding_idx=self.n_items)

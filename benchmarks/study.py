@@ -6,7 +6,8 @@ Each run lands in benchmarks/results/runs/<dataset>-<split>-<agent>-<seed>.json:
 rewards, and the figures of both stages on the test part with the interval over people. A run whose
 file is there is not made again. The split of the data is the same for all seeds.
 
-Splits: "leave-one-out" (protocols A, B), "positives" (C), "ratings" (D), "people" (E), "time" (G).
+Splits: "leave-one-out" (protocols A, B), "positives" (C), "ratings" (D), "people" (E, and sessions
+with strangers, whose rewards are kept person by person), "time" (G).
 """
 
 import argparse
@@ -22,8 +23,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch  # noqa: E402
 
 import evaluation as ev  # noqa: E402
-from classes import DDPG, PMF, Cooccurrence, Settings, Transitions  # noqa: E402
+from classes import DDPG, PMF, Cooccurrence, Settings, Start, Transitions  # noqa: E402
+from strangers_evaluation import sessions_with_strangers  # noqa: E402
 from utils import (  # noqa: E402
+    POSITIVE,
     Interactions,
     leave_one_out,
     load_ratings,
@@ -35,16 +38,21 @@ from utils import (  # noqa: E402
 RESULTS = Path(__file__).parent / "results" / "runs"
 Judge = Callable[[ev.ScoreFunction], dict[str, ev.Evaluation]]
 
-# Updates of (imitation, DDPG) for the paper's states; (epochs, DDPG) for DRR-seq.
+# Updates of (imitation, DDPG); for DRR-seq (epochs, DDPG).
 BUDGETS = {
-    "ml-100k": {"drr": (1000, 400), "seq": (12, 100)},
-    "ml-1m": {"drr": (4000, 800), "seq": (8, 300)},
+    "ml-100k": {"drr": (1000, 400), "seq": (12, 100), "set": (500, 500)},
+    "ml-1m": {"drr": (4000, 800), "seq": (8, 300), "set": (2500, 2500)},
+}
+# What a session starts from, and what may be shown in it, is what the split will ask for.
+SESSIONS = {
+    "positives": {"given": 0.8, "horizon": 4, "n": 1500, "capacity": 20_000},
+    "ratings": {"given": 0.8, "horizon": 10, "n": 1500, "capacity": 20_000, "candidates": "rated"},
 }
 
 
-def agents(dataset: str, per_epoch: int) -> dict[str, Settings]:
-    """The agents by name; those of the notebook are DRR-ave, DRR-seq and pure-DDPG."""
-    (imitation, ddpg), (epochs, seq_ddpg) = BUDGETS[dataset].values()
+def agents(dataset: str, split: str, per_epoch: int) -> dict[str, Settings]:
+    """The agents by name; those of the notebook are DRR-ave, DRR-seq, DRR-set and pure-DDPG."""
+    (imitation, ddpg), (epochs, seq_ddpg), (set_imitation, set_ddpg) = BUDGETS[dataset].values()
     ave = Settings(imitation_updates=imitation, ddpg_updates=ddpg)
     seq = Settings(
         state="seq",
@@ -62,7 +70,31 @@ def agents(dataset: str, per_epoch: int) -> dict[str, Settings]:
         critic_reads="actor",
         critic_warmup=seq_ddpg // 3,
     )
+    own = Settings(
+        state="set",
+        k=128,
+        n=43,
+        horizon=40,
+        weight_decay=0.01,
+        vectors_lr=0.05,
+        imitate="own",
+        imitation_updates=set_imitation,
+        imitation_lr=2e-3,
+        ddpg_updates=set_ddpg,
+        sessions=256,
+        batch_size=256,
+        actor_lr=1e-3,
+        critic="bilinear",
+        critic_warmup=set_ddpg // 10,
+        cloning=0.02,
+        replay="uniform",
+    )
+    own = replace(own, **SESSIONS.get(split, {}))
     return {
+        "DRR-set": own,
+        "set-gamma-0": replace(own, gamma=0.0),
+        "set-no-critic": replace(own, guidance=0.0),
+        "set-likes-only": replace(own, state="likes"),
         "DRR-ave": ave,
         "DRR-p": replace(ave, state="p"),
         "DRR-u": replace(ave, state="u"),
@@ -117,8 +149,13 @@ def task(data: Interactions, name: str) -> tuple[Interactions, Judge | None, Jud
         )
         return (
             train,
-            lambda score: {"E": ev.three_in_three_out(score, validation)},
-            lambda score: {"E": ev.three_in_three_out(score, test)},
+            *(
+                lambda score, people=people: {
+                    "E": ev.three_in_three_out(score, people),
+                    "sessions": sessions_with_strangers(score, people),
+                }
+                for people in (validation, test)
+            ),
         )
     if name == "time":
         split = split_by_time(data)
@@ -168,21 +205,35 @@ def figures(judged: dict[str, ev.Evaluation], counts: torch.Tensor) -> dict:
             "interval": result.interval(),
             "lists": ev.list_statistics(result.top, counts),
         }
+        | ({"people": by_person(result)} if protocol == "sessions" else {})
         for protocol, result in judged.items()
     }
+
+
+def by_person(result: ev.Evaluation) -> dict[str, list[float]]:
+    """Each person's rewards, for paired intervals over several seeds."""
+    names = [name for name in result.metrics if name.startswith("reward@")]
+    return {name: result.metrics[name].round(5).tolist() for name in names}
+
+
+def start_of(settings: Settings, log: Interactions, generator: torch.Generator) -> Start:
+    """What the state's vectors start from."""
+    if settings.state == "seq":
+        return Cooccurrence(log, settings.k, generator)
+    if settings.imitate == "own":
+        return Cooccurrence(log.select(log.rating >= POSITIVE), settings.k, generator, reach=None)
+    pmf = PMF(log.n_users, log.n_items, settings.k, generator=generator)
+    pmf.fit(log, generator=generator)
+    return pmf
 
 
 def run(data: Interactions, options: argparse.Namespace, split: str, name: str, seed: int) -> dict:
     log, on_validation, on_test = task(data, split)
     per_epoch = -(-int((log.offsets.diff() - 1).clamp(min=0).sum()) // 1024)
-    settings = replace(agents(options.dataset, per_epoch)[name], seed=seed)
+    settings = replace(agents(options.dataset, split, per_epoch)[name], seed=seed)
     begun, cpu = time.perf_counter(), time.process_time()
     generator = torch.Generator().manual_seed(seed)
-    if settings.state == "seq":
-        start = Cooccurrence(log, settings.k, generator)
-    else:
-        start = PMF(log.n_users, log.n_items, settings.k, generator=generator)
-        start.fit(log, generator=generator)
+    start = start_of(settings, log, generator)
     agent = DDPG(settings, log.n_users, log.n_items, start)
     rewards = []
     warm = train(agent, log, lambda _, report: rewards.append(report.get("reward")))
@@ -194,6 +245,7 @@ def run(data: Interactions, options: argparse.Namespace, split: str, name: str, 
     agent.actor.load_state_dict(warm)
     stages["imitation"] = figures(on_test(agent.score), counts)
     rewards = [r for r in rewards if r is not None]
+    tenth = max(1, len(rewards) // 10)
     return {
         "dataset": options.dataset,
         "split": split,
@@ -204,8 +256,8 @@ def run(data: Interactions, options: argparse.Namespace, split: str, name: str, 
         "training_cpu_seconds": round(cpu, 1),
         "threads": options.threads,
         "torch": torch.__version__,
-        "reward_first_tenth": sum(rewards[: len(rewards) // 10]) / max(1, len(rewards) // 10),
-        "reward_last_tenth": sum(rewards[-(len(rewards) // 10) :]) / max(1, len(rewards) // 10),
+        "reward_first_tenth": sum(rewards[:tenth]) / tenth,
+        "reward_last_tenth": sum(rewards[-tenth:]) / tenth,
         "validation": validation,
         "test": stages,
     }
@@ -233,7 +285,10 @@ def main() -> None:
                 temporary = path.with_suffix(".tmp")
                 temporary.write_text(json.dumps(result, indent=1) + "\n")
                 temporary.replace(path)
-                shown = {p: v["mean"] for p, v in result["test"]["DDPG"].items()}
+                shown = {
+                    protocol: {n: round(v, 4) for n, v in f["mean"].items() if "step@" not in n}
+                    for protocol, f in result["test"]["DDPG"].items()
+                }
                 print(path.name, result["training_cpu_seconds"], shown, flush=True)
 
 

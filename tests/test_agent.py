@@ -300,11 +300,15 @@ def test_scoring_reads_what_the_state_reads() -> None:
 
 
 def by_hand(agent: DDPG, batch: Transitions) -> Tensor:
-    """y = r + gamma Q'(s', the softmax's mean film), no bootstrap where it terminated."""
+    """y = r + gamma Q'(s', the softmax's mean film among those not in the memory)."""
     wanted = []
     for row in range(len(batch.item)):
         after = batch.next_observation.at(slice(row, row + 1))
-        share = (agent.target_actor(after) @ agent.target_actor.item_vectors.T).softmax(1)
+        scores = agent.target_actor(after) @ agent.target_actor.item_vectors.T
+        for film in after.memory[0].tolist():
+            if film < scores.shape[1]:
+                scores[0, film] = -torch.inf  # it is never shown again
+        share = scores.softmax(1)
         q = agent.target_critic(after, share @ agent.target_critic.item_vectors)
         bootstrap = 0.0 if batch.terminated[row] else agent.settings.gamma * float(q.detach())
         wanted.append(float(batch.reward[row]) + bootstrap)
@@ -912,6 +916,7 @@ def test_interruptible_works_outside_the_main_thread() -> None:
 TASTES: dict = {
     "k": 8,
     "hidden": 32,
+    "ddpg_updates": 600,
     "critic_warmup": 30,
     "actor_lr": 3e-3,
     "critic_lr": 1e-2,
