@@ -51,7 +51,7 @@ SESSIONS = {
 
 
 def agents(dataset: str, split: str, per_epoch: int) -> dict[str, Settings]:
-    """The agents by name; those of the notebook are DRR-ave, DRR-seq, DRR-set and pure-DDPG."""
+    """The agents by name; the notebook has DRR-ave, DRR-seq (narrower) and pure-DDPG."""
     (imitation, ddpg), (epochs, seq_ddpg), (set_imitation, set_ddpg) = BUDGETS[dataset].values()
     ave = Settings(imitation_updates=imitation, ddpg_updates=ddpg)
     seq = Settings(
