@@ -1,7 +1,7 @@
 """What learns and acts: actor, critic, noise, the DDPG agent, and the recommender made from it.
 
-The parts with a theme of their own are found here too: vectors and states (`states.py`), replay
-(`replay.py`), environment (`environment.py`).
+The parts with a theme of their own are found here too: networks (`actor_critic.py`), vectors and
+states (`states.py`), replay (`replay.py`), environments (`environment.py`, `strangers.py`).
 
 Sources: Liu et al., arXiv 1810.12027 (DRR); Lillicrap et al., arXiv 1509.02971 (DDPG); Fujimoto &
 Gu, arXiv 2106.06860 (an imitation term beside Q).
@@ -30,23 +30,25 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from actor_critic import Actor, AnyState, Critic, OUNoise
 from checkpoint import Interruptible, load_checkpoint, save_checkpoint
 from environment import LoggedSessions, Moments, RecommendationEnv, paper_reward
 from replay import Observation, PrioritizedReplayBuffer, ReplayBuffer, SumTree, Transitions
 from sequence import Cooccurrence, DRRseq, FullSoftmax, Window, Windows
-from states import PMF, STATES, DRRatt, DRRave, DRRp, DRRu, State, initialise_linear, latest, rows
+from states import PMF, STATES, DRRatt, DRRave, DRRp, DRRu, State, initialise_linear, rows
 from strangers import (
-    DRRset,
     Likes,
     LikesLoss,
     OwnSessions,
     StrangerSessions,
-    likes_and_rejections,
 )
 from utils import POSITIVE, Histories, IdMap, Interactions, fingerprint
 
 __all__ = [
     "PMF",
+    "Actor",
+    "Critic",
+    "OUNoise",
     "STATES",
     "Cooccurrence",
     "DRRatt",
@@ -71,116 +73,6 @@ __all__ = [
     "paper_reward",
     "save_checkpoint",
 ]
-
-
-# ---------------------------------------------------------------------------- actor and critic
-
-
-AnyState = State | DRRseq | DRRset
-
-
-class Actor(nn.Module):
-    """pi: state -> ReLU -> ReLU -> tanh -> action a in [-1, 1]^k. Film i scores a . v_i.
-
-    A state that is an action already (DRR-seq, DRR-set) passes through unchanged.
-    """
-
-    def __init__(self, state: AnyState, hidden: int) -> None:
-        super().__init__()
-        self.state = state
-        self.body = nn.Identity()
-        if not state.is_action:
-            self.body = nn.Sequential(
-                nn.Linear(state.size, hidden),
-                nn.ReLU(),
-                nn.Linear(hidden, hidden),
-                nn.ReLU(),
-                nn.Linear(hidden, state.k),
-                nn.Tanh(),
-            )
-
-    @property
-    def item_vectors(self) -> Tensor:
-        """v, float32 [n_items, k]: the same vectors that the state reads, padding left out."""
-        return self.state.item_vectors.weight[:-1]
-
-    def forward(self, observation: Observation) -> Tensor:
-        return self.body(self.state(observation))  # (B, k)
-
-    def scores(self, action: Tensor) -> Tensor:
-        return action @ self.item_vectors.T  # (B, n_items)
-
-    @torch.no_grad()
-    def score(self, histories: Histories) -> Tensor:
-        """Scores of all films from what people rated -> float32 [B, n_items]."""
-        state = self.state
-        if isinstance(state, DRRset):
-            memories = likes_and_rejections(histories, state.n, state.n_items)
-        else:
-            memories = (latest(histories, state.n, state.n_items, state.reads_from),)
-        return self.eval().scores(self(Observation(histories.user, *memories)))
-
-    def expected_film(self, action: Tensor, vectors: Tensor, observation: Observation) -> Tensor:
-        """Mean of `vectors` [n_items, k] under the softmax of the scores -> float32 [B, k].
-
-        The film an action leads to is an argmax and has no gradient; this is its smooth stand-in,
-        and it never leaves the hull of the films on which the critic was trained. Films that the
-        observation names are never shown again, so they have no share in it.
-        """
-        scores = action @ self.state.item_vectors.weight.T  # (B, n_items + 1): the last is padding
-        barred = torch.zeros_like(scores, dtype=torch.bool)
-        barred[:, -1] = True
-        for memory in observation[1:]:
-            if memory is not None:
-                barred.scatter_(1, memory, True)
-        chance = scores.masked_fill(barred, -torch.inf).softmax(1)
-        return chance[:, :-1] @ vectors
-
-
-class Critic(nn.Module):
-    """Q: the state through ReLU, concatenated with the action, ReLU, one number.
-
-    form "bilinear": Q(s, a) = V(s) + w(s) . a instead, so that Q of a mean film is the mean of Q.
-    """
-
-    def __init__(self, state: AnyState, hidden: int, form: str = "joint") -> None:
-        super().__init__()
-        self.state, self.form = state, form
-        width = state.item_vectors.embedding_dim
-        self.read = nn.Linear(state.size, hidden)
-        if form == "joint":
-            self.join = nn.Linear(hidden + width, hidden)
-        else:
-            self.join = nn.Linear(hidden, width)
-        self.value = nn.Linear(hidden, 1)
-
-    @property
-    def item_vectors(self) -> Tensor:
-        return self.state.item_vectors.weight[:-1]  # (n_items, k)
-
-    def forward(self, observation: Observation, action: Tensor) -> Tensor:
-        """Observation of B sessions, action float32 [B, k] -> Q float32 [B]."""
-        state = F.relu(self.read(self.state(observation)))  # (B, hidden)
-        if self.form == "bilinear":
-            return self.value(state).squeeze(1) + (self.join(state) * action).sum(1)
-        joined = F.relu(self.join(torch.cat([state, action], dim=1)))  # (B, hidden)
-        return self.value(joined).squeeze(1)
-
-
-class OUNoise:
-    """Ornstein-Uhlenbeck noise, one walk a session: x <- x - theta x + sigma N(0, 1)."""
-
-    def __init__(self, sessions: int, k: int, sigma: float, theta: float = 0.15) -> None:
-        self.sigma, self.theta = sigma, theta
-        self.x = torch.zeros(sessions, k)
-
-    def reset(self) -> None:
-        self.x = torch.zeros_like(self.x)
-
-    def sample(self, generator: torch.Generator) -> Tensor:
-        shock = torch.randn(self.x.shape, generator=generator)
-        self.x = self.x - self.theta * self.x + self.sigma * shock
-        return self.x  # (B, k)
 
 
 # ---------------------------------------------------------------------------- the agent
