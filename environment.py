@@ -26,7 +26,32 @@ def paper_reward(rating: Tensor) -> Tensor:
     return (rating - 3) / 2
 
 
-class LoggedSessions:
+class Resumable:
+    """Sessions that can say whether they are over, and be saved and gone on with.
+
+    `running` names the attributes that say where the sessions stand.
+    """
+
+    running: tuple[str, ...]
+    generator: torch.Generator
+
+    @property
+    def over(self) -> bool:
+        """Whether no session is running: none was started, or all have ended."""
+        return not hasattr(self, "_active") or not bool(self._active.any())
+
+    def state_dict(self) -> Info:
+        """Where the running sessions stand; tensors and numbers only."""
+        stand = {name: getattr(self, name) for name in self.running if hasattr(self, name)}
+        return stand | {"generator": self.generator.get_state()}
+
+    def load_state_dict(self, state: Info) -> None:
+        state = copy.deepcopy(state)  # sessions write into their tensors
+        self.generator.set_state(state.pop("generator"))
+        vars(self).update(state)
+
+
+class LoggedSessions(Resumable):
     """B sessions that step together; people answer with the ratings they logged.
 
     A session picks a person and a moment of that person's log. What was rated before is known: its
@@ -47,6 +72,8 @@ class LoggedSessions:
     item_vectors: float32 [n_items, k], read anew at every step, so that it may be a live parameter.
     anonymous_share: share of the sessions in which the agent is not told who the person is.
     """
+
+    running = ("_seen", "_rating", "_left", "_memory", "_user", "_each", "_active", "_steps")
 
     def __init__(
         self,
@@ -164,22 +191,6 @@ class LoggedSessions:
         self._each = torch.arange(len(users))
         self._active = torch.ones(len(users), dtype=torch.bool)
         self._steps = 0
-
-    @property
-    def over(self) -> bool:
-        """Whether no session is running: none was started, or all have ended."""
-        return not hasattr(self, "_active") or not bool(self._active.any())
-
-    def state_dict(self) -> Info:
-        """Where the running sessions stand; tensors and numbers only."""
-        names = "_seen", "_rating", "_left", "_memory", "_user", "_each", "_active", "_steps"
-        running = {name: getattr(self, name) for name in names if hasattr(self, name)}
-        return running | {"generator": self.generator.get_state()}
-
-    def load_state_dict(self, state: Info) -> None:
-        state = copy.deepcopy(state)  # sessions write into their tensors
-        self.generator.set_state(state.pop("generator"))
-        vars(self).update(state)
 
     def observation(self) -> Observation:
         return Observation(self._user, self._memory)

@@ -208,6 +208,8 @@ class SimulatedSessions(StrangerSessions):
     everybody by default. n: width of either memory.
     """
 
+    running = (*StrangerSessions.running, "_person", "_run")
+
     def __init__(
         self,
         simulator: Simulator,
@@ -266,12 +268,6 @@ class SimulatedSessions(StrangerSessions):
         info = {"item": item, "rating": rating, "active": self._active}
         self._active = self._active & ~terminated & ~truncated
         return self.observation(), reward, terminated, truncated, info
-
-    def state_dict(self) -> Info:
-        """Where the running sessions stand; tensors and numbers only. Not the simulator."""
-        names = "_person", "_run"
-        running = {name: getattr(self, name) for name in names if hasattr(self, name)}
-        return super().state_dict() | running
 
 
 # ---------------------------------------------------------------------------- the protocol

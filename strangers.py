@@ -13,19 +13,18 @@ B = batch, n = length of a memory, k = width, V = n_items. Index V is padding.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from environment import Info, Resumable
 from replay import Observation
 from sequence import EMBEDDING_STD, Cooccurrence, PooledDropout
 from utils import POSITIVE, Histories, Interactions
 
-Info = dict[str, Any]
 LEAST = 3  # films left to like when a session starts, or it could not earn three
 
 
@@ -103,7 +102,7 @@ class DRRlikes(DRRset):
 # ---------------------------------------------------------------------------- the environment
 
 
-class StrangerSessions:
+class StrangerSessions(Resumable):
     """B sessions that step together, each with somebody the agent has never met.
 
     A session starts from what a person says they like: `given` films that they rated 4 or more, at
@@ -119,6 +118,8 @@ class StrangerSessions:
     people: all rows of those who may be met. item_vectors: float32 [n_items, k], read anew at every
     step. n: width of either memory.
     """
+
+    running = ("_user", "_memory", "_rejected", "wanted", "barred", "_each", "_active", "_steps")
 
     def __init__(
         self,
@@ -186,11 +187,6 @@ class StrangerSessions:
         first = keys.topk(int(self.given)).indices
         return torch.zeros_like(there).scatter_(1, first, True)
 
-    @property
-    def over(self) -> bool:
-        """Whether no session is running: none was started, or all have ended."""
-        return not hasattr(self, "_active") or not bool(self._active.any())
-
     def observation(self) -> Observation:
         return Observation(self._user, self._memory, self._rejected)
 
@@ -217,17 +213,6 @@ class StrangerSessions:
         info = {"item": item, "active": self._active}
         self._active = self._active & ~terminated & ~truncated
         return self.observation(), liked.float(), terminated, truncated, info
-
-    def state_dict(self) -> Info:
-        """Where the running sessions stand; tensors and numbers only."""
-        names = "_user", "_memory", "_rejected", "wanted", "barred", "_each", "_active", "_steps"
-        running = {name: getattr(self, name) for name in names if hasattr(self, name)}
-        return running | {"generator": self.generator.get_state()}
-
-    def load_state_dict(self, state: Info) -> None:
-        state = copy.deepcopy(state)  # sessions write into their tensors
-        self.generator.set_state(state.pop("generator"))
-        vars(self).update(state)
 
 
 def _joined(memory: Tensor, item: Tensor, here: Tensor) -> Tensor:

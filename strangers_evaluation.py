@@ -25,10 +25,10 @@ from evaluation import (
     own_stream,
     top_k,
 )
+from strangers import LEAST
 from utils import POSITIVE, SHOWN, Histories, Interactions
 
 PROTOCOL = "sessions with strangers"
-LEAST = 3  # films left to like when a session starts
 HORIZONS = (3, 10, 20, 40)
 
 
