@@ -11,6 +11,7 @@ with strangers, whose rewards are kept person by person), "time" (G).
 """
 
 import argparse
+import copy
 import json
 import sys
 import time
@@ -22,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch  # noqa: E402
 
+import baselines  # noqa: E402
 import evaluation as ev  # noqa: E402
 from classes import DDPG, PMF, Cooccurrence, Settings, Start, Transitions  # noqa: E402
 from strangers_evaluation import sessions_with_strangers  # noqa: E402
@@ -113,6 +115,18 @@ def agents(dataset: str, split: str, per_epoch: int) -> dict[str, Settings]:
     }
 
 
+def rivals(split: str, log: Interactions) -> dict[str, ev.ScoreFunction]:
+    """What the agent is compared with person by person; settings chosen on a part of `log`."""
+    if split == "positives":
+        return {"popularity": baselines.Popularity(log), "EASE": baselines.EASE(log, 1000.0)}
+    if split == "ratings":
+        generator = torch.Generator().manual_seed(0)
+        pmf = PMF(log.n_users, log.n_items, 100, generator=generator, l2=0.07)
+        pmf.fit(log, generator=generator)
+        return {"EASE": baselines.EASE(log, 500.0, min_rating=POSITIVE), "PMF": pmf.score}
+    return {}
+
+
 def task(data: Interactions, name: str) -> tuple[Interactions, Judge | None, Judge]:
     """A split -> (train rows, judge on validation or None, judge on test)."""
     if name == "leave-one-out":
@@ -168,20 +182,30 @@ def task(data: Interactions, name: str) -> tuple[Interactions, Judge | None, Jud
     raise ValueError(f"unknown split {name!r}")
 
 
-def train(agent: DDPG, log: Interactions, watch: Callable[[int, dict], None]) -> dict:
-    """The notebook's loop without its checkpoints; `watch` is called before each update."""
-    settings, report, after_imitation = agent.settings, {}, None
+def train(agent: DDPG, log: Interactions, watch: Callable[[int, dict], None], warm: dict) -> dict:
+    """The notebook's loop without its checkpoints; `watch` is called before each update.
+
+    warm: agent and demonstrations as a finished stage 1 left them, or {}, which is then filled in
+    (own sessions only; the others do without). Returns the actor's weights after stage 1.
+    """
+    settings, report = agent.settings, {}
+    begun, cpu = time.perf_counter(), time.process_time()
     environment, demonstrations = agent.play(log)
+    if warm:
+        agent.load_state_dict(warm["agent"])
+        demonstrations.load_state_dict(copy.deepcopy(warm["demonstrations"]))
+    while agent.imitated < settings.imitation_updates:
+        watch(agent.imitated, report)
+        report = agent.imitate(next(demonstrations))
+    if not warm and settings.imitate == "own":
+        parts = {"agent": agent, "demonstrations": demonstrations}
+        warm |= {name: copy.deepcopy(part.state_dict()) for name, part in parts.items()}
+        warm["spent"] = time.perf_counter() - begun, time.process_time() - cpu
+    after_imitation = {n: w.clone() for n, w in agent.actor.state_dict().items()}
     replay = agent.memory()
-    total = settings.imitation_updates + settings.ddpg_updates
-    for update in range(total):
-        watch(update, report)
-        if update < settings.imitation_updates:
-            report = agent.imitate(next(demonstrations))
-            continue
-        if update == settings.imitation_updates:
-            after_imitation = {n: w.clone() for n, w in agent.actor.state_dict().items()}
-            agent.start_ddpg()
+    agent.start_ddpg()
+    while agent.updated < settings.ddpg_updates:
+        watch(settings.imitation_updates + agent.updated, report)
         if environment.over:
             environment.reset()
             agent.noise.reset()
@@ -193,7 +217,7 @@ def train(agent: DDPG, log: Interactions, watch: Callable[[int, dict], None]) ->
         report, td_error = agent.update(batch, weights, next(demonstrations))
         replay.update_priorities(places, td_error)
         report["reward"] = float(reward[live].mean())
-    watch(total, report)
+    watch(settings.imitation_updates + agent.updated, report)
     return after_imitation
 
 
@@ -208,6 +232,12 @@ def figures(judged: dict[str, ev.Evaluation], counts: torch.Tensor) -> dict:
         | ({"people": by_person(result)} if protocol == "sessions" else {})
         for protocol, result in judged.items()
     }
+
+
+def comparison(ours: ev.Evaluation, theirs: ev.Evaluation) -> dict:
+    """A rival's figures, and ours minus theirs over the same people: mean, low, high."""
+    gains = {name: ours.compare(theirs, name)[:3] for name in theirs.metrics}
+    return {"mean": theirs.mean(), "interval": theirs.interval(), "ours_minus": gains}
 
 
 def by_person(result: ev.Evaluation) -> dict[str, list[float]]:
@@ -227,7 +257,15 @@ def start_of(settings: Settings, log: Interactions, generator: torch.Generator) 
     return pmf
 
 
-def run(data: Interactions, options: argparse.Namespace, split: str, name: str, seed: int) -> dict:
+def run(
+    data: Interactions,
+    options: argparse.Namespace,
+    split: str,
+    name: str,
+    seed: int,
+    warm_starts: dict,
+) -> dict:
+    """warm_starts: what earlier runs left to those with the same stage 1; holds the latest only."""
     log, on_validation, on_test = task(data, split)
     per_epoch = -(-int((log.offsets.diff() - 1).clamp(min=0).sum()) // 1024)
     settings = replace(agents(options.dataset, split, per_epoch)[name], seed=seed)
@@ -236,10 +274,21 @@ def run(data: Interactions, options: argparse.Namespace, split: str, name: str, 
     start = start_of(settings, log, generator)
     agent = DDPG(settings, log.n_users, log.n_items, start)
     rewards = []
-    warm = train(agent, log, lambda _, report: rewards.append(report.get("reward")))
-    seconds, cpu = time.perf_counter() - begun, time.process_time() - cpu
+    key = split, replace(settings, gamma=0.0, guidance=1.0, replay="uniform")  # all but stage 2
+    left = warm_starts.get(key, {})
+    warm_starts.clear()
+    warm_starts[key] = left
+    earlier = left.get("spent", (0.0, 0.0))
+    warm = train(agent, log, lambda _, report: rewards.append(report.get("reward")), left)
+    seconds = time.perf_counter() - begun + earlier[0]
+    cpu = time.process_time() - cpu + earlier[1]
     counts = torch.bincount(log.item, minlength=log.n_items)
-    stages, validation = {"DDPG": figures(on_test(agent.score), counts)}, {}
+    judged, validation = on_test(agent.score), {}
+    stages = {"DDPG": figures(judged, counts)}
+    against = {
+        rival: {protocol: comparison(judged[protocol], result) for protocol, result in r.items()}
+        for rival, r in ((label, on_test(model)) for label, model in rivals(split, log).items())
+    }
     if on_validation is not None:
         validation = {p: result.mean() for p, result in on_validation(agent.score).items()}
     agent.actor.load_state_dict(warm)
@@ -260,6 +309,7 @@ def run(data: Interactions, options: argparse.Namespace, split: str, name: str, 
         "reward_last_tenth": sum(rewards[-tenth:]) / tenth,
         "validation": validation,
         "test": stages,
+        "rivals": against,
     }
 
 
@@ -275,13 +325,14 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     data = Interactions.from_ratings(load_ratings(options.root / options.dataset))
     RESULTS.mkdir(parents=True, exist_ok=True)
+    warm_starts = {}
     for seed in options.seeds:
         for split in options.splits:
             for name in options.agents:
                 path = RESULTS / f"{options.dataset}-{split}-{name}-{seed}.json"
                 if path.exists():
                     continue
-                result = run(data, options, split, name, seed)
+                result = run(data, options, split, name, seed, warm_starts)
                 temporary = path.with_suffix(".tmp")
                 temporary.write_text(json.dumps(result, indent=1) + "\n")
                 temporary.replace(path)

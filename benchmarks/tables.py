@@ -1,0 +1,219 @@
+"""Every table of final figures, from the committed results alone; the notebook shows the same ones.
+
+    python benchmarks/tables.py [--dataset ml-1m]
+
+Means are over training seeds. In brackets a 95 % bootstrap interval over people, the trained
+agents kept: of the mean over seeds where people's figures are kept (sessions), else the mean of
+the seeds' intervals. "sd" is the other uncertainty, the spread of the figure over training seeds.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from evaluation import bootstrap_interval, paired_bootstrap, seed_spread  # noqa: E402
+
+RESULTS = Path(__file__).parent / "results"
+HORIZONS = (3, 10, 20, 40)
+
+
+def runs(dataset: str, split: str, agent: str) -> list[dict]:
+    """All committed runs of one agent, by training seed."""
+    found = (RESULTS / "runs").glob(f"{dataset}-{split}-{agent}-[0-9].json")
+    return [json.loads(path.read_text()) for path in sorted(found)]
+
+
+def baselines(dataset: str, task: str) -> dict[str, dict]:
+    """Baselines by name, tuned on validation data; {} where the task was not run."""
+    path = RESULTS / f"baselines-{dataset}.json"
+    report = json.loads(path.read_text()) if path.exists() else {}
+    return report.get(task, {}).get("models", {})
+
+
+def bracketed(mean: float, interval: tuple[float, float], digits: int = 3) -> str:
+    low, high = interval
+    return f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def over_seeds(group: list[dict], protocol: str, metric: str, stage: str = "DDPG") -> dict:
+    """One metric of several runs -> mean, sd over seeds, interval over people (mean of theirs)."""
+    parts = [run["test"][stage][protocol] for run in group]
+    spread = seed_spread([part["mean"][metric] for part in parts])
+    interval = np.mean([part["interval"][metric] for part in parts], axis=0)
+    return {"mean": spread["mean"], "sd": spread["sd"], "interval": tuple(interval)}
+
+
+# ---------------------------------------------------------------------------- one film, ranked
+
+
+RANKING = {
+    "hr@10": "Hit@10, full",
+    "ndcg@10": "nDCG@10, full",
+    "sampled_hr@10": "Hit@10, 99",
+    "sampled_ndcg@10": "nDCG@10, 99",
+}
+
+
+def leave_one_out(dataset: str, agents: tuple[str, ...] = ("DRR-seq",)) -> pd.DataFrame:
+    """Protocols A (99 negatives) and B (all unseen films): baselines, both stages of the agents."""
+    rows = {}
+    for name, model in baselines(dataset, "next").items():
+        rows[name] = {
+            title: bracketed(model["test"][metric], model["test_interval_95"][metric])
+            for metric, title in RANKING.items()
+        } | {"seeds": 1, "sd of nDCG@10, full": ""}
+    for agent in agents:
+        group = runs(dataset, "leave-one-out", agent)
+        for stage, label in (("imitation", "warm start"), ("DDPG", "+ DDPG")):
+            if not group:
+                continue
+            figures = {m: over_seeds(group, "AB", m, stage) for m in RANKING}
+            rows[f"{agent}, {label}"] = {
+                title: bracketed(figures[m]["mean"], figures[m]["interval"])
+                for m, title in RANKING.items()
+            } | {"seeds": len(group), "sd of nDCG@10, full": f"{figures['ndcg@10']['sd']:.4f}"}
+    return pd.DataFrame(rows).T
+
+
+def against_rivals(dataset: str, split: str, protocol: str, metrics: list[str]) -> pd.DataFrame:
+    """Protocol C or D: DRR-set, its rivals, and ours minus theirs, person by person."""
+    group = runs(dataset, split, "DRR-set")
+    if not group:
+        return pd.DataFrame()
+    rows = {}
+    for rival in group[0]["rivals"]:
+        theirs = [run["rivals"][rival][protocol] for run in group]
+        rows[rival] = {
+            m: bracketed(theirs[0]["mean"][m], theirs[0]["interval"][m]) for m in metrics
+        }
+        rows[f"DRR-set minus {rival}"] = {
+            m: signed(np.mean([part["ours_minus"][m] for part in theirs], axis=0)) for m in metrics
+        }
+    figures = {m: over_seeds(group, protocol, m) for m in metrics}
+    rows["DRR-set"] = {m: bracketed(f["mean"], f["interval"]) for m, f in figures.items()}
+    rows["sd over seeds"] = {m: f"{f['sd']:.4f}" for m, f in figures.items()}
+    return pd.DataFrame(rows).T
+
+
+def signed(difference: tuple[float, float, float]) -> str:
+    """A paired difference with its interval, as text."""
+    mean, low, high = difference
+    return f"{mean:+.4f} [{low:+.4f}, {high:+.4f}]"
+
+
+# ---------------------------------------------------------------------------- sessions
+
+
+AGENTS = {  # row of the table: (agent of the study, stage)
+    "DRR-set without the not-liked memory": ("set-likes-only", "DDPG"),
+    "DRR-set, warm start": ("DRR-set", "imitation"),
+    "DRR-set, more imitation, no critic": ("set-no-critic", "DDPG"),
+    "DRR-set, gamma = 0": ("set-gamma-0", "DDPG"),
+    "DRR-set, + DDPG": ("DRR-set", "DDPG"),
+}
+
+
+def people(group: list[dict], horizon: int, stage: str = "DDPG") -> np.ndarray:
+    """Each person's mean reward per step, the mean over training seeds -> float64 [U]."""
+    kept = [run["test"][stage]["sessions"]["people"][f"reward@{horizon}"] for run in group]
+    return np.mean(kept, axis=0)
+
+
+def sessions(dataset: str) -> pd.DataFrame:
+    """Mean reward per step with test people, by length of the session."""
+    rows = {}
+    for name, model in baselines(dataset, "sessions").items():
+        rows[name] = {
+            f"T = {t}": bracketed(
+                model["test"][f"reward@{t}"], model["test_interval_95"][f"reward@{t}"]
+            )
+            for t in HORIZONS
+        } | {"seeds": 1, "distinct": int(model.get("test_lists", {}).get("distinct", 0))}
+    paths = sorted((RESULTS / "strangers").glob(f"{dataset}-SB3-DDPG-*.json"))
+    theirs = [json.loads(path.read_text()) for path in paths]
+    if theirs:
+        rows["DDPG of Stable-Baselines3"] = {
+            f"T = {t}": bracketed(
+                np.mean([run["mean"][f"reward@{t}"] for run in theirs]),
+                np.mean([run["interval"][f"reward@{t}"] for run in theirs], axis=0),
+            )
+            for t in HORIZONS
+        } | {
+            "seeds": len(theirs),
+            "distinct": int(np.mean([r["lists"]["distinct"] for r in theirs])),
+        }
+    for row, (agent, stage) in AGENTS.items():
+        group = runs(dataset, "people", agent)
+        if group:
+            lists = [run["test"][stage]["sessions"]["lists"] for run in group]
+            rows[row] = {
+                f"T = {t}": bracketed(v.mean(), bootstrap_interval(v))
+                for t in HORIZONS
+                for v in [people(group, t, stage)]
+            } | {"seeds": len(group), "distinct": int(np.mean([x["distinct"] for x in lists]))}
+            rows[row]["popularity pct."] = np.mean([x["popularity_percentile"] for x in lists])
+    return pd.DataFrame(rows).T
+
+
+def gains(dataset: str) -> pd.DataFrame:
+    """What each part adds, person by person, the same training seeds on both sides."""
+    ours, rows = runs(dataset, "people", "DRR-set"), {}
+    for row, (agent, stage) in AGENTS.items():
+        theirs = runs(dataset, "people", agent)
+        if (agent, stage) == ("DRR-set", "DDPG") or not (ours and theirs):
+            continue
+        seeds = {run["seed"] for run in ours} & {run["seed"] for run in theirs}
+        mine, other = ([r for r in group if r["seed"] in seeds] for group in (ours, theirs))
+        rows[f"+ DDPG minus {row}"] = {
+            f"T = {t}": signed(paired_bootstrap(people(mine, t), people(other, t, stage))[:3])
+            for t in HORIZONS
+        } | {"seeds": len(seeds)}
+    return pd.DataFrame(rows).T
+
+
+def by_step(dataset: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Row -> mean reward of step t = 1..40 (mean over seeds), float64 [40], interval [40, 2]."""
+    lines, names = {}, [f"step@{t}" for t in range(1, max(HORIZONS) + 1)]
+    for name, model in baselines(dataset, "sessions").items():
+        if all(n in model["test"] for n in names):
+            interval = np.array([model["test_interval_95"][n] for n in names])
+            lines[name] = np.array([model["test"][n] for n in names]), interval
+    for row, (agent, stage) in AGENTS.items():
+        group = runs(dataset, "people", agent)
+        if group:
+            figures = [over_seeds(group, "sessions", n, stage) for n in names]
+            interval = np.array([f["interval"] for f in figures])
+            lines[row] = np.array([f["mean"] for f in figures]), interval
+    return lines
+
+
+def everything(dataset: str) -> dict[str, pd.DataFrame]:
+    """Caption -> table, for all that was measured on a data set."""
+    c = ["sampled_hr@10", "sampled_ndcg@10"]
+    d = ["precision@5", "precision@10", "long_precision@5", "long_precision@10"]
+    found = {
+        "Leave one out, test items; protocols B (full) and A (99)": leave_one_out(dataset),
+        "Protocol C, random positives": against_rivals(dataset, "positives", "C", c),
+        "Protocol D, offline re-ranking": against_rivals(dataset, "ratings", "D", d),
+        "Sessions with test people, mean reward per step": sessions(dataset),
+        "Sessions, paired differences": gains(dataset),
+    }
+    return {f"{dataset}. {name}": table for name, table in found.items() if len(table)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--dataset", nargs="+", default=["ml-1m", "ml-100k"])
+    for dataset in parser.parse_args().dataset:
+        for caption, table in everything(dataset).items():
+            print(f"\n{caption}\n{table.to_string()}")
+
+
+if __name__ == "__main__":
+    main()
