@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -108,5 +109,78 @@ def result_bars(table: pd.DataFrame, metric: str, title: str) -> Figure:
     axes.set(xlabel=metric, title=title)
     axes.set_xlim(right=value.max() * 1.15)
     axes.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    return figure
+
+
+def reward_by_step(lines: Mapping[str, tuple[np.ndarray, np.ndarray]], title: str) -> Figure:
+    """Mean reward of every step of a session, with intervals.
+
+    lines: name -> mean [T], interval [T, 2]. Agents ("DRR") are coloured, the others grey.
+    """
+    figure, axes = plt.subplots(figsize=(9, 4.6))
+    ours = [name for name in lines if name.startswith("DRR")]
+    others = [name for name in lines if name not in ours and name not in ("Random", "Oracle")]
+    styles = ["-", "--", ":", "-."]
+    for i, name in enumerate(others):
+        step = np.arange(1, len(lines[name][0]) + 1)
+        style, shade = styles[i % 4], str(0.35 + 0.3 * (i // 4))
+        axes.plot(step, _smooth(lines[name][0]), color=shade, lw=1, ls=style, label=name)
+    for name, colour in zip(ours, COLOURS, strict=False):
+        mean, interval = lines[name]
+        step = np.arange(1, len(mean) + 1)
+        axes.plot(step, _smooth(mean), color=colour, label=name)
+        low, high = map(_smooth, interval.T)
+        axes.fill_between(step, low, high, color=colour, alpha=0.08, lw=0)
+    axes.set(xlabel="step (mean over three neighbouring steps)", ylabel="share liked", title=title)
+    axes.legend(frameon=False, fontsize=8, bbox_to_anchor=(1.01, 1), loc="upper left")
+    _bare(axes)
+    figure.tight_layout()
+    return figure
+
+
+def _smooth(values: np.ndarray) -> np.ndarray:
+    """Mean of each value and its neighbours."""
+    padded = np.pad(values, 1, mode="edge")
+    return np.convolve(padded, np.ones(3) / 3, mode="valid")
+
+
+def gains(figures: Mapping[str, Mapping[int, tuple[float, float, float]]], title: str) -> Figure:
+    """Paired differences with intervals. figures: name -> length of session -> mean, low, high."""
+    figure, axes = plt.subplots(figsize=(8, 3.4))
+    for row, ((name, found), colour) in enumerate(zip(figures.items(), COLOURS, strict=False)):
+        mean, low, high = np.array(list(found.values())).T
+        place = np.arange(len(mean)) + 0.12 * (row - (len(figures) - 1) / 2)
+        axes.errorbar(
+            place, mean, [mean - low, high - mean], fmt="o", color=colour, capsize=3, label=name
+        )
+        axes.set_xticks(np.arange(len(mean)), [f"T = {t}" for t in found])
+    axes.axhline(0, color="black", lw=0.8)
+    axes.set(ylabel="reward per step, ours minus", title=title)
+    axes.legend(frameon=False, fontsize=8, bbox_to_anchor=(1.01, 1), loc="upper left")
+    _bare(axes)
+    figure.tight_layout()
+    return figure
+
+
+def shown_by_step(shown: Mapping[str, Tensor], counts: Tensor) -> Figure:
+    """How popular, and how varied over people, the films of each step are.
+
+    shown: name -> films [people, draws, T], padded with n_items; counts [n_items]: training rows.
+    """
+    figure, panes = plt.subplots(1, 2, figsize=(10, 3.4))
+    below = counts.sort().values
+    share = (torch.searchsorted(below, counts) / len(counts)).tolist() + [float("nan")]
+    share = np.array(share)
+    for (name, films), colour in zip(shown.items(), COLOURS, strict=False):
+        films = films.flatten(0, -2).numpy()  # (people * draws, T)
+        step = np.arange(1, films.shape[1] + 1)
+        panes[0].plot(step, np.nanmean(share[films], axis=0), color=colour, label=name)
+        panes[1].plot(step, [len(np.unique(f)) for f in films.T], color=colour, label=name)
+    panes[0].set(xlabel="step", ylabel="share of films less popular")
+    panes[1].set(xlabel="step", ylabel="different films, all people")
+    panes[0].legend(frameon=False, fontsize=8)
+    for pane in panes:
+        _bare(pane)
     figure.tight_layout()
     return figure

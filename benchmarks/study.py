@@ -43,13 +43,16 @@ Judge = Callable[[ev.ScoreFunction], dict[str, ev.Evaluation]]
 # Updates of (imitation, DDPG); for DRR-seq (epochs, DDPG).
 BUDGETS = {
     "ml-100k": {"drr": (1000, 400), "seq": (12, 100), "set": (500, 500)},
-    "ml-1m": {"drr": (4000, 800), "seq": (8, 300), "set": (2500, 2500)},
+    "ml-1m": {"drr": (4000, 800), "seq": (8, 300), "set": (2500, 1500)},
 }
 # What a session starts from, and what may be shown in it, is what the split will ask for.
 SESSIONS = {
-    "positives": {"given": 0.8, "horizon": 4, "n": 1500, "capacity": 20_000},
-    "ratings": {"given": 0.8, "horizon": 10, "n": 1500, "capacity": 20_000, "candidates": "rated"},
+    "positives": {"given": 0.8, "horizon": 1, "hit": 0.0, "imitation_updates": 1000},
+    "ratings": {"given": 0.8, "hit": 10.0, "candidates": "rated", "imitation_updates": 1500}
+    | {"horizon": 10},
 }
+LONG = {"n": 1500, "capacity": 20_000, "ddpg_updates": 200, "critic_warmup": 50}
+LONG |= {"cloning": 1.0, "actor_lr": 1e-4}
 
 
 def agents(dataset: str, split: str, per_epoch: int) -> dict[str, Settings]:
@@ -83,7 +86,7 @@ def agents(dataset: str, split: str, per_epoch: int) -> dict[str, Settings]:
         imitation_updates=set_imitation,
         imitation_lr=2e-3,
         ddpg_updates=set_ddpg,
-        sessions=256,
+        sessions=512,
         batch_size=256,
         actor_lr=1e-3,
         critic="bilinear",
@@ -91,7 +94,8 @@ def agents(dataset: str, split: str, per_epoch: int) -> dict[str, Settings]:
         cloning=0.02,
         replay="uniform",
     )
-    own = replace(own, **SESSIONS.get(split, {}))
+    if split in SESSIONS:
+        own = replace(own, **LONG | SESSIONS[split])
     return {
         "DRR-set": own,
         "set-gamma-0": replace(own, gamma=0.0),

@@ -161,19 +161,30 @@ def sessions(dataset: str) -> pd.DataFrame:
     return pd.DataFrame(rows).T
 
 
-def gains(dataset: str) -> pd.DataFrame:
-    """What each part adds, person by person, the same training seeds on both sides."""
-    ours, rows = runs(dataset, "people", "DRR-set"), {}
+def gain_figures(dataset: str) -> dict[str, dict[int, tuple[float, float, float]]]:
+    """Row -> T -> DRR-set + DDPG minus that row, person by person: mean, low, high.
+
+    The same training seeds on both sides.
+    """
+    ours, found = runs(dataset, "people", "DRR-set"), {}
     for row, (agent, stage) in AGENTS.items():
         theirs = runs(dataset, "people", agent)
-        if (agent, stage) == ("DRR-set", "DDPG") or not (ours and theirs):
-            continue
         seeds = {run["seed"] for run in ours} & {run["seed"] for run in theirs}
+        if (agent, stage) == ("DRR-set", "DDPG") or not seeds:
+            continue
         mine, other = ([r for r in group if r["seed"] in seeds] for group in (ours, theirs))
-        rows[f"+ DDPG minus {row}"] = {
-            f"T = {t}": signed(paired_bootstrap(people(mine, t), people(other, t, stage))[:3])
-            for t in HORIZONS
-        } | {"seeds": len(seeds)}
+        found[row] = {
+            t: paired_bootstrap(people(mine, t), people(other, t, stage))[:3] for t in HORIZONS
+        }
+    return found
+
+
+def gains(dataset: str) -> pd.DataFrame:
+    """What each part adds to DRR-set + DDPG, as text."""
+    rows = {
+        f"+ DDPG minus: {row}": {f"T = {t}": signed(d) for t, d in found.items()}
+        for row, found in gain_figures(dataset).items()
+    }
     return pd.DataFrame(rows).T
 
 
