@@ -113,10 +113,10 @@ def result_bars(table: pd.DataFrame, metric: str, title: str) -> Figure:
     return figure
 
 
-def reward_by_step(lines: Mapping[str, tuple[np.ndarray, np.ndarray]], title: str) -> Figure:
+def reward_by_step(lines: Mapping[str, tuple[np.ndarray, np.ndarray | None]], title: str) -> Figure:
     """Mean reward of every step of a session, with intervals.
 
-    lines: name -> mean [T], interval [T, 2]. Agents ("DRR") are coloured, the others grey.
+    lines: name -> mean [T], interval [T, 2] or None. Agents ("DRR") are coloured, the others grey.
     """
     figure, axes = plt.subplots(figsize=(9, 4.6))
     ours = [name for name in lines if name.startswith("DRR")]

@@ -164,7 +164,7 @@ def sessions(dataset: str) -> pd.DataFrame:
 def gain_figures(dataset: str) -> dict[str, dict[int, tuple[float, float, float]]]:
     """Row -> T -> DRR-set + DDPG minus that row, person by person: mean, low, high.
 
-    The same training seeds on both sides.
+    The same training seeds on both sides; baselines have none.
     """
     ours, found = runs(dataset, "people", "DRR-set"), {}
     for row, (agent, stage) in AGENTS.items():
@@ -176,6 +176,15 @@ def gain_figures(dataset: str) -> dict[str, dict[int, tuple[float, float, float]
         found[row] = {
             t: paired_bootstrap(people(mine, t), people(other, t, stage))[:3] for t in HORIZONS
         }
+    for name in ("ItemKNN", "EASE", "LinUCB"):
+        model = baselines(dataset, "sessions").get(name)
+        if ours and model:
+            found[name] = {
+                t: paired_bootstrap(people(ours, t), np.array(model["test_people"][f"reward@{t}"]))[
+                    :3
+                ]
+                for t in HORIZONS
+            }
     return found
 
 
@@ -188,13 +197,14 @@ def gains(dataset: str) -> pd.DataFrame:
     return pd.DataFrame(rows).T
 
 
-def by_step(dataset: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Row -> mean reward of step t = 1..40 (mean over seeds), float64 [40], interval [40, 2]."""
+def by_step(dataset: str) -> dict[str, tuple[np.ndarray, np.ndarray | None]]:
+    """Row -> mean reward of step t = 1..40 (mean over seeds), float64 [40], interval [40, 2].
+
+    Baselines have no interval: only those of the means over steps are kept.
+    """
     lines, names = {}, [f"step@{t}" for t in range(1, max(HORIZONS) + 1)]
     for name, model in baselines(dataset, "sessions").items():
-        if all(n in model["test"] for n in names):
-            interval = np.array([model["test_interval_95"][n] for n in names])
-            lines[name] = np.array([model["test"][n] for n in names]), interval
+        lines[name] = np.array([model["test"][n] for n in names]), None
     for row, (agent, stage) in AGENTS.items():
         group = runs(dataset, "people", agent)
         if group:

@@ -2,17 +2,20 @@
 
     python benchmarks/tune_baselines.py --dataset ml-1m --root data [--models EASE ItemKNN]
 
-Two tasks, each with its own search: "next" (leave one out, full ranking, NDCG@10 of the validation
-rows) and "strangers" (three in, three out, Precision@3 of people held out for validation). The
-chosen settings are then measured once on the test part of their task. Models that are not named
-keep the figures they have in the file.
+Three tasks, each with its own search: "next" (leave one out, full ranking, NDCG@10 of the
+validation rows), "strangers" (three in, three out, Precision@3 of people held out for validation)
+and "sessions" (the same people, forty steps each, the mean reward of a step). The chosen settings
+are then measured once on the test part of their task. Models that are not named keep the figures
+they have in the file.
 """
 
 import argparse
 import json
 import os
 import platform
+import re
 import sys
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -24,6 +27,9 @@ import torch  # noqa: E402
 
 import baselines  # noqa: E402
 import evaluation as ev  # noqa: E402
+import strangers_evaluation as se  # noqa: E402
+from bandits import HLinUCB, LinUCB, like_vectors  # noqa: E402
+from states import PMF  # noqa: E402
 from utils import Interactions, leave_one_out, load_ratings, split_users  # noqa: E402
 
 # A rating of any value is a positive of the task "next"; strangers name films they like.
@@ -46,6 +52,55 @@ STRANGERS = {
     "EASE": {"regularization": [2000, 5000, 10_000, 20_000, 50_000]} | LIKED,
     "IALS": {"factors": [8, 16, 32], "regularization": [10, 30, 100], "alpha": [1]} | LIKED,
 }
+ONLY_LIKED = {"min_rating": [4.0]}  # a film that was shown and not liked must not count as liked
+SESSIONS = {
+    "Random": {},
+    "Popularity": ONLY_LIKED,
+    "ItemKNN": {"neighbours": [50, 100, 200, 1000, 10_000], "shrinkage": [0, 20, 100]} | ONLY_LIKED,
+    "EASE": {"regularization": [200, 500, 1000, 2000, 5000]} | ONLY_LIKED,
+    "IALS": {"factors": [16, 32, 64], "regularization": [3, 10, 30, 100], "alpha": [1]}
+    | ONLY_LIKED,
+    "PMF": {"k": [8, 32], "l2": [0.07, 0.2, 0.5]},
+    "LinUCB": {"k": [16, 32], "ridge": [0.2, 0.4, 1.0], "alpha": [0.0, 0.05, 0.1]},
+    "HLinUCB": {"k": [8], "hidden": [8], "item_ridge": [1000]}
+    | {"ridge": [0.2, 0.4, 1.0], "alpha": [0.0, 0.05]},
+    "Oracle": {},
+}
+
+
+# What `baselines.py` does not have: train, settings -> score function. The generators are those of
+# seed 0, so that a fit can be repeated.
+
+
+def pmf(train: Interactions, **settings) -> ev.ScoreFunction:
+    """Predicted stars; strangers are folded in by what they liked, each film as POSITIVE stars.
+
+    A film SHOWN has no stars and tells it nothing.
+    """
+    generator = torch.Generator().manual_seed(0)
+    model = PMF(train.n_users, train.n_items, generator=generator, **settings)
+    model.fit(train, generator=generator)
+    return model.score
+
+
+def lin_ucb(train: Interactions, k: int, **settings) -> ev.ScoreFunction:
+    vectors, prior = like_vectors(train, k, torch.Generator().manual_seed(0))
+    return LinUCB(vectors, prior=prior, **settings)
+
+
+def h_lin_ucb(train: Interactions, k: int, **settings) -> ev.ScoreFunction:
+    """Films that a training person has not rated teach a reward of 0, as in the sessions."""
+    generator = torch.Generator().manual_seed(0)
+    vectors, prior = like_vectors(train, k, generator)
+    settings |= {"prior": prior, "unrated_is_0": True}
+    return HLinUCB(vectors, train, generator=generator, **settings)
+
+
+def oracle(train: Interactions) -> None:
+    """Knows the answers and needs no scores: `sessions_task` judges None by `oracle_sessions`."""
+
+
+BY_NAME = {"PMF": pmf, "LinUCB": lin_ucb, "HLinUCB": h_lin_ucb, "Oracle": oracle}
 
 
 def next_task(data: Interactions, seed: int) -> tuple:
@@ -66,13 +121,21 @@ def next_task(data: Interactions, seed: int) -> tuple:
     return split.train, baselines.leave_one_out_judge(split), judge, "ndcg@10", about
 
 
-def strangers_task(data: Interactions, seed: int) -> tuple:
-    """-> train, validation judge, test judge, metric, description."""
+PEOPLE = "split_users(.8, .1, .1): whole people; fitted on the rows of the first group"
+
+
+def groups_of(data: Interactions, seed: int) -> list[Interactions]:
+    """All rows of the people of training, validation and test."""
     generator = torch.Generator().manual_seed(seed)
     groups = split_users(data.n_users, (0.8, 0.1, 0.1), generator=generator)
-    train, validation, test = (data.select(torch.isin(data.user, users)) for users in groups)
+    return [data.select(torch.isin(data.user, users)) for users in groups]
+
+
+def strangers_task(data: Interactions, seed: int) -> tuple:
+    """-> train, validation judge, test judge, metric, description."""
+    train, validation, test = groups_of(data, seed)
     about = {
-        "split": "split_users(.8, .1, .1): whole people; fitted on the rows of the first group",
+        "split": PEOPLE,
         "protocol": "three random liked films in, three out; 20 draws a person",
         "users": len(ev.three_in_three_out(baselines.Random(data), test, draws=1).users),
     }
@@ -82,24 +145,50 @@ def strangers_task(data: Interactions, seed: int) -> tuple:
     return train, *judges, "precision@3", about
 
 
+def sessions_task(data: Interactions, seed: int) -> tuple:
+    """-> train, validation judge, test judge, metric, description."""
+    train, *groups = groups_of(data, seed)
+
+    def judge(score: ev.ScoreFunction | None, people: Interactions, draws: int) -> ev.Evaluation:
+        if score is None:
+            return se.oracle_sessions(people)
+        return se.sessions_with_strangers(score, people, draws=draws)
+
+    about = {
+        "split": PEOPLE,
+        "protocol": "sessions of 40 films; three random liked films are named, each film shown is "
+        "answered; 5 draws a person, 2 on validation; test_people: by ascending user index",
+        "users": len(se.oracle_sessions(groups[1]).users),
+    }
+    judges = (partial(judge, people=p, draws=d) for p, d in zip(groups, (2, 5), strict=True))
+    return train, *judges, "reward@40", about
+
+
 def measure(task: tuple, grids: dict, names: list[str], old: dict) -> dict:
     """The search and the test figures of one task; `old` holds those of models not in `names`."""
     train, on_validation, on_test, metric, about = task
     models = dict(old.get("models", {}))
     counts = torch.bincount(train.item, minlength=train.n_items)
     for name in names:
-        model = getattr(baselines, name)
+        model = BY_NAME.get(name) or getattr(baselines, name)
         table, best = baselines.tune(model, grids[name], train, on_validation, metric)
+        table = table.drop(columns=[column for column in table if column.startswith("step@")])
         result = on_test(model(train, **best))
-        print(f"{name} {best}\n{table.to_string(index=False)}\ntest {result.mean()}\n", flush=True)
+        interval = {n: v for n, v in result.interval().items() if not n.startswith("step@")}
+        print(f"{name} {best}\n{table.to_string(index=False)}\ntest {interval}\n", flush=True)
         models[name] = {
             "grid": grids[name],
             "validation": table.astype(object).where(table.notna(), None).to_dict("records"),
             "chosen": best,
             "test": result.mean(),
-            "test_interval_95": result.interval(),
-            "test_lists": ev.list_statistics(result.top, counts),
+            "test_interval_95": interval,
         }
+        if result.top is not None:
+            models[name]["test_lists"] = ev.list_statistics(result.top, counts)
+        rewards = {n: v for n, v in result.metrics.items() if n.startswith("reward@")}
+        if rewards:  # for paired comparisons with models that are fitted elsewhere
+            people = {n: v.astype(float).round(4).tolist() for n, v in rewards.items()}
+            models[name]["test_people"] = people
     return about | {"chosen_by": f"validation {metric}", "models": models}
 
 
@@ -116,8 +205,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dataset", default="ml-1m")
     parser.add_argument("--root", type=Path, default=Path("data"))
-    parser.add_argument("--models", nargs="+", choices=list(NEXT), default=list(NEXT))
-    parser.add_argument("--tasks", nargs="+", choices=["next", "strangers"], default=None)
+    tasks = {
+        "next": (next_task, NEXT),
+        "strangers": (strangers_task, STRANGERS),
+        "sessions": (sessions_task, SESSIONS),
+    }
+    every = list(dict.fromkeys(name for _, grids in tasks.values() for name in grids))
+    parser.add_argument("--models", nargs="+", choices=every, default=every)
+    parser.add_argument("--tasks", nargs="+", choices=list(tasks), default=list(tasks))
     parser.add_argument("--seed", type=int, default=0, help="of the negatives and of the people")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
@@ -135,19 +230,23 @@ def main() -> None:
         "versions": {"python": platform.python_version(), "torch": torch.__version__}
         | {"numpy": np.__version__, "implicit": version("implicit")},
     }
-    tasks = {"next": (next_task, NEXT), "strangers": (strangers_task, STRANGERS)}
-    for name in options.tasks or tasks:
+    for name in options.tasks:
         task, grids = tasks[name]
-        old = report.get(name, {})
-        report[name] = measure(task(data, options.seed), grids, options.models, old)
+        models = [model for model in options.models if model in grids]
+        report[name] = measure(task(data, options.seed), grids, models, report.get(name, {}))
         write(path, report)
 
 
 def write(path: Path, report: dict) -> None:
-    """Through a temporary file, so that an interrupted run leaves the old figures whole."""
+    """Through a temporary file, so that an interrupted run leaves the old figures whole.
+
+    Lists of numbers are one line each.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(rounded(report), indent=1) + "\n")
+    text = json.dumps(rounded(report), indent=1)
+    text = re.sub(r'\[[^][{}"]+\]', lambda found: " ".join(found.group().split()), text)
+    temporary.write_text(text.replace("[ ", "[").replace(" ]", "]") + "\n")
     temporary.replace(path)
 
 

@@ -13,7 +13,8 @@ from synthetic import write_movielens
 
 import baselines as bl
 import evaluation as ev
-from utils import Histories, Interactions, leave_one_out
+from strangers_evaluation import oracle_sessions, sessions_with_strangers
+from utils import Histories, Interactions, leave_one_out, load_ratings, split_users
 
 N_USERS, N_ITEMS = 30, 25
 HAS_IMPLICIT = importlib.util.find_spec("implicit") is not None
@@ -267,11 +268,16 @@ def test_tune_takes_the_best_on_validation_and_never_sees_the_test_part(train):
     assert settings == {}
 
 
-def test_the_driver_writes_a_report_and_keeps_other_models(tmp_path, monkeypatch):
+def load_driver():
     root = Path(__file__).parents[1]
     spec = importlib.util.spec_from_file_location("driver", root / "benchmarks/tune_baselines.py")
     driver = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(driver)
+    return driver
+
+
+def test_the_driver_writes_a_report_and_keeps_other_models(tmp_path, monkeypatch):
+    driver = load_driver()
     write_movielens(tmp_path / "tiny", "csv", n_items=200)
     arguments = ["x", "--dataset", "tiny", "--root", str(tmp_path), "--out", str(tmp_path)]
     for models in (["Popularity"], ["EASE", "Random"]):
@@ -288,3 +294,38 @@ def test_the_driver_writes_a_report_and_keeps_other_models(tmp_path, monkeypatch
         assert low <= ease["test"][metric] <= high
         assert "sampled_hr@10" not in best
     assert report["n_users"] == 60
+
+
+def test_the_driver_chooses_sessions_on_validation_people(tmp_path, monkeypatch):
+    """What each group likes is a setting: validation people must win the choice, test ones not."""
+    driver = load_driver()
+    folder = write_movielens(tmp_path / "tiny", "csv")
+    data = Interactions.from_ratings(load_ratings(folder))
+    ids = split_users(data.n_users, (0.8, 0.1, 0.1), torch.Generator().manual_seed(0))
+    fitted_on = []
+
+    def spy(train, group):
+        fitted_on.append(train)
+        return bl.Popularity(data.select(torch.isin(data.user, ids[group])), min_rating=4.0)
+
+    monkeypatch.setitem(driver.BY_NAME, "EASE", spy)
+    monkeypatch.setitem(driver.SESSIONS, "EASE", {"group": [0, 2, 1]})
+    arguments = ["x", "--dataset", "tiny", "--root", str(tmp_path), "--out", str(tmp_path)]
+    names = ["EASE", "LinUCB", "PMF", "Oracle"]
+    for name, grid in (("LinUCB", {"k": [2]}), ("PMF", {"k": [2]})):
+        monkeypatch.setitem(driver.SESSIONS, name, grid)
+    monkeypatch.setattr(sys, "argv", [*arguments, "--tasks", "sessions", "--models", *names])
+    driver.main()
+    assert all(set(train.user.tolist()) == set(ids[0].tolist()) for train in fitted_on)
+    report = json.loads((tmp_path / "baselines-tiny.json").read_text())["sessions"]
+    model, best = report["models"]["EASE"], report["models"]["Oracle"]
+    assert model["chosen"] == {"group": 1}
+    people = data.select(torch.isin(data.user, ids[2]))
+    tested = sessions_with_strangers(spy(data, 1), people)
+    assert model["test"] == pytest.approx(tested.mean(), abs=1e-6)
+    assert list(model["test_people"]) == [f"reward@{t}" for t in (3, 10, 20, 40)]
+    for name, values in model["test_people"].items():
+        assert values == pytest.approx(tested.metrics[name], abs=1e-4)
+        assert all(np.array(values) <= np.array(best["test_people"][name]) + 1e-4)
+    assert best["test"] == pytest.approx(oracle_sessions(people).mean(), abs=1e-6)
+    assert list(report["models"]) == names
