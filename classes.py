@@ -401,6 +401,7 @@ class DDPG:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        state = copy.deepcopy(state)  # Adam would go on writing into the moments it is given
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
         self.generator.set_state(state["generator"])
