@@ -134,7 +134,8 @@ def sessions(dataset: str) -> pd.DataFrame:
                 model["test"][f"reward@{t}"], model["test_interval_95"][f"reward@{t}"]
             )
             for t in HORIZONS
-        } | {"seeds": 1, "distinct": int(model.get("test_lists", {}).get("distinct", 0))}
+        } | {"seeds": 1}
+        rows[name] |= shown([model["test_lists"]]) if "test_lists" in model else {}
     paths = sorted((RESULTS / "strangers").glob(f"{dataset}-SB3-DDPG-*.json"))
     theirs = [json.loads(path.read_text()) for path in paths]
     if theirs:
@@ -144,10 +145,8 @@ def sessions(dataset: str) -> pd.DataFrame:
                 np.mean([run["interval"][f"reward@{t}"] for run in theirs], axis=0),
             )
             for t in HORIZONS
-        } | {
-            "seeds": len(theirs),
-            "distinct": int(np.mean([r["lists"]["distinct"] for r in theirs])),
-        }
+        } | {"seeds": len(theirs)}
+        rows["DDPG of Stable-Baselines3"] |= shown([run["lists"] for run in theirs])
     for row, (agent, stage) in AGENTS.items():
         group = runs(dataset, "people", agent)
         if group:
@@ -156,9 +155,16 @@ def sessions(dataset: str) -> pd.DataFrame:
                 f"T = {t}": bracketed(v.mean(), bootstrap_interval(v))
                 for t in HORIZONS
                 for v in [people(group, t, stage)]
-            } | {"seeds": len(group), "distinct": int(np.mean([x["distinct"] for x in lists]))}
-            rows[row]["popularity pct."] = np.mean([x["popularity_percentile"] for x in lists])
-    return pd.DataFrame(rows).T
+            } | {"seeds": len(group)}
+            rows[row] |= shown(lists)
+    return pd.DataFrame(rows).T.fillna("")
+
+
+def shown(lists: list[dict[str, float]]) -> dict[str, str]:
+    """What was shown over all sessions, the mean over runs: see `evaluation.list_statistics`."""
+    distinct = np.mean([each["distinct"] for each in lists])
+    percentile = np.mean([each["popularity_percentile"] for each in lists])
+    return {"distinct films": f"{distinct:,.0f}", "popularity pct.": f"{percentile:.2f}"}
 
 
 def gain_figures(dataset: str) -> dict[str, dict[int, tuple[float, float, float]]]:

@@ -51,14 +51,14 @@ def test_agents_of_a_seed_share_a_warm_start_and_beat_greedy_elsewhere(world):
 
 
 def test_the_streak_changes_rewards_and_not_the_warm_start(world):
-    """The same films are shown, and likes in a row are worth more."""
+    """The same films are shown, and what they are worth depends on those before."""
     options = {"DRR-set": replace(small()["DRR-set"], ddpg_updates=0)}
     warm: dict = {}
     plain, streak = (learn(world, options, streak, warm)[0] for streak in (0.0, 0.5))
     for judge in "AB":
         first, second = (found["warm start"][judge] for found in (plain, streak))
         assert torch.equal(first.top, second.top)
-        assert second.mean()[REWARD] > first.mean()[REWARD]
+        assert second.mean()[REWARD] != pytest.approx(first.mean()[REWARD], abs=1e-3)
 
 
 def test_the_judges_never_share_a_row_and_the_oracle_is_each_ones_own(world):
