@@ -13,7 +13,7 @@ from tests.synthetic import write_movielens
 ROOT = Path(__file__).parent.parent
 SMALL = """
 DATASET, DATA, MODELS, CHECKPOINTS = "ml-tiny", {data!r}, {models!r}, {checkpoints!r}
-BUDGETS["ml-1m"] = {{"imitation": 40, "ddpg": 12, "epochs": 2, "seq_ddpg": 6}}
+BUDGETS["ml-1m"] = {{"ave": (40, 12), "seq": (2, 6), "set": (20, 10)}}
 SAMPLE, THREADS = 40, 1
 import utils
 utils.open_movielens = lambda name, root: (name, __import__("pathlib").Path(root) / name)
@@ -57,14 +57,22 @@ def test_runs_on_tiny_data_and_releases_two_agents(executed):
     for name in ("ml-tiny", "ml-tiny-next"):
         recommender = Recommender.load(folder / "models" / name)
         assert len(recommender.recommend(recommender.item_ids[:2].tolist())) == 3
-        assert recommender.config["metrics"]["ndcg@10"] in text_of(notebook)
+        metric = "reward@3" if name == "ml-tiny" else "ndcg@10"
+        assert recommender.config["metrics"][metric] in text_of(notebook)
         assert (folder / "models" / name / "README.md").read_text().startswith(f"# {name}")
     assert not list((folder / "models").rglob("*.tmp"))
 
 
 def test_every_model_has_a_row(executed):
     text = text_of(executed[0])
-    for label in ("popularity", "EASE", "DRR-ave, untrained", "DRR-seq, + DDPG", "pure DDPG"):
+    for label in (
+        "popularity",
+        "EASE",
+        "DRR-ave, untrained",
+        "DRR-seq, + DDPG",
+        "pure DDPG",
+        "oracle",
+    ):
         assert label in text
 
 
@@ -84,12 +92,18 @@ def test_committed_copy_was_run_from_top_to_bottom_without_error():
     assert not [o for c in cells for o in c.outputs if o.output_type == "error"]
 
 
-@pytest.mark.parametrize("suffix", ["", "-next"])
+FIGURES = {
+    "": ("reward@3", "reward@10", "reward@20", "reward@40"),
+    "-next": ("hr@10", "ndcg@10", "sampled_hr@10", "sampled_ndcg@10"),
+}
+
+
+@pytest.mark.parametrize("suffix", FIGURES)
 def test_figures_agree_in_notebook_readme_and_released_config(suffix):
     config = json.loads((ROOT / "models" / f"ml-1m{suffix}" / "config.json").read_text())
     readme, shown = (ROOT / "README.md").read_text(), text_of(committed())
     card = (ROOT / "models" / f"ml-1m{suffix}" / "README.md").read_text()
-    for metric in ("hr@10", "ndcg@10", "sampled_hr@10", "sampled_ndcg@10"):
+    for metric in FIGURES[suffix]:
         figure = config["metrics"][metric]
         assert figure in shown
         assert figure in readme
