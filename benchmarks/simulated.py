@@ -46,7 +46,7 @@ from utils import Interactions, load_ratings, split_users  # noqa: E402
 RESULTS = Path(__file__).parent / "results" / "simulated"
 STEPS, GIVEN = 10, 3
 REWARD = f"reward@{STEPS}"
-BUDGETS = {"ml-100k": (500, 500), "ml-1m": (1000, 1000)}  # updates of (imitation, DDPG)
+BUDGETS = {"ml-100k": (500, 500), "ml-1m": (1000, 500)}  # updates of (imitation, DDPG)
 
 Results = dict[str, Evaluation]  # judge -> what it says of one model
 
@@ -89,8 +89,8 @@ def agents(budget: tuple[int, int], seed: int) -> dict[str, Settings]:
         imitation_updates=imitation,
         imitation_lr=2e-3,
         ddpg_updates=ddpg,
-        sessions=256,
-        batch_size=256,
+        sessions=128,
+        batch_size=128,
         actor_lr=1e-3,
         critic="bilinear",
         critic_warmup=ddpg // 10,
@@ -126,7 +126,7 @@ class World:
             for name, people in self.judges.items()
         }
 
-    def baselines(self, streak: float) -> dict[str, Results]:
+    def baselines(self, streak: float, bandits: bool = True) -> dict[str, Results]:
         """What stands beside the agents; the first two are told who the person is."""
         vectors, prior = pmf_vectors(self.pmf)
         bandit = {"prior": prior, "reward": paper_reward}
@@ -137,9 +137,12 @@ class World:
             "PMF folded in": (self.pmf.score, False),
             "random": (Random(self.log), False),
             "popularity": (Popularity(self.log), False),
-            "LinUCB": (LinUCB(vectors, **bandit), False),
-            "HLinUCB": (HLinUCB(vectors, self.log, generator=generator, **bandit), False),
         }
+        if bandits:
+            models |= {
+                "LinUCB": (LinUCB(vectors, **bandit), False),
+                "HLinUCB": (HLinUCB(vectors, self.log, generator=generator, **bandit), False),
+            }
         found = {name: self.judge(model, streak, known) for name, (model, known) in models.items()}
         found["oracle"] = {  # each judge's own stars
             name: simulated_reward(
@@ -218,6 +221,11 @@ def main() -> None:
     parser.add_argument("--root", type=Path, default=Path("data"))
     parser.add_argument("--seeds", nargs="+", type=int, default=list(range(5)))
     parser.add_argument("--streak", nargs="+", type=float, default=[0.0, 0.1])
+    parser.add_argument(
+        "--no-bandits",
+        action="store_true",
+        help="leave out LinUCB and HLinUCB, which take longer than a training",
+    )
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -226,7 +234,8 @@ def main() -> None:
     warm_starts = {seed: {} for seed in options.seeds}
     for streak in options.streak:
         about = {"dataset": options.dataset, "streak": streak, "steps": STEPS, "given": GIVEN}
-        beside, stem = world.baselines(streak), f"{options.dataset}-streak-{streak:g}"
+        stem = f"{options.dataset}-streak-{streak:g}"
+        beside = world.baselines(streak, bandits=not options.no_bandits)
         rows = {name: world.figures(found, beside) for name, found in beside.items()}
         write(RESULTS / f"{stem}-baselines.json", about | {"rows": rows})
         for seed in options.seeds:
