@@ -220,6 +220,49 @@ def by_step(dataset: str) -> dict[str, tuple[np.ndarray, np.ndarray | None]]:
     return lines
 
 
+def simulated(dataset: str, streak: float = 0.0) -> pd.DataFrame:
+    """Sessions of ten films in the simulator of the training (A) and in the judge's own (B).
+
+    Reward per step of people on whom nothing was chosen; total: of everybody, as the paper has it.
+    """
+    found = sorted((RESULTS / "simulated").glob(f"{dataset}-streak-{streak:g}-*.json"))
+    rows: dict[str, list[dict]] = {}
+    for path in found:
+        for name, row in json.loads(path.read_text())["rows"].items():
+            rows.setdefault(name, []).append(row)
+    return pd.DataFrame(
+        {
+            name: {
+                f"reward in {judge}": bracketed(
+                    np.mean([row[judge]["reward"] for row in group]),
+                    np.mean([row[judge]["interval"] for row in group], axis=0),
+                )
+                for judge in "AB"
+            }
+            | {
+                "gap": f"{np.mean([row['gap'] for row in group]):+.3f}",
+                "total in B": f"{np.mean([row['B']['total'] for row in group]):,.0f}",
+                "minus greedy on A, in B": signed(
+                    np.mean(
+                        [
+                            [row["B"]["minus"]["greedy on A"][n] for n in DIFFERENCE]
+                            for row in group
+                        ],
+                        axis=0,
+                    )
+                )
+                if "greedy on A" in group[0]["B"]["minus"]
+                else "",
+                "seeds": len(group),
+            }
+            for name, group in rows.items()
+        }
+    ).T
+
+
+DIFFERENCE = "mean", "low", "high"
+
+
 def everything(dataset: str) -> dict[str, pd.DataFrame]:
     """Caption -> table, for all that was measured on a data set."""
     c = ["sampled_hr@10", "sampled_ndcg@10"]
@@ -230,6 +273,8 @@ def everything(dataset: str) -> dict[str, pd.DataFrame]:
         "Protocol D, offline re-ranking": against_rivals(dataset, "ratings", "D", d),
         "Sessions with test people, mean reward per step": sessions(dataset),
         "Sessions, paired differences": gains(dataset),
+        "Simulated people": simulated(dataset),
+        "Simulated people, reward of series (0.1)": simulated(dataset, 0.1),
     }
     return {f"{dataset}. {name}": table for name, table in found.items() if len(table)}
 
