@@ -56,7 +56,7 @@ LONG |= {"cloning": 1.0, "actor_lr": 1e-4}
 
 
 def agents(dataset: str, split: str, per_epoch: int) -> dict[str, Settings]:
-    """The agents by name; the notebook has DRR-ave, DRR-seq (narrower) and pure-DDPG."""
+    """The agents by name; the notebook trains DRR-ave, DRR-seq, pure-DDPG and DRR-set."""
     (imitation, ddpg), (epochs, seq_ddpg), (set_imitation, set_ddpg) = BUDGETS[dataset].values()
     ave = Settings(imitation_updates=imitation, ddpg_updates=ddpg)
     seq = Settings(
