@@ -27,7 +27,7 @@ def world() -> World:
 
 
 def small(**changes: object) -> dict:
-    settings = agents((60, 60), seed=0)
+    settings = agents((60, 60, 6), seed=0)
     changes = {"k": 6, "sessions": 32, "batch_size": 32} | changes
     return {name: replace(each, **changes) for name, each in settings.items()}
 
