@@ -234,22 +234,27 @@ class DDPG:
         generator = torch.Generator().manual_seed(settings.seed + 2)
         return sessions, Windows(log, settings.n, settings.demonstrations, generator)
 
-    def _own_sessions(self, log: Interactions) -> tuple[StrangerSessions, OwnSessions]:
-        settings = self.settings
+    def _own_sessions(self, people: Interactions) -> tuple[StrangerSessions, OwnSessions]:
+        seed = self.settings.seed
         played, imitated = (
-            StrangerSessions(
-                log,
-                self.actor.item_vectors,
-                sessions=settings.sessions,
-                n=settings.n,
-                horizon=settings.horizon,
-                given=settings.given,
-                candidates=settings.candidates,
-                generator=torch.Generator().manual_seed(settings.seed + stream),
-            )
+            self.sessions_with(people, torch.Generator().manual_seed(seed + stream))
             for stream in (1, 2)
         )
         return played, OwnSessions(imitated, lambda seen: self.explore(self.act(seen)))
+
+    def sessions_with(self, people: Interactions, generator: torch.Generator) -> StrangerSessions:
+        """Sessions of this agent's own with people it does not know."""
+        settings = self.settings
+        return StrangerSessions(
+            people,
+            self.actor.item_vectors,
+            sessions=settings.sessions,
+            n=settings.n,
+            horizon=settings.horizon,
+            given=settings.given,
+            candidates=settings.candidates,
+            generator=generator,
+        )
 
     def memory(self) -> ReplayBuffer:
         """An empty replay buffer of the kind that the settings name."""

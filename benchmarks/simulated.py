@@ -25,8 +25,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import study  # noqa: E402
 import torch  # noqa: E402
-from study import start_of, train  # noqa: E402
 
 from bandits import HLinUCB, LinUCB, pmf_vectors  # noqa: E402
 from baselines import Popularity, Random  # noqa: E402
@@ -41,7 +41,6 @@ from simulator import (  # noqa: E402
     total_reward,
     two_halves,
 )
-from strangers import OwnSessions  # noqa: E402
 from utils import Interactions, load_ratings, split_users  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results" / "simulated"
@@ -58,46 +57,33 @@ class SimulatedAgent(DDPG):
 
     streak = 0.0
 
-    def play(self, simulator: Simulator) -> tuple[SimulatedSessions, OwnSessions]:
+    def sessions_with(self, people: Simulator, generator: torch.Generator) -> SimulatedSessions:
         settings = self.settings
-        played, imitated = (
-            SimulatedSessions(
-                simulator,
-                self.actor.item_vectors,
-                sessions=settings.sessions,
-                n=settings.n,
-                horizon=settings.horizon,
-                given=settings.given,
-                streak=self.streak,
-                generator=torch.Generator().manual_seed(settings.seed + stream),
-            )
-            for stream in (1, 2)
+        return SimulatedSessions(
+            people,
+            self.actor.item_vectors,
+            sessions=settings.sessions,
+            n=settings.n,
+            horizon=settings.horizon,
+            given=settings.given,
+            streak=self.streak,
+            generator=generator,
         )
-        return played, OwnSessions(imitated, lambda seen: self.explore(self.act(seen)))
 
 
 def agents(budget: tuple[int, int, int], seed: int) -> dict[str, Settings]:
-    """The agents by name; they differ in stage 2 alone."""
+    """The agents by name: those that meet strangers, in shorter sessions; only stage 2 differs."""
     imitation, ddpg, critic_alone = budget
-    drr = Settings(
-        state="set",
-        k=128,
+    drr = replace(
+        study.agents("ml-1m", "people", per_epoch=0)["DRR-set"],
         n=GIVEN + STEPS,
         horizon=STEPS,
         given=GIVEN,
-        weight_decay=0.01,
-        vectors_lr=0.05,
-        imitate="own",
         imitation_updates=imitation,
-        imitation_lr=2e-3,
         ddpg_updates=ddpg,
+        critic_warmup=critic_alone,
         sessions=128,
         batch_size=128,
-        actor_lr=1e-3,
-        critic="bilinear",
-        critic_warmup=critic_alone,
-        cloning=0.02,
-        replay="uniform",
         seed=seed,
     )
     return {
@@ -190,10 +176,10 @@ def learn(
     found, seconds = {}, {}
     for name, settings in options.items():
         generator = torch.Generator().manual_seed(settings.seed)
-        start = start_of(settings, world.log, generator)
+        start = study.start_of(settings, world.log, generator)
         agent = SimulatedAgent(settings, world.log.n_users, world.log.n_items, start)
         agent.streak, begun, ready = streak, time.process_time(), bool(warm)
-        after_imitation = train(agent, world.trained_in, lambda *_: None, warm)
+        after_imitation = study.train(agent, world.trained_in, lambda *_: None, warm)
         spent = warm["spent"][1]
         seconds[name] = round(time.process_time() - begun + (spent if ready else 0.0), 1)
         found[name] = world.judge(agent.score, streak)

@@ -45,14 +45,22 @@ BUDGETS = {
     "ml-100k": {"drr": (1000, 400), "seq": (12, 100), "set": (500, 500)},
     "ml-1m": {"drr": (4000, 800), "seq": (8, 300), "set": (2500, 1500)},
 }
-# What a session starts from, and what may be shown in it, is what the split will ask for.
-SESSIONS = {
-    "positives": {"given": 0.8, "horizon": 1, "hit": 0.0, "imitation_updates": 1000},
-    "ratings": {"given": 0.8, "hit": 10.0, "candidates": "rated", "imitation_updates": 1500}
-    | {"horizon": 10},
+# Splits by rows: the agent starts from most of what a person rated, and a session shows what the
+# split will ask for. Chosen on a part of the train rows.
+LONG = {
+    "given": 0.8,
+    "n": 1500,
+    "capacity": 20_000,
+    "ddpg_updates": 200,
+    "critic_warmup": 50,
+    "cloning": 1.0,
+    "actor_lr": 1e-4,
 }
-LONG = {"n": 1500, "capacity": 20_000, "ddpg_updates": 200, "critic_warmup": 50}
-LONG |= {"cloning": 1.0, "actor_lr": 1e-4}
+SESSIONS = {
+    "positives": LONG | {"horizon": 1, "hit": 0.0, "imitation_updates": 1000},
+    "ratings": LONG
+    | {"horizon": 10, "hit": 10.0, "imitation_updates": 1500, "candidates": "rated"},
+}
 
 
 def agents(dataset: str, split: str, per_epoch: int) -> dict[str, Settings]:
@@ -94,8 +102,7 @@ def agents(dataset: str, split: str, per_epoch: int) -> dict[str, Settings]:
         cloning=0.02,
         replay="uniform",
     )
-    if split in SESSIONS:
-        own = replace(own, **LONG | SESSIONS[split])
+    own = replace(own, **SESSIONS.get(split, {}))
     return {
         "DRR-set": own,
         "set-gamma-0": replace(own, gamma=0.0),

@@ -18,9 +18,9 @@ import pandas as pd
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from evaluation import bootstrap_interval, paired_bootstrap, seed_spread  # noqa: E402
+from strangers_evaluation import HORIZONS  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results"
-HORIZONS = (3, 10, 20, 40)
 
 
 def runs(dataset: str, split: str, agent: str) -> list[dict]:
@@ -36,9 +36,16 @@ def baselines(dataset: str, task: str) -> dict[str, dict]:
     return report.get(task, {}).get("models", {})
 
 
-def bracketed(mean: float, interval: tuple[float, float], digits: int = 3) -> str:
+def bracketed(mean: float, interval: tuple[float, float]) -> str:
+    """A mean with its interval, as text."""
     low, high = interval
-    return f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+    return f"{mean:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def signed(difference: tuple[float, float, float]) -> str:
+    """A paired difference with its interval, as text."""
+    mean, low, high = difference
+    return f"{mean:+.4f} [{low:+.4f}, {high:+.4f}]"
 
 
 def over_seeds(group: list[dict], protocol: str, metric: str, stage: str = "DDPG") -> dict:
@@ -97,14 +104,9 @@ def against_rivals(dataset: str, split: str, protocol: str, metrics: list[str]) 
         }
     figures = {m: over_seeds(group, protocol, m) for m in metrics}
     rows["DRR-set"] = {m: bracketed(f["mean"], f["interval"]) for m, f in figures.items()}
-    rows["sd over seeds"] = {m: f"{f['sd']:.4f}" for m, f in figures.items()}
-    return pd.DataFrame(rows).T
-
-
-def signed(difference: tuple[float, float, float]) -> str:
-    """A paired difference with its interval, as text."""
-    mean, low, high = difference
-    return f"{mean:+.4f} [{low:+.4f}, {high:+.4f}]"
+    if len(group) > 1:
+        rows["sd over seeds"] = {m: f"{f['sd']:.4f}" for m, f in figures.items()}
+    return pd.DataFrame(rows).T.assign(seeds=len(group))
 
 
 # ---------------------------------------------------------------------------- sessions
@@ -185,12 +187,8 @@ def gain_figures(dataset: str) -> dict[str, dict[int, tuple[float, float, float]
     for name in ("ItemKNN", "EASE", "LinUCB"):
         model = baselines(dataset, "sessions").get(name)
         if ours and model:
-            found[name] = {
-                t: paired_bootstrap(people(ours, t), np.array(model["test_people"][f"reward@{t}"]))[
-                    :3
-                ]
-                for t in HORIZONS
-            }
+            theirs = {t: np.array(model["test_people"][f"reward@{t}"]) for t in HORIZONS}
+            found[name] = {t: paired_bootstrap(people(ours, t), theirs[t])[:3] for t in HORIZONS}
     return found
 
 
@@ -230,37 +228,31 @@ def simulated(dataset: str, streak: float = 0.0) -> pd.DataFrame:
     for path in found:
         for name, row in json.loads(path.read_text())["rows"].items():
             rows.setdefault(name, []).append(row)
-    return pd.DataFrame(
-        {
-            name: {
-                f"reward in {judge}": bracketed(
-                    np.mean([row[judge]["reward"] for row in group]),
-                    np.mean([row[judge]["interval"] for row in group], axis=0),
-                )
-                for judge in "AB"
-            }
-            | {
-                "gap": f"{np.mean([row['gap'] for row in group]):+.3f}",
-                "total in B": f"{np.mean([row['B']['total'] for row in group]):,.0f}",
-                "minus greedy on A, in B": signed(
-                    np.mean(
-                        [
-                            [row["B"]["minus"]["greedy on A"][n] for n in DIFFERENCE]
-                            for row in group
-                        ],
-                        axis=0,
-                    )
-                )
-                if "greedy on A" in group[0]["B"]["minus"]
-                else "",
-                "seeds": len(group),
-            }
-            for name, group in rows.items()
-        }
-    ).T
+    return pd.DataFrame({name: _simulated_row(group) for name, group in rows.items()}).T
 
 
-DIFFERENCE = "mean", "low", "high"
+def _simulated_row(group: list[dict]) -> dict[str, str | int]:
+    """The runs of one model, one a seed."""
+
+    def mean(values: list) -> np.ndarray:
+        return np.mean(values, axis=0)
+
+    row = {
+        f"reward in {judge}": bracketed(
+            mean([run[judge]["reward"] for run in group]),
+            mean([run[judge]["interval"] for run in group]),
+        )
+        for judge in "AB"
+    }
+    row["gap"] = f"{mean([run['gap'] for run in group]):+.3f}"
+    row["total in B"] = f"{mean([run['B']['total'] for run in group]):,.0f}"
+    greedy = [run["B"]["minus"].get("greedy on A") for run in group]
+    row["minus greedy on A, in B"] = ""  # greedy itself has no difference
+    if all(greedy):
+        row["minus greedy on A, in B"] = signed(
+            mean([[found[part] for part in ("mean", "low", "high")] for found in greedy])
+        )
+    return row | {"seeds": len(group)}
 
 
 def everything(dataset: str) -> dict[str, pd.DataFrame]:

@@ -74,6 +74,30 @@ def test_readme_repeats_the_committed_results():
     for title in tables.RANKING.values():
         assert tables.leave_one_out("ml-1m").loc["DRR-seq, + DDPG", title] in README
     sessions = tables.sessions("ml-1m")
-    for row in ("Popularity", "EASE", "DRR-set, warm start", "DRR-set, + DDPG"):
+    for row in set(sessions.index) - {"Random"}:
         for t in tables.HORIZONS:
             assert sessions.loc[row, f"T = {t}"] in README
+    for row, found in tables.gain_figures("ml-1m").items():
+        if row not in ("ItemKNN", "LinUCB"):
+            assert tables.signed(found[40]) in README
+
+
+@pytest.mark.parametrize(
+    ("split", "protocol", "metrics"),
+    [
+        ("positives", "C", ["sampled_hr@10", "sampled_ndcg@10"]),
+        ("ratings", "D", ["precision@5", "precision@10"]),
+    ],
+)
+def test_readme_repeats_the_older_protocols(split, protocol, metrics):
+    table = tables.against_rivals("ml-1m", split, protocol, metrics)
+    for row in ("EASE", "DRR-set", "DRR-set minus EASE"):
+        for metric in metrics:
+            assert table.loc[row, metric] in README
+
+
+def test_readme_repeats_the_simulators():
+    table = tables.simulated("ml-1m")
+    for row in ("greedy on A", "PMF folded in", "warm start", "gamma 0", "DRR-set", "oracle"):
+        for column in ("reward in A", "reward in B", "minus greedy on A, in B"):
+            assert table.loc[row, column] in README
