@@ -204,7 +204,7 @@ def train(agent: DDPG, log: Interactions, watch: Callable[[int, dict], None], wa
     environment, demonstrations = agent.play(log)
     if warm:
         agent.load_state_dict(warm["agent"])
-        demonstrations.load_state_dict(copy.deepcopy(warm["demonstrations"]))
+        demonstrations.load_state_dict(warm["demonstrations"])
     while agent.imitated < settings.imitation_updates:
         watch(agent.imitated, report)
         report = agent.imitate(next(demonstrations))
