@@ -58,9 +58,11 @@ class Actor(nn.Module):
         state = self.state
         if isinstance(state, DRRset):
             memories = likes_and_rejections(histories, state.n, state.n_items)
+            seen = Observation(histories.user, *memories, state.profile(histories))
         else:
-            memories = (latest(histories, state.n, state.n_items, state.reads_from),)
-        return self.eval().scores(self(Observation(histories.user, *memories)))
+            memory = latest(histories, state.n, state.n_items, state.reads_from)
+            seen = Observation(histories.user, memory)
+        return self.eval().scores(self(seen))
 
     def expected_film(self, action: Tensor, vectors: Tensor, observation: Observation) -> Tensor:
         """Mean of `vectors` [n_items, k] under the softmax of the scores -> float32 [B, k].
@@ -72,7 +74,7 @@ class Actor(nn.Module):
         scores = action @ self.state.item_vectors.weight.T  # (B, n_items + 1): the last is padding
         barred = torch.zeros_like(scores, dtype=torch.bool)
         barred[:, -1] = True
-        for memory in observation[1:]:
+        for memory in (observation.memory, observation.rejected):
             if memory is not None:
                 barred.scatter_(1, memory, True)
         chance = scores.masked_fill(barred, -torch.inf).softmax(1)

@@ -41,6 +41,7 @@ from strangers import (
     LikesLoss,
     OwnSessions,
     StrangerSessions,
+    no_profile,
 )
 from utils import POSITIVE, Histories, IdMap, Interactions, fingerprint
 
@@ -117,6 +118,7 @@ class Settings:
     horizon: int = 10
     given: float = 3  # own: liked films known at the start; below 1: the share of all rows
     candidates: str = "all"  # own: or only films that the person "rated"
+    profile: str = ""  # own: the linear model that reads the person too: "pmf", "als" or none
     unrated: float = 0.0  # reward of a film that the person never rated
     anonymous_share: float = 0.2
     epsilon: float = 0.1
@@ -137,11 +139,14 @@ class Settings:
             "imitate": ("likes", "next", "own"),
             "critic": ("joint", "bilinear"),
             "candidates": ("all", "rated"),
+            "profile": ("", "pmf", "als"),
         }.items():
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} must be one of {known}, not {getattr(self, name)!r}")
         if not (self.guidance or self.cloning):
             raise ValueError("guidance and cloning are both 0: the actor would learn nothing")
+        if self.profile and (self.state != "set" or self.vectors == "random"):
+            raise ValueError("only DRR-set, started from given vectors, reads a profile")
         if self.session_memory not in (0, self.n) and self.state != "seq":
             raise ValueError(f"DRR-{self.state} reads n films: session_memory must be 0")
 
@@ -159,6 +164,8 @@ def build_state(
     if settings.vectors != "random":
         if start is None:
             raise ValueError(f"vectors={settings.vectors!r} needs vectors to start from")
+        if bool(settings.profile) != (getattr(start, "linear", None) is not None):
+            raise ValueError(f"profile={settings.profile!r} does not fit the start that is given")
         state.start_from(start)
     if settings.vectors == "frozen":
         for name, parameter in state.named_parameters():
@@ -253,6 +260,7 @@ class DDPG:
             horizon=settings.horizon,
             given=settings.given,
             candidates=settings.candidates,
+            profile=getattr(self.actor.state, "profile", no_profile),
             generator=generator,
         )
 
@@ -260,12 +268,14 @@ class DDPG:
         """An empty replay buffer of the kind that the settings name."""
         settings = self.settings
         width, rejections = settings.session_memory or settings.n, settings.imitate == "own"
+        linear = self.actor.state.linear if rejections else None
+        profile = 0 if linear is None else linear.film_vectors.shape[1]
         if settings.replay == "uniform":
-            return ReplayBuffer(settings.capacity, width, rejections)
+            return ReplayBuffer(settings.capacity, width, rejections, profile)
         # beta reaches 1 with the last update, whatever the budget
         anneal = max(1, settings.ddpg_updates)
         return PrioritizedReplayBuffer(
-            settings.capacity, width, anneal=anneal, rejections=rejections
+            settings.capacity, width, anneal=anneal, rejections=rejections, profile=profile
         )
 
     # -- acting

@@ -179,7 +179,7 @@ class StrangerEnv(gymnasium.Env):
         return self._seen(), float(reward), *ends, {"item": item, "liked": bool(reward)}
 
     def _seen(self) -> Shown:
-        _, memory, rejected = self.sessions.observation()
+        _, memory, rejected, _ = self.sessions.observation()
         if self.observe == "films":
             return {"memory": memory[0].numpy(), "rejected": rejected[0].numpy()}
         return flat_observation(memory, rejected, self.item_vectors)[0].numpy()

@@ -20,11 +20,14 @@ class Observation(NamedTuple):
     user: int64 [B], index of the person; n_users stands for one the agent has never met. memory:
     int64 [B, n], the n latest positively rated films, oldest first, LEFT-padded with n_items.
     rejected: the same for films that were shown and not liked, where a state reads them.
+    profile: float32 [B, p], what a linear model made of the person when the session began; p = 0 if
+    none does.
     """
 
     user: Tensor
     memory: Tensor
     rejected: Tensor | None = None
+    profile: Tensor | None = None
 
     def at(self, rows: Tensor | slice) -> Observation:
         """Some of the sessions: `rows` is a mask bool [B], indices or a slice."""
@@ -58,15 +61,17 @@ class ReplayBuffer:
     """Ring buffer with uniform sampling (with replacement).
 
     capacity: number of transitions kept; the oldest are overwritten.
-    n: width of the memory in an observation; rejections: whether it has a second one.
+    n: width of the memory in an observation; rejections: whether it has a second one, and a
+    profile, which is `profile` wide.
     """
 
-    def __init__(self, capacity: int, n: int, rejections: bool = False) -> None:
+    def __init__(self, capacity: int, n: int, rejections: bool = False, profile: int = 0) -> None:
         if capacity < 1:
             raise ValueError(f"capacity must be at least 1, not {capacity}")
         self.capacity, self.size, self.position = capacity, 0, 0
         self.memories = ("memory", "rejected") if rejections else ("memory",)
         self.user = torch.zeros(capacity, dtype=torch.int32)
+        self.profile = torch.zeros(capacity, profile) if rejections else None
         for name in self.memories:
             for moment in ("", "next_"):
                 setattr(self, moment + name, torch.zeros(capacity, n, dtype=torch.int32))
@@ -84,6 +89,8 @@ class ReplayBuffer:
             raise ValueError(f"{count} transitions do not fit into a buffer of {self.capacity}")
         places = (self.position + torch.arange(count)) % self.capacity
         self.user[places] = transitions.observation.user.int()
+        if self.profile is not None:
+            self.profile[places] = transitions.observation.profile
         for name in self.memories:
             before, after = transitions.observation, transitions.next_observation
             getattr(self, name)[places] = getattr(before, name).int()
@@ -98,8 +105,13 @@ class ReplayBuffer:
     def take(self, places: Tensor) -> Transitions:
         """The transitions at `places`, int64 [B]."""
         user = self.user[places].long()
+        profile = None if self.profile is None else self.profile[places]
         before, after = (
-            Observation(user, *(getattr(self, moment + n)[places].long() for n in self.memories))
+            Observation(
+                user,
+                profile=profile,
+                **{name: getattr(self, moment + name)[places].long() for name in self.memories},
+            )
             for moment in ("", "next_")
         )
         return Transitions(
@@ -185,8 +197,9 @@ class PrioritizedReplayBuffer(ReplayBuffer):
         anneal: int = 10_000,
         eps: float = 1e-3,
         rejections: bool = False,
+        profile: int = 0,
     ) -> None:
-        super().__init__(capacity, n, rejections)
+        super().__init__(capacity, n, rejections, profile)
         self.alpha, self.first_beta, self.anneal, self.eps = alpha, beta, anneal, eps
         self.tree = SumTree(capacity)
         self.largest = 1.0

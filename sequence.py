@@ -175,8 +175,11 @@ class Cooccurrence:
     information; its truncated singular vectors, scaled to the spread of a random start, are the
     vectors (Levy & Goldberg, NIPS 2014).
 
-    item: float32 [n_items, k]; bias: float32 [n_items], log popularity less its mean.
+    item: float32 [n_items, k]; bias: float32 [n_items], log popularity less its mean. linear: a
+    linear model that DRR-set may read beside its own vectors.
     """
+
+    linear = None
 
     def __init__(
         self, log: Interactions, k: int, generator: torch.Generator, reach: int | None = 10

@@ -247,6 +247,7 @@ class SimulatedSessions(StrangerSessions):
         self.barred = barred[:, :-1].contiguous()
         self.wanted = likes & ~self.barred
         self._person, self._user = users, torch.full_like(users, self.simulator.n_users)
+        self._profile = torch.zeros(len(users), 0)
         self._run = torch.zeros(len(users))
         self._each = torch.arange(len(users))
         self._active = ~self.barred.all(1)

@@ -9,6 +9,8 @@ anonymous.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -72,6 +74,15 @@ class PMF(nn.Module):
             person = met if known.all() else torch.where(known, met, self.fold_in(histories))
             return self.mean + person[:, -1:] + self.item_bias + person[:, :-1] @ self.item.T
 
+    @property
+    def film_vectors(self) -> Tensor:
+        """float32 [n_items, k + 1]; the last column is the bias of a film."""
+        return torch.cat([self.item, self.item_bias.unsqueeze(1)], dim=1)
+
+    def profile(self, histories: Histories) -> Tensor:
+        """float32 [B, k + 1]: profile . film vector ranks films as the stars of `fold_in` do."""
+        return F.pad(self.fold_in(histories)[:, :-1], (0, 1), value=1.0)
+
     def fold_in(self, histories: Histories) -> Tensor:
         """The vector and bias of people from their ratings -> float32 [B, k + 1]."""
         n_items = len(self.item_bias)
@@ -117,6 +128,70 @@ class PMF(nn.Module):
                 total += float(error.detach().square().sum())
             errors.append((total / len(train)) ** 0.5)
         return errors
+
+
+class ALS(nn.Module):
+    """Implicit feedback by alternating least squares (Hu, Koren & Volinsky, ICDM 2008).
+
+    Every film of a history is a 1 that counts `confidence` times, every other film a 0 that counts
+    once; vectors of people and films are ridge regressions on each other in turn.
+    """
+
+    def __init__(
+        self,
+        log: Interactions,
+        k: int = 64,
+        *,
+        generator: torch.Generator,
+        regularization: float = 10.0,
+        confidence: float = 4.0,
+        sweeps: int = 10,
+    ) -> None:
+        super().__init__()
+        self.regularization, self.confidence = regularization, confidence
+        by_film = _transposed(log)
+        films = torch.randn(log.n_items, k, generator=generator) * 0.1
+        for _ in range(sweeps):
+            films = self._solve_all(by_film, self._solve_all(log, films))
+        self.film_vectors = nn.Parameter(films, requires_grad=False)
+
+    def profile(self, histories: Histories) -> Tensor:
+        """The vectors of people from the films that they rated -> float32 [B, k]."""
+        n_items = len(self.film_vectors)
+        item = histories.item.masked_fill(histories.rating <= 0, n_items)
+        return self._solve(item, self.film_vectors)
+
+    def score(self, histories: Histories) -> Tensor:
+        """float32 [B, n_items]."""
+        return self.profile(histories) @ self.film_vectors.T
+
+    def _solve_all(self, log: Interactions, vectors: Tensor, batch_size: int = 64) -> Tensor:
+        batches = torch.arange(log.n_users).split(batch_size)
+        return torch.cat([self._solve(log.histories(b).item, vectors) for b in batches])
+
+    def _solve(self, index: Tensor, vectors: Tensor) -> Tensor:
+        """Ridge on padded rows of `vectors` [V, k], int64 [B, H] -> float32 [B, k]."""
+        once = vectors.T @ vectors + self.regularization * torch.eye(vectors.shape[1])
+        there = F.pad(vectors, (0, 0, 0, 1))[index]  # (B, H, k)
+        gram = torch.baddbmm(
+            once.expand(len(index), -1, -1), there.mT, there, alpha=self.confidence - 1
+        )
+        factor = torch.linalg.cholesky(gram)
+        return torch.cholesky_solve(self.confidence * there.sum(1).unsqueeze(2), factor).squeeze(2)
+
+
+def _transposed(log: Interactions) -> Interactions:
+    """The same rows with people and films exchanged."""
+    order = log.item.argsort(stable=True)
+    return replace(
+        log,
+        user=log.item[order],
+        item=log.user[order],
+        rating=log.rating[order],
+        timestamp=log.timestamp[order],
+        user_ids=log.item_ids,
+        item_ids=log.user_ids,
+    )
 
 
 # ---------------------------------------------------------------------------- states

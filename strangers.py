@@ -14,7 +14,7 @@ B = batch, n = length of a memory, k = width, V = n_items. Index V is padding.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -28,11 +28,31 @@ from utils import POSITIVE, Histories, Interactions
 LEAST = 3  # films left to like when a session starts, or it could not earn three
 
 
+def no_profile(histories: Histories) -> Tensor:
+    """What stands for a profile where no linear model is asked: float32 [B, 0]."""
+    return histories.rating.new_zeros(len(histories), 0)
+
+
+class LinearModel(Protocol):
+    """What DRR-set may read beside its sets: a model whose scores are profile . film vector."""
+
+    film_vectors: Tensor  # float32 [n_items, p]
+
+    def profile(self, histories: Histories) -> Tensor: ...  # float32 [B, p]
+
+    def requires_grad_(self, requires_grad: bool) -> nn.Module: ...
+
+
 class DRRset(nn.Module):
     """DRR-set: the films that were liked and those that were not, each as a sum; no order, no user.
 
     Like DRR-seq it is its own actor: the output, with a 1 appended, is the action, and the film
     vectors have one column more, a bias.
+
+    Where people have rated much, a linear model may know them too (`start.linear`: PMF, or ALS).
+    Its vector of the person, the profile, is then appended to the action, and its film vectors to
+    the film vectors: a film scores what the sets say of it plus `trust` times what the linear
+    model says.
     """
 
     reads_from = POSITIVE  # the smallest rating that enters the memory; the rest is `rejected`
@@ -49,10 +69,11 @@ class DRRset(nn.Module):
         self.widen, self.narrow = nn.Linear(hidden, 2 * hidden), nn.Linear(2 * hidden, hidden)
         self.norm, self.out = nn.LayerNorm(hidden), nn.Linear(hidden, k)
         self.taste = nn.Parameter(torch.tensor(2.0))  # weight of what was liked, as it is
+        self.linear: LinearModel | None = None
 
     @property
     def size(self) -> int:
-        return self.k + 1
+        return self.item_vectors.embedding_dim
 
     def initialise(self, generator: torch.Generator) -> None:
         """Small vectors, no bias; linear layers U(-1/sqrt(in), 1/sqrt(in))."""
@@ -67,7 +88,19 @@ class DRRset(nn.Module):
 
     def start_from(self, start: Cooccurrence) -> None:
         """Take over film vectors and biases that the log gives for nothing."""
-        self.item_vectors.weight.data[:-1] = torch.cat([start.item, start.bias.unsqueeze(1)], 1)
+        columns = [start.item, start.bias.unsqueeze(1)]
+        if start.linear is not None:
+            self.linear = start.linear.requires_grad_(False)
+            self.trust = nn.Parameter(torch.tensor(2.0))
+            columns.insert(1, start.linear.film_vectors)
+        vectors = F.pad(torch.cat(columns, 1), (0, 0, 0, 1))
+        self.item_vectors = nn.Embedding.from_pretrained(
+            vectors, freeze=False, padding_idx=self.n_items
+        )
+
+    def profile(self, histories: Histories) -> Tensor:
+        """What the linear model makes of people, float32 [B, p]; p = 0 without one."""
+        return no_profile(histories) if self.linear is None else self.linear.profile(histories)
 
     def summary(self, films: Tensor) -> tuple[Tensor, Tensor]:
         """Padded films int64 [B, n] -> sum / sqrt(count) float32 [B, k], its log [B, 1]."""
@@ -83,12 +116,21 @@ class DRRset(nn.Module):
             return torch.full_like(observation.memory[:, :1], self.n_items)
         return observation.rejected
 
+    def heard(self, profile: Tensor) -> Tensor:
+        """While the network learns, half of the profiles are withheld: the sets must do without."""
+        if not self.training:
+            return profile
+        shape = len(profile), 1
+        return profile * (torch.rand(shape, generator=self.dropout.generator) < 0.5)
+
     def forward(self, observation: Observation) -> Tensor:
         liked, n_liked = self.summary(observation.memory)
         rejected, n_rejected = self.summary(self.rejected(observation))
         x = self.read(self.dropout(torch.cat([liked, rejected, n_liked, n_rejected], dim=1)))
         x = x + self.narrow(F.silu(self.widen(self.inner_norm(x))))  # (B, 2k)
         action = self.out(self.norm(x)) + self.taste * liked  # (B, k)
+        if self.linear is not None:
+            action = torch.cat([action, self.trust * self.heard(observation.profile)], dim=1)
         return F.pad(action, (0, 1), value=1.0)
 
 
@@ -116,10 +158,14 @@ class StrangerSessions(Resumable):
     terminated: nothing is left to like. truncated: `horizon` steps are over; the bootstrap goes on.
 
     people: all rows of those who may be met. item_vectors: float32 [n_items, k], read anew at every
-    step. n: width of either memory.
+    step. n: width of either memory. profile: histories -> float32 [B, p], asked once a session
+    about what is known when it starts.
     """
 
-    running = ("_user", "_memory", "_rejected", "wanted", "barred", "_each", "_active", "_steps")
+    running = (
+        *("_user", "_memory", "_rejected", "_profile", "wanted", "barred"),
+        *("_each", "_active", "_steps"),
+    )
 
     def __init__(
         self,
@@ -131,9 +177,10 @@ class StrangerSessions(Resumable):
         horizon: int = 40,
         given: float = 3,
         candidates: str = "all",
+        profile: Callable[[Histories], Tensor] = no_profile,
         generator: torch.Generator | None = None,
     ) -> None:
-        self.people, self.item_vectors = people, item_vectors
+        self.people, self.item_vectors, self.profile = people, item_vectors, profile
         self.sessions, self.n, self.horizon = sessions, n, horizon
         self.given, self.candidates = given, candidates
         self.generator = generator or torch.Generator().manual_seed(0)
@@ -162,6 +209,7 @@ class StrangerSessions(Resumable):
         item, rating = log.item.masked_fill(~given, n_items), log.rating.masked_fill(~given, 0)
         first = Histories(log.user, item, rating)
         self._memory, self._rejected = likes_and_rejections(first, self.n, n_items)
+        self._profile = self.profile(first)
         size = (len(log), n_items + 1)
         column = log.item.masked_fill(~(there & ~given), n_items)
         left = torch.zeros(size, dtype=torch.bool).scatter_(1, column, True)[:, :-1]
@@ -188,7 +236,7 @@ class StrangerSessions(Resumable):
         return torch.zeros_like(there).scatter_(1, first, True)
 
     def observation(self) -> Observation:
-        return Observation(self._user, self._memory, self._rejected)
+        return Observation(self._user, self._memory, self._rejected, self._profile)
 
     def step(self, action: Tensor) -> tuple[Observation, Tensor, Tensor, Tensor, Info]:
         """Act with float32 [B, k] -> (observation, reward, terminated, truncated, info), each [B].

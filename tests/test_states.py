@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from toys import log_of, random_log
 
+from baselines import IALS
 from classes import PMF, STATES, Observation
-from states import State, latest
+from states import ALS, State, latest
 from utils import Histories, IdMap, Interactions
 
 N_USERS, N_ITEMS, K = 4, 9, 4
@@ -434,3 +436,68 @@ def test_pmf_gives_the_same_vectors_with_two_threads() -> None:
         assert all(torch.equal(first, fitted()) for _ in range(3))
     finally:
         torch.set_num_threads(threads)
+
+
+# ------------------------------------------------------------------------------------- ALS
+
+
+def als_of(log: Interactions, sweeps: int = 12) -> ALS:
+    generator = torch.Generator().manual_seed(0)
+    return ALS(log, 3, generator=generator, regularization=2.0, confidence=5.0, sweeps=sweeps)
+
+
+def test_als_profile_is_the_weighted_ridge_regression() -> None:
+    """Of 0 and 1 for ALL films, in numpy: what was rated weighs 5, the rest 1."""
+    log = random_log(40, 12)
+    als, films = als_of(log), np.arange(12)
+    item = torch.tensor([[1, 4, 7, 12], [12, 12, 3, 9]])
+    rating = torch.tensor([[3.0, 1.0, 5.0, 0.0], [0.0, 0.0, 4.0, 0.0]])  # film 9: shown, not rated
+    ours = als.profile(Histories(torch.tensor([0, 1]), item, rating))
+    vectors = als.film_vectors.numpy().astype(float)
+    for row, rated in enumerate([{1, 4, 7}, {3}]):
+        answer = np.isin(films, list(rated)).astype(float)
+        weight = np.diag(1 + 4 * answer)
+        gram = vectors.T @ weight @ vectors + 2 * np.eye(3)
+        expected = np.linalg.solve(gram, vectors.T @ weight @ answer)
+        np.testing.assert_allclose(ours[row], expected, rtol=1e-4, atol=1e-5)
+    unknown = als.profile(Histories(torch.tensor([9]), torch.full((1, 1), 12), torch.zeros(1, 1)))
+    assert torch.equal(unknown, torch.zeros(1, 3))
+
+
+def test_als_lowers_its_own_loss_with_every_sweep() -> None:
+    """Vectors of people and of films are each the best for the other: the loss cannot rise."""
+    log = random_log(40, 12)
+    answer = torch.zeros(40, 12).index_put_((log.user, log.item), torch.ones(len(log)))
+    losses = []
+    for sweeps in (0, 1, 2, 5, 20):
+        als = als_of(log, sweeps)
+        people = als.profile(log.histories(torch.arange(40)))
+        error = (answer - people @ als.film_vectors.T).square() * (1 + 4 * answer)
+        prior = people.square().sum() + als.film_vectors.square().sum()
+        losses.append(float(error.sum() + 2 * prior))
+    assert all(late <= early * 1.0001 for early, late in zip(losses, losses[1:], strict=False))
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_als_ranks_as_the_library_does() -> None:
+    log = random_log(80, 25)
+    ours = ALS(
+        log, 8, generator=torch.Generator().manual_seed(0), regularization=1.0, confidence=6.0,
+        sweeps=60,
+    )  # fmt: skip
+    theirs = IALS(log, 8, 1.0, 6.0, iterations=60)
+    histories = log.histories(torch.arange(80))
+    a, b = ours.score(histories), theirs(histories)
+    assert torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1] > 0.98
+
+
+def test_the_profile_of_a_pmf_ranks_like_its_folded_in_stars() -> None:
+    log = random_log(30, 12)
+    generator = torch.Generator().manual_seed(0)
+    pmf = PMF(30, 12, 4, generator=generator, l2=0.05)
+    pmf.fit(log, generator=generator, epochs=3)
+    pmf.requires_grad_(False)
+    strangers = replace(log.histories(torch.arange(5)), user=torch.full((5,), 30))
+    stars, ours = pmf.score(strangers), pmf.profile(strangers) @ pmf.film_vectors.T
+    difference = stars - ours  # the mean and the bias of the person
+    torch.testing.assert_close(difference, difference[:, :1].expand(-1, 12))

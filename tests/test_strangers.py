@@ -16,7 +16,7 @@ from toys import Training, log_of, settings_of
 from classes import DDPG, Actor, Critic, Settings
 from replay import Observation, PrioritizedReplayBuffer, ReplayBuffer, Transitions
 from sequence import EMBEDDING_STD, Cooccurrence, PooledDropout
-from states import STATES, DRRave
+from states import ALS, PMF, STATES, DRRave
 from strangers import (
     DRRlikes,
     DRRset,
@@ -762,21 +762,22 @@ def test_the_agent_has_the_critic_that_it_is_told() -> None:
 
 def some_steps(count: int, n: int = 3, start: int = 0) -> Transitions:
     """Every number in it is another one."""
+    profile = start * 10 + torch.rand(count, 2, generator=generator_of(start))
     numbers = start * 100 + torch.arange(4 * count * n).view(4, count, n)
-    before, after = (Observation(torch.arange(count), *numbers[i : i + 2]) for i in (0, 2))
+    before, after = (Observation(torch.arange(count), *numbers[i : i + 2], profile) for i in (0, 2))
     reward = torch.arange(count) / 2 + start
     return Transitions(before, torch.arange(count) + 7, reward, after, torch.arange(count) % 2 == 0)
 
 
 @pytest.mark.parametrize("kind", [ReplayBuffer, PrioritizedReplayBuffer])
 def test_replay_keeps_both_memories_of_both_moments(kind: type[ReplayBuffer]) -> None:
-    replay, stored = kind(8, 3, rejections=True), some_steps(5)
+    replay, stored = kind(8, 3, rejections=True, profile=2), some_steps(5)
     places = replay.add(stored)
     order = torch.tensor([4, 0, 2])
     back = replay.take(places[order])
     for name in ("observation", "next_observation"):
         for ours, theirs in zip(getattr(back, name), getattr(stored, name), strict=True):
-            assert ours.dtype == torch.int64
+            assert ours.dtype == theirs.dtype
             assert torch.equal(ours, theirs[order])
     later = some_steps(6, start=1)
     places = replay.add(later)  # overwrites the oldest three
@@ -799,7 +800,7 @@ def test_replay_without_rejections_gives_none(kind: type[ReplayBuffer]) -> None:
 
 @pytest.mark.parametrize("kind", [ReplayBuffer, PrioritizedReplayBuffer])
 def test_a_loaded_replay_has_the_rejections(kind: type[ReplayBuffer], tmp_path) -> None:
-    replay, other = (kind(8, 3, rejections=True) for _ in range(2))
+    replay, other = (kind(8, 3, rejections=True, profile=2) for _ in range(2))
     replay.add(some_steps(5))
     torch.save(replay.state_dict(), tmp_path / "replay.pt")
     other.load_state_dict(torch.load(tmp_path / "replay.pt", weights_only=True))
@@ -1088,3 +1089,95 @@ def test_settings_of_sessions_with_strangers_are_checked() -> None:
         with pytest.raises(ValueError, match="must be one of"):
             Settings(**wrong)
     assert isinstance(DDPG(settings_of(imitate="own"), 3, N_ITEMS).actor.state, DRRave)
+
+
+# ---------------------------------------------------------------------------- profiles
+
+
+def known_agent(people: Interactions, profile: str = "als", **settings) -> DDPG:
+    """DRR-set that starts from co-occurrence and a linear model."""
+    chosen = settings_of(
+        state="set", imitate="own", profile=profile, vectors="tuned", n=40, **settings
+    )
+    generator = generator_of(0)
+    start = Cooccurrence(people, chosen.k, generator, reach=None)
+    if profile == "als":
+        start.linear = ALS(people, 3, generator=generator)
+    else:
+        start.linear = PMF(people.n_users, people.n_items, 3, generator=generator)
+        start.linear.fit(people, generator=generator, epochs=3)
+    return DDPG(chosen, people.n_users, people.n_items, start)
+
+
+@pytest.mark.parametrize("profile", ["pmf", "als"])
+def test_a_film_scores_what_sets_say_and_trust_times_what_the_linear_model_says(profile) -> None:
+    people = crowd()
+    agent = known_agent(people, profile)
+    state, histories = agent.actor.state, people.histories(torch.arange(5))
+    both = agent.score(histories)
+    linear = state.linear.profile(histories) @ state.linear.film_vectors.T
+    with torch.no_grad():
+        state.trust.zero_()
+        sets = agent.score(histories)
+    torch.testing.assert_close(both, sets + 2.0 * linear)
+    assert linear.std() > 1e-3
+
+
+def test_sessions_ask_for_a_profile_of_what_is_known_at_their_start() -> None:
+    people = crowd()
+    agent = known_agent(people, given=0.7)
+    sessions, _ = agent.play(people)
+    first, _ = sessions.reset()
+    named = torch.cat([first.memory, first.rejected], 1)
+    stars = (named < people.n_items).float()
+    expected = agent.actor.state.profile(Histories(first.user, named, stars))
+    torch.testing.assert_close(first.profile, expected)
+    later = sessions.step(agent.act(first))[0]
+    assert torch.equal(later.profile, first.profile)
+    assert first.profile.shape == (8, 3)
+
+
+def test_half_of_the_profiles_are_withheld_while_the_network_learns() -> None:
+    state = known_agent(crowd()).actor.state
+    profile = torch.ones(2000, 3)
+    assert torch.equal(state.heard(profile), profile)
+    heard = state.train().heard(profile)
+    assert set(heard.unique().tolist()) == {0.0, 1.0}
+    assert torch.equal(heard.amin(1), heard.amax(1)), "a profile is withheld whole or not at all"
+    assert 0.4 < float(heard.mean()) < 0.6
+
+
+@pytest.mark.parametrize("replay", ["uniform", "prioritized"])
+def test_an_agent_with_profiles_learns_in_both_stages_and_its_linear_model_does_not(replay) -> None:
+    people = crowd()
+    agent = known_agent(people, replay=replay, imitation_updates=3, ddpg_updates=3, batch_size=4)
+    state = agent.actor.state
+    before = state.linear.film_vectors.clone(), state.trust.clone()
+    sessions, demonstrations = agent.play(people)
+    for _ in range(3):
+        agent.imitate(next(demonstrations))
+    replay, seen = agent.memory(), sessions.reset()[0]
+    agent.start_ddpg()
+    for _ in range(3):
+        after, reward, terminated, _, info = sessions.step(agent.explore(agent.act(seen)))
+        live = info["active"]
+        replay.add(Transitions.of(seen, info["item"], reward, after, terminated, live))
+        batch, weights, _ = replay.sample(4, agent.generator)
+        assert batch.observation.profile.shape == (4, 3)
+        agent.update(batch, weights, next(demonstrations))
+        seen = after
+    assert torch.equal(state.linear.film_vectors, before[0])
+    assert not torch.equal(state.trust, before[1])
+
+
+def test_a_profile_needs_a_linear_model_and_the_other_way_round() -> None:
+    people = crowd()
+    start = Cooccurrence(people, settings_of().k, generator_of(0), reach=None)
+    known = settings_of(state="set", imitate="own", profile="als", vectors="tuned")
+    with pytest.raises(ValueError, match="does not fit the start"):
+        DDPG(known, people.n_users, people.n_items, start)
+    start.linear = ALS(people, 3, generator=generator_of(0))
+    with pytest.raises(ValueError, match="does not fit the start"):
+        DDPG(replace(known, profile=""), people.n_users, people.n_items, start)
+    with pytest.raises(ValueError, match="only DRR-set"):
+        replace(known, state="likes")
