@@ -26,9 +26,11 @@ import torch  # noqa: E402
 import baselines  # noqa: E402
 import evaluation as ev  # noqa: E402
 from classes import DDPG, PMF, Cooccurrence, Settings, Start, Transitions  # noqa: E402
+from states import ALS  # noqa: E402
 from strangers_evaluation import sessions_with_strangers  # noqa: E402
 from utils import (  # noqa: E402
     POSITIVE,
+    Histories,
     Interactions,
     leave_one_out,
     load_ratings,
@@ -39,6 +41,9 @@ from utils import (  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results" / "runs"
 Judge = Callable[[ev.ScoreFunction], dict[str, ev.Evaluation]]
+
+PROBED = ("DRR-ave",)  # agents that are judged with parts taken away, too: see `probes`
+ALS_WIDTH, PMF_WIDTH = 64, 32  # of the linear models that DRR-set may read
 
 # Updates of (imitation, DDPG); for DRR-seq (epochs, DDPG).
 BUDGETS = {
@@ -57,9 +62,10 @@ LONG = {
     "actor_lr": 1e-4,
 }
 SESSIONS = {
-    "positives": LONG | {"horizon": 1, "hit": 0.0, "imitation_updates": 1000},
+    "positives": LONG | {"horizon": 1, "hit": 0.0, "imitation_updates": 1000, "profile": "als"},
     "ratings": LONG
-    | {"horizon": 10, "hit": 10.0, "imitation_updates": 1500, "candidates": "rated"},
+    | {"horizon": 10, "hit": 10.0, "imitation_updates": 1000, "candidates": "rated"}
+    | {"profile": "pmf"},
 }
 
 
@@ -107,7 +113,7 @@ def agents(dataset: str, split: str, per_epoch: int) -> dict[str, Settings]:
         "DRR-set": own,
         "set-gamma-0": replace(own, gamma=0.0),
         "set-no-critic": replace(own, guidance=0.0),
-        "set-likes-only": replace(own, state="likes"),
+        "set-likes-only": replace(own, state="likes", profile=""),
         "DRR-ave": ave,
         "DRR-p": replace(ave, state="p"),
         "DRR-u": replace(ave, state="u"),
@@ -196,20 +202,21 @@ def task(data: Interactions, name: str) -> tuple[Interactions, Judge | None, Jud
 def train(agent: DDPG, log: Interactions, watch: Callable[[int, dict], None], warm: dict) -> dict:
     """The notebook's loop without its checkpoints; `watch` is called before each update.
 
-    warm: agent and demonstrations as a finished stage 1 left them, or {}, which is then filled in
-    (own sessions only; the others do without). Returns the actor's weights after stage 1.
+    warm: agent and sessions as a finished stage 1 left them, or {}, which is then filled in.
+    Returns the actor's weights after stage 1.
     """
     settings, report = agent.settings, {}
     begun, cpu = time.perf_counter(), time.process_time()
     environment, demonstrations = agent.play(log)
-    if warm:
-        agent.load_state_dict(warm["agent"])
-        demonstrations.load_state_dict(warm["demonstrations"])
+    parts = {"agent": agent, "environment": environment}
+    if hasattr(demonstrations, "state_dict"):  # `Moments` draws from the environment
+        parts["demonstrations"] = demonstrations
+    for name, part in parts.items() if warm else ():
+        part.load_state_dict(warm[name])
     while agent.imitated < settings.imitation_updates:
         watch(agent.imitated, report)
         report = agent.imitate(next(demonstrations))
-    if not warm and settings.imitate == "own":
-        parts = {"agent": agent, "demonstrations": demonstrations}
+    if not warm:
         warm |= {name: copy.deepcopy(part.state_dict()) for name, part in parts.items()}
         warm["spent"] = time.perf_counter() - begun, time.process_time() - cpu
     after_imitation = {n: w.clone() for n, w in agent.actor.state_dict().items()}
@@ -262,10 +269,55 @@ def start_of(settings: Settings, log: Interactions, generator: torch.Generator) 
     if settings.state == "seq":
         return Cooccurrence(log, settings.k, generator)
     if settings.imitate == "own":
-        return Cooccurrence(log.select(log.rating >= POSITIVE), settings.k, generator, reach=None)
+        likes = log.select(log.rating >= POSITIVE)
+        start = Cooccurrence(likes, settings.k, generator, reach=None)
+        if settings.profile == "als":
+            start.linear = ALS(log, ALS_WIDTH, generator=generator)
+        elif settings.profile == "pmf":
+            start.linear = PMF(log.n_users, log.n_items, PMF_WIDTH, generator=generator)
+            start.linear.fit(log, generator=generator)
+        return start
     pmf = PMF(log.n_users, log.n_items, settings.k, generator=generator)
     pmf.fit(log, generator=generator)
     return pmf
+
+
+def probes(
+    agent: DDPG, untrained: ev.ScoreFunction, log: Interactions
+) -> dict[str, ev.ScoreFunction]:
+    """The agent, with something taken away from it when it is judged."""
+    generator = ev.own_stream(agent.settings.seed, "shuffled histories")
+
+    def nothing(histories: Histories) -> torch.Tensor:
+        return agent.score(
+            Histories(
+                histories.user,
+                torch.full_like(histories.item[:, :1], log.n_items),
+                torch.zeros_like(histories.rating[:, :1]),
+            )
+        )
+
+    def shuffled(histories: Histories) -> torch.Tensor:
+        keys = torch.rand(histories.item.shape, generator=generator)
+        order = keys.masked_fill_(histories.item == log.n_items, -1.0).argsort(1)
+        columns = histories.item.gather(1, order), histories.rating.gather(1, order)
+        return agent.score(Histories(histories.user, *columns))
+
+    same = agent.score(log.histories(torch.zeros(1, dtype=torch.int64)))
+    return {
+        "untrained": untrained,
+        "no history": nothing,
+        "history shuffled": shuffled,
+        "one person's action for all": lambda histories: same.expand(len(histories), -1),
+    }
+
+
+def stage_one(settings: Settings) -> Settings:
+    """Equal for two agents whose first stages are the same."""
+    settings = replace(settings, gamma=0.0, guidance=1.0, replay="uniform")
+    if settings.imitate == "own":  # there the agent explores in stage 1 already
+        return settings
+    return replace(settings, epsilon=0.0, ou_sigma=0.0)
 
 
 def run(
@@ -285,7 +337,7 @@ def run(
     start = start_of(settings, log, generator)
     agent = DDPG(settings, log.n_users, log.n_items, start)
     rewards = []
-    key = split, replace(settings, gamma=0.0, guidance=1.0, replay="uniform")  # all but stage 2
+    key = split, stage_one(settings)
     left = warm_starts.get(key, {})
     warm_starts.clear()
     warm_starts[key] = left
@@ -302,6 +354,10 @@ def run(
     }
     if on_validation is not None:
         validation = {p: result.mean() for p, result in on_validation(agent.score).items()}
+    if name in PROBED:
+        untrained = DDPG(settings, log.n_users, log.n_items, start).score
+        for probe, score in probes(agent, untrained, log).items():
+            stages[probe] = figures(on_test(score), counts)
     agent.actor.load_state_dict(warm)
     stages["imitation"] = figures(on_test(agent.score), counts)
     rewards = [r for r in rewards if r is not None]
