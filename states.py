@@ -9,6 +9,7 @@ anonymous.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
@@ -85,16 +86,20 @@ class PMF(nn.Module):
 
     def fold_in(self, histories: Histories) -> Tensor:
         """The vector and bias of people from their ratings -> float32 [B, k + 1]."""
-        n_items = len(self.item_bias)
-        there = (histories.rating > 0).float()  # (B, H)
-        film = histories.item.clamp(max=n_items - 1)
-        ones = torch.ones(n_items, 1)
-        features = torch.cat([self.item, ones], dim=1)[film] * there.unsqueeze(2)  # (B, H, k + 1)
-        error = (histories.rating - self.mean - self.item_bias[film]) * there  # (B, H)
-        # the prior is met once for every rating in `fit`, so it weighs as much as there are ratings
-        ridge = self.l2 * there.sum(1).clamp(min=1)
-        gram = features.mT @ features + ridge.view(-1, 1, 1) * torch.eye(features.shape[2])
-        return torch.linalg.solve(gram, (features.mT @ error.unsqueeze(2))).squeeze(2)
+        ones = torch.ones(len(self.item_bias), 1)
+        films = F.pad(torch.cat([self.item, ones], dim=1), (0, 0, 0, 1))  # padding is 0
+        film_bias = F.pad(self.item_bias, (0, 1))
+        person = films.new_zeros(len(histories), films.shape[1])
+        for rows, some in by_length(histories, len(self.item_bias)):
+            there = (some.rating > 0).float()  # (b, h)
+            features = films[some.item]  # (b, h, k + 1)
+            error = (some.rating - self.mean - film_bias[some.item]) * there
+            # the prior is met once for every rating in `fit`, so it weighs as much as there are
+            ridge = self.l2 * there.sum(1).clamp(min=1)
+            gram = features.mT @ features + ridge.view(-1, 1, 1) * torch.eye(films.shape[1])
+            moment = features.mT @ error.unsqueeze(2)
+            person[rows] = torch.linalg.solve(gram, moment).squeeze(2)
+        return person
 
     def fit(
         self,
@@ -157,27 +162,46 @@ class ALS(nn.Module):
 
     def profile(self, histories: Histories) -> Tensor:
         """The vectors of people from the films that they rated -> float32 [B, k]."""
-        n_items = len(self.film_vectors)
-        item = histories.item.masked_fill(histories.rating <= 0, n_items)
-        return self._solve(item, self.film_vectors)
+        return self._solve(histories, self.film_vectors)
 
     def score(self, histories: Histories) -> Tensor:
         """float32 [B, n_items]."""
         return self.profile(histories) @ self.film_vectors.T
 
-    def _solve_all(self, log: Interactions, vectors: Tensor, batch_size: int = 64) -> Tensor:
+    def _solve_all(self, log: Interactions, vectors: Tensor, batch_size: int = 1024) -> Tensor:
         batches = torch.arange(log.n_users).split(batch_size)
-        return torch.cat([self._solve(log.histories(b).item, vectors) for b in batches])
+        return torch.cat([self._solve(log.histories(batch), vectors) for batch in batches])
 
-    def _solve(self, index: Tensor, vectors: Tensor) -> Tensor:
-        """Ridge on padded rows of `vectors` [V, k], int64 [B, H] -> float32 [B, k]."""
+    def _solve(self, histories: Histories, vectors: Tensor) -> Tensor:
+        """Ridge on the rows of `vectors` [V, k] that each history names -> float32 [B, k]."""
         once = vectors.T @ vectors + self.regularization * torch.eye(vectors.shape[1])
-        there = F.pad(vectors, (0, 0, 0, 1))[index]  # (B, H, k)
-        gram = torch.baddbmm(
-            once.expand(len(index), -1, -1), there.mT, there, alpha=self.confidence - 1
-        )
-        factor = torch.linalg.cholesky(gram)
-        return torch.cholesky_solve(self.confidence * there.sum(1).unsqueeze(2), factor).squeeze(2)
+        padded, extra = F.pad(vectors, (0, 0, 0, 1)), self.confidence - 1
+        solved = vectors.new_zeros(len(histories), vectors.shape[1])
+        for rows, some in by_length(histories, len(vectors)):
+            there = padded[some.item]  # (b, h, k)
+            gram = torch.baddbmm(once.expand(len(rows), -1, -1), there.mT, there, alpha=extra)
+            moment = self.confidence * there.sum(1, keepdim=True).mT
+            solved[rows] = torch.cholesky_solve(moment, torch.linalg.cholesky(gram)).squeeze(2)
+        return solved
+
+
+def by_length(
+    histories: Histories, n_items: int, size: int = 64
+) -> Iterator[tuple[Tensor, Histories]]:
+    """The rated films of B histories without the gaps, in groups of about one length.
+
+    -> (which of the B, int64 [b]; their films, padded on the right with n_items).
+    """
+    there = (histories.rating > 0) & (histories.item < n_items)
+    count = there.sum(1)
+    longest = int(count.max()) if len(count) else 0
+    place = torch.where(there, there.cumsum(1) - 1, longest)  # the last column is thrown away
+    shape = len(count), longest + 1
+    item = histories.item.new_full(shape, n_items).scatter_(1, place, histories.item)
+    rating = histories.rating.new_zeros(shape).scatter_(1, place, histories.rating)
+    for rows in count.argsort(stable=True).split(size):
+        here = int(count[rows[-1]])
+        yield rows, Histories(histories.user[rows], item[rows, :here], rating[rows, :here])
 
 
 def _transposed(log: Interactions) -> Interactions:
