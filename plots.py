@@ -113,6 +113,31 @@ def result_bars(table: pd.DataFrame, metric: str, title: str) -> Figure:
     return figure
 
 
+def ablations(figures: Mapping[str, Mapping[str, Mapping]], columns: Sequence[str]) -> Figure:
+    """A pane a metric, a row an ablation; the dashed line is the first row, the whole agent.
+
+    figures: row -> column -> "mean", "interval" over people (line), "seeds" (a dot each).
+    """
+    figure, panes = plt.subplots(
+        1, len(columns), figsize=(3.2 * len(columns) + 2, 0.26 * len(figures) + 1), sharey=True
+    )
+    for pane, column in zip(panes, columns, strict=True):
+        found = [figures[row].get(column) for row in figures]
+        for place, each in enumerate(found):
+            if each:
+                colour = COLOURS[0] if place == 0 else "#555555"
+                pane.plot(each["interval"], [place] * 2, color=colour, lw=1)
+                pane.plot(each["seeds"], [place] * len(each["seeds"]), "o", color=colour, ms=3)
+        if found[0]:
+            pane.axvline(found[0]["mean"], color=COLOURS[0], lw=0.8, ls="--")
+        pane.set(xlabel=column)
+        pane.spines[["top", "right"]].set_visible(False)
+    panes[0].set_yticks(range(len(figures)), list(figures))
+    panes[0].invert_yaxis()
+    figure.tight_layout()
+    return figure
+
+
 def reward_by_step(lines: Mapping[str, tuple[np.ndarray, np.ndarray | None]], title: str) -> Figure:
     """Mean reward of every step of a session, with intervals.
 

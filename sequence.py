@@ -72,7 +72,31 @@ class Block(nn.Module):
         score = torch.baddbmm(self._bias(length, size), query, key.mT, alpha=scale)
         mixed = score.softmax(2) @ value
         mixed = mixed.view(size, self.heads, length, -1).transpose(1, 2).reshape(size, length, k)
-        x = x + self.dropout(self.out(mixed))
+        return self._feed_forward(x + self.dropout(self.out(mixed)))
+
+    def at_last(self, x: Tensor, last: Tensor) -> Tensor:
+        """The same at position `last` int64 [B] of each row alone -> float32 [B, k].
+
+        Keys and values are needed of all positions, the rest of the block of one.
+        """
+        size, length, k = x.shape
+        each = torch.arange(size)
+        normed = self.norm1(x)
+        weight, bias = self.query_key_value.weight, self.query_key_value.bias
+        query = F.linear(normed[each, last], weight[:k], bias[:k])  # (B, k)
+        key, value = (
+            F.linear(normed, weight[k:], bias[k:])
+            .view(size, length, 2, self.heads, -1)
+            .permute(2, 0, 3, 1, 4)
+        )  # each (B, heads, L, k / heads)
+        query = query.view(size, self.heads, 1, -1)
+        ago = last.unsqueeze(1) - torch.arange(length)  # (B, L)
+        worth = self.distance[:, ago.clamp(min=0)].masked_fill(ago < 0, -torch.inf)
+        score = query @ key.mT * query.shape[3] ** -0.5 + worth.transpose(0, 1).unsqueeze(2)
+        mixed = (score.softmax(3) @ value).view(size, k)
+        return self._feed_forward(x[each, last] + self.dropout(self.out(mixed)))
+
+    def _feed_forward(self, x: Tensor) -> Tensor:
         return x + self.dropout(self.narrow(F.silu(self.widen(self.norm2(x)))))
 
     def _bias(self, length: int, size: int) -> Tensor:
@@ -145,14 +169,28 @@ class DRRseq(nn.Module):
 
         Causal: position t has seen films 0..t, so padding on the right changes nothing before it.
         """
-        films = self.item_vectors(items)[..., : self.k]  # (B, L, k)
-        x = self.dropout(films * (0.5 / EMBEDDING_STD))
+        x = self._embedded(items)
         for block in self.blocks:
             x = block(x)
         return F.pad(self.norm(x), (0, 1), value=1.0)  # (B, L, k + 1)
 
+    def _embedded(self, items: Tensor) -> Tensor:
+        films = self.item_vectors(items)[..., : self.k]  # (B, L, k)
+        return self.dropout(films * (0.5 / EMBEDDING_STD))
+
+    def _after(self, items: Tensor, length: Tensor) -> Tensor:
+        """The action after the first `length` [B] films: [B, L], right-padded -> [B, k + 1]."""
+        x = self._embedded(items)
+        for block in self.blocks[:-1]:
+            x = block(x)
+        x = self.blocks[-1].at_last(x, (length - 1).clamp(min=0))
+        return F.pad(self.norm(x), (0, 1), value=1.0)
+
     def forward(self, observation: Observation) -> Tensor:
-        """The action after the whole memory: int64 [B, n], LEFT-padded -> float32 [B, k + 1]."""
+        """The action after the whole memory: int64 [B, n], LEFT-padded -> float32 [B, k + 1].
+
+        Rows of about one length are read together, so that little padding is.
+        """
         memory = observation.memory[:, -self.n :]
         length = (memory != self.n_items).sum(1)  # (B,)
         longest = max(1, int(length.max()))
@@ -160,11 +198,18 @@ class DRRseq(nn.Module):
         inside = place < memory.shape[1]
         films = memory.gather(1, place.clamp(max=memory.shape[1] - 1))
         films = torch.where(inside, films, self.n_items)  # (B, longest), right-padded
-        last = (length - 1).clamp(min=0)
-        return self.sequence(films)[torch.arange(len(films)), last]
+        order = length.argsort(stable=True)
+        actions = torch.cat(
+            [
+                self._after(films[rows, : max(1, int(length[rows[-1]]))], length[rows])
+                for rows in order.split(TOGETHER)
+            ]
+        )
+        return actions[order.argsort()]
 
 
 EMBEDDING_STD = 0.05
+TOGETHER = 64  # memories that DRR-seq reads in one go
 
 
 class Cooccurrence:

@@ -109,6 +109,64 @@ def against_rivals(dataset: str, split: str, protocol: str, metrics: list[str]) 
     return pd.DataFrame(rows).T.assign(seeds=len(group))
 
 
+# ---------------------------------------------------------------------------- ablations
+
+
+ABLATIONS = {  # row: (agent of the study, stage or what was taken away when it was judged)
+    "DRR-ave, imitation + DDPG": ("DRR-ave", "DDPG"),
+    "untrained": ("DRR-ave", "untrained"),
+    "warm start alone": ("DRR-ave", "imitation"),
+    "no warm start, reward alone": ("pure-DDPG", "DDPG"),
+    "no history": ("DRR-ave", "no history"),
+    "history shuffled": ("DRR-ave", "history shuffled"),
+    "one person's action for all": ("DRR-ave", "one person's action for all"),
+    "gamma = 0": ("gamma-0", "DDPG"),
+    "uniform replay": ("uniform-replay", "DDPG"),
+    "no noise": ("no-noise", "DDPG"),
+    "Ornstein-Uhlenbeck noise": ("ou-noise", "DDPG"),
+    "DRR-p": ("DRR-p", "DDPG"),
+    "DRR-u": ("DRR-u", "DDPG"),
+    "DRR-att": ("DRR-att", "DDPG"),
+    "memory of 1 film": ("n-1", "DDPG"),
+    "memory of 10 films": ("n-10", "DDPG"),
+    "memory of 20 films": ("n-20", "DDPG"),
+    "random vectors": ("random-vectors", "DDPG"),
+    "PMF vectors, frozen": ("frozen-vectors", "DDPG"),
+}
+ABLATED = {  # column: (split, protocol, metric)
+    "A: Hit@10": ("leave-one-out", "AB", "sampled_hr@10"),
+    "B: Hit@10": ("leave-one-out", "AB", "hr@10"),
+    "B: nDCG@10": ("leave-one-out", "AB", "ndcg@10"),
+    "D: P@5": ("ratings", "D", "precision@5"),
+    "D: P@10": ("ratings", "D", "precision@10"),
+}
+
+
+def ablation_figures(dataset: str) -> dict[str, dict[str, dict]]:
+    """Row -> column -> what `over_seeds` says, and "seeds": the figure of each training seed."""
+    found: dict[str, dict[str, dict]] = {}
+    for row, (agent, stage) in ABLATIONS.items():
+        for column, (split, protocol, metric) in ABLATED.items():
+            group = runs(dataset, split, agent)
+            if group:
+                each = [run["test"][stage][protocol]["mean"][metric] for run in group]
+                figures = over_seeds(group, protocol, metric, stage) | {"seeds": each}
+                found.setdefault(row, {})[column] = figures
+    return found
+
+
+def ablations(dataset: str) -> pd.DataFrame:
+    """What DRR-ave owes to each of its parts, under protocols A, B and D."""
+    rows = {}
+    for row, found in ablation_figures(dataset).items():
+        rows[row] = {c: bracketed(f["mean"], f["interval"]) for c, f in found.items()}
+        for column in ("B: nDCG@10", "D: P@5"):
+            if column in found:
+                rows[row][f"sd, {column}"] = f"{found[column]['sd']:.4f}"
+        rows[row]["seeds"] = max(len(f["seeds"]) for f in found.values())
+    return pd.DataFrame(rows).T.fillna("")
+
+
 # ---------------------------------------------------------------------------- sessions
 
 
@@ -261,6 +319,7 @@ def everything(dataset: str) -> dict[str, pd.DataFrame]:
     d = ["precision@5", "precision@10", "long_precision@5", "long_precision@10"]
     found = {
         "Leave one out, test items; protocols B (full) and A (99)": leave_one_out(dataset),
+        "Ablations of DRR-ave, test items; protocols A, B and D": ablations(dataset),
         "Protocol C, random positives": against_rivals(dataset, "positives", "C", c),
         "Protocol D, offline re-ranking": against_rivals(dataset, "ratings", "D", d),
         "Sessions with test people, mean reward per step": sessions(dataset),

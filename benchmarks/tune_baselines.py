@@ -36,21 +36,23 @@ from utils import Interactions, leave_one_out, load_ratings, split_users  # noqa
 NEXT = {
     "Random": {},
     "Popularity": {},
-    "RecentPopularity": {"share": [0.01, 0.02, 0.05, 0.1, 0.2, 0.5]},
-    "ItemKNN": {"neighbours": [10, 20, 50, 100, 500], "shrinkage": [0, 10, 100]},
+    "RecentPopularity": {"share": [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0]},
+    "ItemKNN": {"neighbours": [2, 5, 10, 20, 50, 100, 500], "shrinkage": [0, 10, 100]},
     "EASE": {"regularization": [20, 50, 100, 200, 300, 500, 1000, 2000]},
-    "IALS": {"factors": [64, 128, 256], "regularization": [3, 10, 30], "alpha": [1]},
+    "IALS": {"factors": [64, 128, 256, 512], "regularization": [3, 10, 30], "alpha": [1]},
+    "PMF": {"k": [8, 32, 100], "l2": [0.02, 0.07, 0.2]},
 }
 LIKED = {"min_rating": [None, 4.0]}
 STRANGERS = {
     "Random": {},
     "Popularity": LIKED,
-    "RecentPopularity": {"share": [0.05, 0.1, 0.2, 0.5]} | LIKED,
+    "RecentPopularity": {"share": [0.05, 0.1, 0.2, 0.5, 1.0]} | LIKED,
     # 10,000 neighbours are all of them; in a wider first search lower ratings never helped this one
     "ItemKNN": {"neighbours": [500, 10_000], "shrinkage": [10, 50, 100, 200, 500, 1000]}
     | {"min_rating": [4.0]},
-    "EASE": {"regularization": [2000, 5000, 10_000, 20_000, 50_000]} | LIKED,
-    "IALS": {"factors": [8, 16, 32], "regularization": [10, 30, 100], "alpha": [1]} | LIKED,
+    "EASE": {"regularization": [2000, 5000, 10_000, 20_000, 50_000, 100_000, 200_000]} | LIKED,
+    "IALS": {"factors": [4, 8, 16, 32, 64], "regularization": [3, 10, 30, 100], "alpha": [1]}
+    | LIKED,
 }
 ONLY_LIKED = {"min_rating": [4.0]}  # a film that was shown and not liked must not count as liked
 SESSIONS = {
@@ -58,12 +60,12 @@ SESSIONS = {
     "Popularity": ONLY_LIKED,
     "ItemKNN": {"neighbours": [50, 100, 200, 1000, 10_000], "shrinkage": [0, 20, 100]} | ONLY_LIKED,
     "EASE": {"regularization": [200, 500, 1000, 2000, 5000]} | ONLY_LIKED,
-    "IALS": {"factors": [16, 32, 64], "regularization": [3, 10, 30, 100], "alpha": [1]}
+    "IALS": {"factors": [16, 32, 64, 128], "regularization": [3, 10, 30, 100], "alpha": [1]}
     | ONLY_LIKED,
     "PMF": {"k": [8, 32], "l2": [0.07, 0.2, 0.5]},
     "LinUCB": {"k": [16, 32], "ridge": [0.2, 0.4, 1.0], "alpha": [0.0, 0.05, 0.1]},
     "HLinUCB": {"k": [8], "hidden": [8], "item_ridge": [1000]}
-    | {"ridge": [0.2, 0.4, 1.0], "alpha": [0.0, 0.05]},
+    | {"ridge": [0.1, 0.2, 0.4, 1.0], "alpha": [0.0, 0.05]},
     "Oracle": {},
 }
 
