@@ -109,6 +109,39 @@ def against_rivals(dataset: str, split: str, protocol: str, metrics: list[str]) 
     return pd.DataFrame(rows).T.assign(seeds=len(group))
 
 
+PROTOCOLS = {  # (split, protocol): {metric: name}
+    ("leave-one-out", "AB"): {
+        "sampled_hr@10": "A Hit@10",
+        "sampled_ndcg@10": "A nDCG@10",
+        "hr@10": "B Hit@10",
+        "ndcg@10": "B nDCG@10",
+    },
+    ("positives", "C"): {"sampled_hr@10": "C Hit@10", "sampled_ndcg@10": "C nDCG@10"},
+    ("ratings", "D"): {
+        "precision@5": "D P@5",
+        "precision@10": "D P@10",
+        "ndcg@10": "D nDCG@10",
+        "binary_ndcg@10": "D nDCG@10, binary",
+    },
+    ("people", "E"): {"precision@3": "E Precision@3", "hit@3": "E Hit@3"},
+    ("people", "sessions"): {f"reward@{t}": f"sessions, T = {t}" for t in HORIZONS},
+    ("time", "G"): {"hr@10": "G Hit@10", "ndcg@10": "G nDCG@10"},
+}
+
+
+def protocols(dataset: str, agent: str) -> dict[str, str]:
+    """All that the study knows of one agent, trained anew for each split: name -> mean, interval."""
+    found = {}
+    for (split, protocol), metrics in PROTOCOLS.items():
+        group = runs(dataset, split, agent)
+        for metric, name in metrics.items() if group else ():
+            figures = over_seeds(group, protocol, metric)
+            text = bracketed(figures["mean"], figures["interval"])
+            seeds = f"{len(group)} seeds" if len(group) > 1 else "1 seed"
+            found[f"{name} ({seeds})"] = text
+    return found
+
+
 # ---------------------------------------------------------------------------- ablations
 
 
