@@ -130,7 +130,7 @@ PROTOCOLS = {  # (split, protocol): {metric: name}
 
 
 def protocols(dataset: str, agent: str) -> dict[str, str]:
-    """All that the study knows of one agent, trained anew for each split: name -> mean, interval."""
+    """What the study knows of one agent, trained anew for each split: name -> mean, interval."""
     found = {}
     for (split, protocol), metrics in PROTOCOLS.items():
         group = runs(dataset, split, agent)
@@ -175,10 +175,12 @@ ABLATED = {  # column: (split, protocol, metric)
 }
 
 
-def ablation_figures(dataset: str) -> dict[str, dict[str, dict]]:
+def ablation_figures(
+    dataset: str, wanted: dict[str, tuple[str, str]] = ABLATIONS
+) -> dict[str, dict[str, dict]]:
     """Row -> column -> what `over_seeds` says, and "seeds": the figure of each training seed."""
     found: dict[str, dict[str, dict]] = {}
-    for row, (agent, stage) in ABLATIONS.items():
+    for row, (agent, stage) in wanted.items():
         for column, (split, protocol, metric) in ABLATED.items():
             group = runs(dataset, split, agent)
             if group:
