@@ -1,4 +1,4 @@
-"""Rankings to numbers: every protocol of the study, and how sure its figures are.
+"""Rankings to numbers: the metrics and every protocol of the study.
 
 A model is a score function, `Callable[[Histories], Tensor]`: float32 [B, n_items], higher is
 better. It masks nothing; the protocols do. NaN and +inf are errors, -inf means "never show this".
@@ -7,20 +7,59 @@ Ties are neither won nor lost. Where one target is ranked, metrics are the *expe
 random order of equal scores, in closed form (McSherry & Najork 2008), so a constant scorer gets
 exactly k / n. Where a list must be drawn up, equal scores are ordered at random (seeded).
 
+What a protocol returns, and how sure its figures are: `uncertainty.py`, handed on from here.
+
 Sources: leave-one-out with 99 negatives: He et al. 2017 (NCF); why sampled metrics are only
 reported beside full ones: Krichene & Rendle 2020; offline re-ranking: Liu et al. 2018
-(arXiv:1810.12027, Algorithm 2); bootstrap: Efron & Tibshirani 1993.
+(arXiv:1810.12027, Algorithm 2).
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from uncertainty import (
+    Difference,
+    Evaluation,
+    bootstrap_interval,
+    paired_bootstrap,
+    percentile_interval,
+    resampled_means,
+    seed_spread,
+)
 from utils import POSITIVE, Histories, Interactions, Split, random_split
+
+__all__ = [
+    "Difference",
+    "Evaluation",
+    "Reranking",
+    "ScoreFunction",
+    "batches",
+    "bootstrap_interval",
+    "checked_scores",
+    "discounts",
+    "extended",
+    "global_time_metrics",
+    "hit_rate",
+    "joined",
+    "leave_one_out_metrics",
+    "list_statistics",
+    "ndcg",
+    "offline_reranking",
+    "own_stream",
+    "paired_bootstrap",
+    "random_positive_metrics",
+    "random_positive_split",
+    "rank_counts",
+    "ranking_task",
+    "sample_negatives",
+    "seed_spread",
+    "three_in_three_out",
+    "top_k",
+]
 
 ScoreFunction = Callable[[Histories], Tensor]
 
@@ -111,136 +150,7 @@ def sample_negatives(
     return torch.cat(drawn)
 
 
-# ---------------------------------------------------------------- figures and their uncertainty
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What one model did under one protocol, user by user.
-
-    `metrics`: name -> float32 [U], NaN where a user does not count towards that metric.
-    `users` int64 [U] are user indices; `top` int64 [U, k] ([U, draws, k] for strangers) the lists
-    shown, padded with n_items; `weights` float32 [U], where rows and not users are averaged.
-    """
-
-    protocol: str
-    metrics: dict[str, np.ndarray]
-    users: Tensor
-    top: Tensor | None = None
-    weights: np.ndarray | None = None
-
-    def mean(self) -> dict[str, float]:
-        """Metric name -> (weighted) mean over the users who count."""
-        return {name: _mean(values, self.weights) for name, values in self.metrics.items()}
-
-    def interval(
-        self, n_boot: int = 1000, level: float = 0.95, seed: int = 0
-    ) -> dict[str, tuple[float, float]]:
-        """Metric name -> bootstrap interval over users; see `bootstrap_interval`."""
-        means = _resampled_means(list(self.metrics.values()), self.weights, n_boot, seed)
-        return {name: _quantiles(m, level) for name, m in zip(self.metrics, means.T, strict=True)}
-
-    def compare(self, other: "Evaluation", metric: str, **options) -> "Difference":
-        """`paired_bootstrap` of self minus other; ValueError unless both judged the same users."""
-        if self.protocol != other.protocol or not torch.equal(self.users, other.users):
-            raise ValueError("only evaluations of the same users and protocol can be compared")
-        return paired_bootstrap(
-            self.metrics[metric], other.metrics[metric], weights=self.weights, **options
-        )
-
-
-class Difference(NamedTuple):
-    """A paired difference of means, its interval, and the share of resamples in which it is > 0."""
-
-    mean: float
-    low: float
-    high: float
-    share_positive: float
-
-
-def _mean(values: np.ndarray, weights: np.ndarray | None) -> float:
-    counts = ~np.isnan(values)
-    if not counts.any():
-        return float("nan")
-    weights = None if weights is None else weights[counts]
-    return float(np.average(values[counts].astype(np.float64), weights=weights))
-
-
-def _quantiles(means: np.ndarray, level: float) -> tuple[float, float]:
-    low, high = np.nanquantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
-
-
-def _resampled_means(
-    columns: Sequence[np.ndarray], weights: np.ndarray | None, n_boot: int, seed: int
-) -> np.ndarray:
-    """Means of M columns over `n_boot` resamples of their U users -> float64 [n_boot, M].
-
-    The same seed draws the same users, so differences and ratios of two calls are paired.
-    """
-    values = np.stack(columns, axis=1).astype(np.float64)  # (U, M)
-    n = len(values)
-    if n == 0:
-        raise ValueError("no users to resample")
-    weight = np.ones(n) if weights is None else weights.astype(np.float64)
-    weight = np.where(np.isnan(values), 0.0, weight[:, None])
-    both = np.concatenate([np.nan_to_num(values) * weight, weight], axis=1)  # (U, 2M)
-    rng, sums = np.random.default_rng(seed), []
-    chunk = max(1, 8_000_000 // n)  # bounds the memory: 64 MB of drawn users at a time
-    for size in [chunk] * (n_boot // chunk) + [n_boot % chunk]:
-        drawn = rng.integers(n, size=(size, n)) + n * np.arange(size)[:, None]
-        times = np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n)
-        sums.append(times.astype(np.float64) @ both)
-    totals, weights_drawn = np.split(np.concatenate(sums), 2, axis=1)
-    with np.errstate(invalid="ignore"):
-        return totals / weights_drawn
-
-
-def bootstrap_interval(
-    values: np.ndarray,
-    weights: np.ndarray | None = None,
-    n_boot: int = 1000,
-    level: float = 0.95,
-    seed: int = 0,
-) -> tuple[float, float]:
-    """Percentile interval of a mean over users [U], resampling users with replacement.
-
-    It answers "how far might the figure move with other *users*, this one trained model kept?".
-    What another training run would give is a different question: see `seed_spread`.
-    """
-    return _quantiles(_resampled_means([values], weights, n_boot, seed)[:, 0], level)
-
-
-def paired_bootstrap(
-    ours: np.ndarray,
-    theirs: np.ndarray,
-    weights: np.ndarray | None = None,
-    n_boot: int = 1000,
-    level: float = 0.95,
-    seed: int = 0,
-) -> Difference:
-    """The difference of two models on the same users [U], resampling users, both models kept.
-
-    Pairing removes what the users have in common, so this is much sharper than two separate
-    intervals. Like them it says nothing about other training seeds: see `seed_spread`.
-    """
-    if ours.shape != theirs.shape:
-        raise ValueError(f"not the same users: {ours.shape} and {theirs.shape}")
-    gap = ours.astype(np.float64) - theirs
-    means = _resampled_means([gap], weights, n_boot, seed)[:, 0]
-    return Difference(_mean(gap, weights), *_quantiles(means, level), float((means > 0).mean()))
-
-
-def seed_spread(means: Sequence[float]) -> dict[str, float]:
-    """Mean, sample standard deviation, minimum and maximum of one metric over training seeds.
-
-    It answers "how far might the figure move with another *training run*, the users kept?": the
-    other of the two uncertainties, which no bootstrap over users can see (`bootstrap_interval`).
-    """
-    values = np.asarray(means, dtype=np.float64)
-    sd = float(values.std(ddof=1)) if len(values) > 1 else float("nan")
-    spread = {"mean": values.mean(), "sd": sd, "min": values.min(), "max": values.max()}
-    return {name: float(value) for name, value in spread.items()}
+# ---------------------------------------------------------------- what lists are made of
 
 
 def list_statistics(top: Tensor, counts: Tensor) -> dict[str, float]:
@@ -265,7 +175,7 @@ def list_statistics(top: Tensor, counts: Tensor) -> dict[str, float]:
 # ---------------------------------------------------------------- protocols
 
 
-def _scores(score: ScoreFunction, histories: Histories, n_items: int) -> Tensor:
+def checked_scores(score: ScoreFunction, histories: Histories, n_items: int) -> Tensor:
     """The scores, checked: right shape, on the CPU, no NaN, no +inf -> float32 [B, n_items]."""
     with torch.no_grad():
         scores = score(histories).to("cpu", torch.float32)
@@ -276,14 +186,25 @@ def _scores(score: ScoreFunction, histories: Histories, n_items: int) -> Tensor:
     return scores
 
 
-def _batches(users: Tensor, size: int) -> tuple[Tensor, ...]:
+def batches(users: Tensor, size: int) -> tuple[Tensor, ...]:
+    """`users` [U] in order, `size` at a time -> int64 [<= size] each; ValueError if U = 0."""
     if not len(users):
         raise ValueError("no user to evaluate")
     return users.split(size)
 
 
-def _join(parts: list[dict[str, Tensor]]) -> dict[str, np.ndarray]:
+def joined(parts: list[dict[str, Tensor]]) -> dict[str, np.ndarray]:
+    """The metrics [B] of all batches, one after another -> name -> float32 [U]."""
     return {name: torch.cat([p[name] for p in parts]).float().numpy() for name in parts[0]}
+
+
+def extended(history: Histories, item: Tensor, rating: Tensor, going: Tensor) -> Histories:
+    """Histories [B, H] and one row [B, 1] -> [B, H + 1]; padding on the left if not `going`."""
+
+    def appended(old: Tensor, new: Tensor) -> Tensor:
+        return torch.where(going, torch.cat([old, new], 1), torch.cat([new, old], 1))
+
+    return Histories(history.user, appended(history.item, item), appended(history.rating, rating))
 
 
 def _sampled_metrics(
@@ -328,12 +249,12 @@ def leave_one_out_metrics(
     if negatives is not None and len(negatives) != len(target):
         raise ValueError(f"{len(negatives)} rows of negatives for {len(target)} targets")
     generator, parts, top = own_stream(seed, "ties"), [], []
-    for rows in _batches(torch.arange(len(target)), batch_size):
+    for rows in batches(torch.arange(len(target)), batch_size):
         users, item = target.user[rows], target.item[rows]
         unseen = ~history.mask_of(users)
         if not unseen.gather(1, item[:, None]).all():
             raise ValueError("a target is part of its user's history")
-        scores = _scores(score, history.histories(users), history.n_items)
+        scores = checked_scores(score, history.histories(users), history.n_items)
         counts = rank_counts(scores, item, unseen)
         part = {f"hr@{k}": hit_rate(*counts, k), f"ndcg@{k}": ndcg(*counts, k)}
         if negatives is not None:
@@ -343,7 +264,7 @@ def leave_one_out_metrics(
             part |= _sampled_metrics(scores, torch.arange(len(rows)), item, others, k)
         parts.append(part)
         top.append(top_k(scores, unseen, k, generator))
-    return Evaluation("leave one out", _join(parts), target.user, torch.cat(top))
+    return Evaluation("leave one out", joined(parts), target.user, torch.cat(top))
 
 
 def random_positive_split(
@@ -371,8 +292,8 @@ def random_positive_metrics(
         raise ValueError(f"{len(negatives)} rows of negatives for {len(test)} test rows")
     known, users = train.concat(test), test.user.unique()
     generator, parts, top = own_stream(seed, "ties"), [], []
-    for batch in _batches(users, batch_size):
-        scores = _scores(score, train.histories(batch), train.n_items)
+    for batch in batches(users, batch_size):
+        scores = checked_scores(score, train.histories(batch), train.n_items)
         position, row = test.rows_of(batch)  # (M,)
         if known.mask_of(batch)[position[:, None], negatives[row]].any():
             raise ValueError("negatives hold a positive of the user")
@@ -381,7 +302,7 @@ def random_positive_metrics(
         means = {name: torch.bincount(position, value) / n_rows for name, value in rows.items()}
         parts.append(means | {"rows": n_rows})
         top.append(top_k(scores, ~train.mask_of(batch), k, generator))
-    metrics = _join(parts)
+    metrics = joined(parts)
     weights = metrics.pop("rows")
     return Evaluation("random positives", metrics, users, torch.cat(top), weights)
 
@@ -403,10 +324,13 @@ class Reranking(NamedTuple):
     ) -> dict[str, tuple[float, float]]:
         """Bootstrap interval of `share`, the same users drawn for all three rows."""
         model, low, high = (
-            _resampled_means(list(row.metrics.values()), None, n_boot, seed) for row in self
+            resampled_means(list(row.metrics.values()), None, n_boot, seed) for row in self
         )
         shares = ((model - low) / (high - low)).T
-        return {n: _quantiles(s, level) for n, s in zip(self.model.metrics, shares, strict=True)}
+        return {
+            n: percentile_interval(s, level)
+            for n, s in zip(self.model.metrics, shares, strict=True)
+        }
 
 
 def offline_reranking(
@@ -427,12 +351,12 @@ def offline_reranking(
     """
     generator, users = own_stream(seed, "ties"), test.user.unique()
     parts, top = [], []
-    for batch in _batches(users, batch_size):
+    for batch in batches(users, batch_size):
         session, past = test.histories(batch), history.histories(batch)
         item, read = _rerank(score, past, session, max(ks), test.n_items, generator)
         parts.append(_session_metrics(read, session.rating, ks))
         top.append(item)
-    rows = [_join(list(part)) for part in zip(*parts, strict=True)]
+    rows = [joined(list(part)) for part in zip(*parts, strict=True)]
     lists = [torch.cat(top), None, None]
     return Reranking(
         *(Evaluation("offline re-ranking", m, users, t) for m, t in zip(rows, lists, strict=True))
@@ -455,24 +379,16 @@ def _rerank(
     column = session.item.clamp(max=n_items - 1)
     items, ratings = [], []
     for _ in range(steps):
-        scores = _scores(score, history, n_items).gather(1, column).masked_fill_(~left, -torch.inf)
+        scores = checked_scores(score, history, n_items).gather(1, column)
+        scores.masked_fill_(~left, -torch.inf)
         best = left & (scores == scores.amax(1, keepdim=True))
         choice = torch.rand(best.shape, generator=generator).masked_fill_(~best, -1).argmax(1)
         choice, going = choice[:, None], left.any(1, keepdim=True)  # (B, 1)
         items.append(session.item.gather(1, choice).masked_fill(~going, n_items))
         ratings.append(session.rating.gather(1, choice).masked_fill(~going, 0))
         left = left.scatter(1, choice, False)
-        history = _extended(history, items[-1], ratings[-1], going)
+        history = extended(history, items[-1], ratings[-1], going)
     return torch.cat(items, 1), torch.cat(ratings, 1)
-
-
-def _extended(history: Histories, item: Tensor, rating: Tensor, going: Tensor) -> Histories:
-    """Appends one row [B, 1] to each history; where none is left, padding on the left instead."""
-
-    def joined(old: Tensor, new: Tensor) -> Tensor:
-        return torch.where(going, torch.cat([old, new], 1), torch.cat([new, old], 1))
-
-    return Histories(history.user, joined(history.item, item), joined(history.rating, rating))
 
 
 def _session_metrics(read: Tensor, logged: Tensor, ks: Sequence[int]) -> list[dict[str, Tensor]]:
@@ -522,14 +438,14 @@ def three_in_three_out(
     # Two generators, so that every model meets the same seeds however often its scores tie.
     for_seeds, for_ties = (own_stream(seed, name) for name in ("seeds", "ties"))
     parts, top = [], []
-    for batch in _batches(users, batch_size):
+    for batch in batches(users, batch_size):
         likes, stranger = liked.mask_of(batch), torch.full_like(batch, people.n_users)
         stars = torch.full((len(batch), seeds), POSITIVE)
         lists, found = [], []
         for _ in range(draws):
             keys = torch.rand(likes.shape, generator=for_seeds).masked_fill_(~likes, -1)
             given = keys.topk(seeds).indices  # (B, seeds)
-            scores = _scores(score, Histories(stranger, given, stars), n_items)
+            scores = checked_scores(score, Histories(stranger, given, stars), n_items)
             unseen = torch.ones_like(likes).scatter_(1, given, False)
             lists.append(top_k(scores, unseen, k, for_ties))
             shown = lists[-1].clamp(max=n_items - 1)
@@ -537,7 +453,7 @@ def three_in_three_out(
         share = torch.stack(found, 1).double() / k  # (B, draws)
         parts.append({f"precision@{k}": share.mean(1), f"hit@{k}": share.gt(0).double().mean(1)})
         top.append(torch.stack(lists, 1))
-    return Evaluation("three in, three out", _join(parts), users, torch.cat(top))
+    return Evaluation("three in, three out", joined(parts), users, torch.cat(top))
 
 
 def global_time_metrics(
@@ -556,14 +472,14 @@ def global_time_metrics(
     users = ((history.offsets.diff() > 0) & (target.offsets.diff() > 0)).nonzero().squeeze(1)
     weight, generator = discounts(k), own_stream(seed, "ties")
     parts, top = [], []
-    for batch in _batches(users, batch_size):
+    for batch in batches(users, batch_size):
         seen, relevant = history.mask_of(batch), target.mask_of(batch)
         if (seen & relevant).any():
             raise ValueError("a target is part of its user's history")
-        scores = _scores(score, history.histories(batch), history.n_items)
+        scores = checked_scores(score, history.histories(batch), history.n_items)
         top.append(top_k(scores, ~seen, k, generator))
         relevant = torch.nn.functional.pad(relevant, (0, 1))  # padding is never relevant
         hits = relevant.gather(1, top[-1]).double()
         ideal = weight.cumsum(0)[relevant.sum(1).clamp(max=k) - 1]
         parts.append({f"hr@{k}": hits.amax(1), f"ndcg@{k}": hits @ weight / ideal})
-    return Evaluation("global time", _join(parts), users, torch.cat(top))
+    return Evaluation("global time", joined(parts), users, torch.cat(top))

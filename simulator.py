@@ -24,15 +24,15 @@ from environment import paper_reward
 from evaluation import (
     Evaluation,
     ScoreFunction,
-    _batches,
-    _extended,
-    _join,
-    _scores,
+    batches,
+    checked_scores,
+    extended,
+    joined,
     own_stream,
     top_k,
 )
 from replay import Observation
-from strangers import Info, StrangerSessions, _joined
+from strangers import Info, StrangerSessions, remember
 from utils import POSITIVE, Histories, Interactions, random_split
 
 PROTOCOL = "simulated sessions"
@@ -261,8 +261,8 @@ class SimulatedSessions(StrangerSessions):
         self.wanted[self._each, item] = False
         self.barred[self._each, item] = True
         liked = rating >= POSITIVE
-        self._memory = _joined(self._memory, item, liked)
-        self._rejected = _joined(self._rejected, item, ~liked)
+        self._memory = remember(self._memory, item, liked)
+        self._rejected = remember(self._rejected, item, ~liked)
         self._steps += 1
         terminated = self.barred.all(1)
         truncated = torch.full_like(terminated, self._steps >= self.horizon)
@@ -305,7 +305,7 @@ def simulated_reward(
     users = torch.arange(simulator.n_users) if users is None else users
     starts, ties = own_stream(seed, "simulated starts"), own_stream(seed, "ties")
     rewards, top = [], []
-    for batch in _batches(users, batch_size):
+    for batch in batches(users, batch_size):
         named = some_likes(simulator.likes(batch), given, starts)
         stars = F.pad(simulator.rating[batch], (0, 1))  # (B, V + 1): padding has none
         told = batch if known else torch.full_like(batch, simulator.n_users)
@@ -316,7 +316,7 @@ def simulated_reward(
     reward = torch.cat(rewards).double()  # (U, T)
     metrics = {f"total@{steps}": reward.sum(1), f"reward@{steps}": reward.mean(1)}
     metrics |= {f"step@{t}": gained for t, gained in enumerate(reward.unbind(1), start=1)}
-    return Evaluation(PROTOCOL, _join([metrics]), users, torch.cat(top))
+    return Evaluation(PROTOCOL, joined([metrics]), users, torch.cat(top))
 
 
 def total_reward(evaluation: Evaluation, steps: int = 10) -> float:
@@ -340,11 +340,12 @@ def _session(
     run = torch.zeros(len(stars))
     left = torch.ones_like(stars, dtype=torch.bool).scatter_(1, start.item, False)
     for _ in range(steps):
-        film = top_k(_scores(score, histories, n_items), left[:, :-1], 1, generator)  # (B, 1)
+        scores = checked_scores(score, histories, n_items)
+        film = top_k(scores, left[:, :-1], 1, generator)  # (B, 1)
         left.scatter_(1, film, False)
         going, rating = film < n_items, stars.gather(1, film)
         reward, run = answer(rating.squeeze(1), run, streak)
-        histories = _extended(histories, film, rating, going)
+        histories = extended(histories, film, rating, going)
         shown.append(film)
         rewards.append(reward.masked_fill(~going.squeeze(1), 0))
     return torch.cat(shown, 1), torch.stack(rewards, 1)

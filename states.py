@@ -39,6 +39,8 @@ class PMF(nn.Module):
     Fitted by Adam on the squared error with Gaussian priors (L2) on vectors and biases.
     """
 
+    trust = 4.0  # a star more is worth four units of log-odds: where DRR-set starts
+
     def __init__(
         self,
         n_users: int,
@@ -141,6 +143,8 @@ class ALS(nn.Module):
     Every film of a history is a 1 that counts `confidence` times, every other film a 0 that counts
     once; vectors of people and films are ridge regressions on each other in turn.
     """
+
+    trust = 2.0  # scores run from 0 to 1
 
     def __init__(
         self,

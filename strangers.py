@@ -37,6 +37,7 @@ class LinearModel(Protocol):
     """What DRR-set may read beside its sets: a model whose scores are profile . film vector."""
 
     film_vectors: Tensor  # float32 [n_items, p]
+    trust: float  # what to multiply its scores by at first
 
     def profile(self, histories: Histories) -> Tensor: ...  # float32 [B, p]
 
@@ -91,7 +92,7 @@ class DRRset(nn.Module):
         columns = [start.item, start.bias.unsqueeze(1)]
         if start.linear is not None:
             self.linear = start.linear.requires_grad_(False)
-            self.trust = nn.Parameter(torch.tensor(2.0))
+            self.trust = nn.Parameter(torch.tensor(start.linear.trust))
             columns.insert(1, start.linear.film_vectors)
         vectors = F.pad(torch.cat(columns, 1), (0, 0, 0, 1))
         self.item_vectors = nn.Embedding.from_pretrained(
@@ -253,8 +254,8 @@ class StrangerSessions(Resumable):
         liked = self.wanted[self._each, item]
         self.wanted[self._each, item] = False
         self.barred[self._each, item] = True
-        self._memory = _joined(self._memory, item, liked)
-        self._rejected = _joined(self._rejected, item, ~liked)
+        self._memory = remember(self._memory, item, liked)
+        self._rejected = remember(self._rejected, item, ~liked)
         self._steps += 1
         terminated = ~self.wanted.any(1)
         truncated = torch.full_like(terminated, self._steps >= self.horizon)
@@ -263,7 +264,7 @@ class StrangerSessions(Resumable):
         return self.observation(), liked.float(), terminated, truncated, info
 
 
-def _joined(memory: Tensor, item: Tensor, here: Tensor) -> Tensor:
+def remember(memory: Tensor, item: Tensor, here: Tensor) -> Tensor:
     """A memory [B, n] with `item` [B] appended where `here` [B]; the oldest film drops out."""
     shifted = torch.cat([memory[:, 1:], item.unsqueeze(1)], dim=1)
     return torch.where(here.unsqueeze(1), shifted, memory)

@@ -18,10 +18,10 @@ from torch.nn import functional as F
 from evaluation import (
     Evaluation,
     ScoreFunction,
-    _batches,
-    _extended,
-    _join,
-    _scores,
+    batches,
+    checked_scores,
+    extended,
+    joined,
     own_stream,
     top_k,
 )
@@ -61,7 +61,7 @@ def sessions_with_strangers(
     users, ties = _participants(liked, given), own_stream(seed, "ties")
     named = _named(liked, users, draws, given, own_stream(seed, "seeds"))
     rewards, top = [], []
-    for rows in _batches(torch.arange(len(named)), batch_size):
+    for rows in batches(torch.arange(len(named)), batch_size):
         likes = liked.mask_of(users[rows // draws])
         stranger = torch.full_like(rows, people.n_users)
         start = Histories(stranger, named[rows], torch.full((len(rows), given), POSITIVE))
@@ -129,11 +129,11 @@ def _session(
     n_items, histories, shown = likes.shape[1], start, []
     left = F.pad(torch.ones_like(likes), (0, 1)).scatter_(1, start.item, False)  # (S, n_items + 1)
     for _ in range(steps):
-        scores = _scores(score, histories, n_items)
+        scores = checked_scores(score, histories, n_items)
         film = top_k(scores, left[:, :-1], 1, generator)  # (S, 1)
         left.scatter_(1, film, False)
         rating = torch.where(_answers(likes, film), POSITIVE, SHOWN)
-        histories = _extended(histories, film, rating, film < n_items)
+        histories = extended(histories, film, rating, film < n_items)
         shown.append(film)
     return torch.cat(shown, 1)
 
@@ -147,4 +147,4 @@ def _metrics(reward: Tensor, horizons: Sequence[int]) -> dict[str, np.ndarray]:
     """Mean rewards of every person's steps, float64 [U, T] -> both families of metrics."""
     means = {f"reward@{t}": reward[:, :t].mean(1) for t in horizons}
     steps = {f"step@{t}": gained for t, gained in enumerate(reward.unbind(1), start=1)}
-    return _join([means | steps])
+    return joined([means | steps])

@@ -43,7 +43,7 @@ RESULTS = Path(__file__).parent / "results" / "runs"
 Judge = Callable[[ev.ScoreFunction], dict[str, ev.Evaluation]]
 
 PROBED = ("DRR-ave",)  # agents that are judged with parts taken away, too: see `probes`
-ALS_WIDTH, PMF_WIDTH = 64, 32  # of the linear models that DRR-set may read
+ALS_WIDTH, PMF_WIDTH = 64, 100  # of the linear models that DRR-set may read
 
 # Updates of (imitation, DDPG); for DRR-seq (epochs, DDPG).
 BUDGETS = {

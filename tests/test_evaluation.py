@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import evaluation as ev
+from uncertainty import resampled_means
 from utils import Histories, Interactions, Split, leave_one_out, random_split, split_by_time
 
 N_USERS, N_ITEMS, K = 23, 40, 5
@@ -545,7 +546,7 @@ def test_bootstrap_interval_is_the_normal_one_for_many_users():
 def test_bootstrap_resamples_whole_users_with_their_weights():
     values = np.array([0.0, 1.0], dtype=np.float32)
     weights = np.array([1.0, 3.0], dtype=np.float32)
-    means = ev._resampled_means([values], weights, 2000, 0)[:, 0]
+    means = resampled_means([values], weights, 2000, 0)[:, 0]
     assert set(means) == {0.0, 0.75, 1.0}
     assert (means == 0.75).mean() == pytest.approx(0.5, abs=0.05)
     result = ev.Evaluation("x", {"m": values}, torch.arange(2), weights=weights)
@@ -564,7 +565,7 @@ def test_users_who_do_not_count_are_left_out():
 
 def test_chunks_of_resamples_do_not_change_the_count():
     values = np.random.default_rng(0).normal(size=3_000_000).astype(np.float32)
-    assert ev._resampled_means([values], None, 5, 0).shape == (5, 1)  # chunks of 2
+    assert resampled_means([values], None, 5, 0).shape == (5, 1)  # chunks of 2
     with pytest.raises(ValueError, match="no users"):
         ev.bootstrap_interval(values[:0])
 
