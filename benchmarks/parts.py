@@ -1,0 +1,145 @@
+"""The hot parts of a training, plainly written and as they are here: seconds before and after.
+
+    python benchmarks/parts.py --threads 1
+
+Each pair computes the same thing (up to the draw of dropout masks), at the sizes of ML-1M; the best
+of `repeats` runs, forward and backward where there is something to learn. Times of one run can be
+compared with each other, not with those of another machine or day.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import torch  # noqa: E402
+from torch import Tensor  # noqa: E402
+from torch.nn import functional as F  # noqa: E402
+
+import states  # noqa: E402
+from classes import DRRseq, Observation, SumTree  # noqa: E402
+from sequence import FullSoftmax, PooledDropout  # noqa: E402
+from strangers import LikesLoss  # noqa: E402
+from utils import Histories  # noqa: E402
+
+N_ITEMS, PEOPLE = 3706, 512
+
+
+def best(run: Callable[[], object], repeats: int) -> float:
+    """Seconds of the fastest of several runs, after one that does not count."""
+    spent = []
+    for _ in range(repeats + 1):
+        begun = time.perf_counter()
+        run()
+        spent.append(time.perf_counter() - begun)
+    return min(spent[1:])
+
+
+def lengths(generator: torch.Generator, most: int) -> Tensor:
+    """How many films people have: log-normal about ML-1M's median of 96, int64 [PEOPLE]."""
+    return (96 * torch.randn(PEOPLE, generator=generator).exp()).long().clamp(5, most)
+
+
+def histories(generator: torch.Generator, most: int) -> Histories:
+    """Random films, LEFT-padded; stars from 1 to 5."""
+    there = torch.arange(most) >= most - lengths(generator, most).unsqueeze(1)
+    item = torch.randint(N_ITEMS, there.shape, generator=generator).masked_fill(~there, N_ITEMS)
+    rating = torch.randint(1, 6, there.shape, generator=generator).float() * there
+    return Histories(torch.full((PEOPLE,), PEOPLE), item, rating)
+
+
+def learned(loss: Callable[..., Tensor], *inputs: Tensor) -> None:
+    """Forward and backward."""
+    loss(*(x.detach().requires_grad_() for x in inputs)).backward()
+
+
+def pairs(generator: torch.Generator) -> dict[str, tuple[Callable, Callable]]:
+    """Part -> (plain, ours)."""
+    vectors = torch.randn(1024, 97, generator=generator) * 0.1
+    items = torch.randn(N_ITEMS, 97, generator=generator) * 0.1
+    wanted_item = torch.randint(N_ITEMS, (1024,), generator=generator)
+    wanted = torch.rand(1024, N_ITEMS, generator=generator) < 0.02
+    barred = (torch.rand(1024, N_ITEMS, generator=generator) < 0.02) & ~wanted
+
+    def likes(a: Tensor, v: Tensor) -> Tensor:
+        log_pi = (a @ v.T).masked_fill(barred, -1e9).log_softmax(1)
+        spread = (log_pi * wanted).sum(1) / wanted.sum(1)
+        return -(spread + 3 * log_pi.masked_fill(~wanted, -1e9).logsumexp(1)).mean()
+
+    dropout = PooledDropout(0.2).train()
+    dropout.refill(generator)
+    hidden = torch.randn(1024, 384, generator=generator)
+    state = DRRseq(1, N_ITEMS, 96, 200).eval()
+    state.initialise(generator)
+    seen = Observation(torch.zeros(PEOPLE), histories(generator, 200).item)
+    length = (seen.memory != N_ITEMS).sum(1)
+
+    @torch.no_grad()
+    def whole() -> Tensor:
+        order = (seen.memory == N_ITEMS).byte().argsort(dim=1, stable=True)
+        return state.sequence(seen.memory.gather(1, order))[torch.arange(PEOPLE), length - 1]
+
+    @torch.no_grad()
+    def ours() -> Tensor:
+        return state(seen)
+
+    logs = histories(generator, 1500)
+    pmf = states.PMF(1, N_ITEMS, 64, generator=generator).requires_grad_(False)
+
+    def in_one(run: Callable[[], Tensor]) -> Tensor:
+        grouped, states.by_length = states.by_length, one_group
+        try:
+            return run()
+        finally:
+            states.by_length = grouped
+
+    tree, leaf = SumTree(200_000), torch.randint(200_000, (512,), generator=generator)
+    priority = torch.rand(512, generator=generator)
+
+    def one_by_one() -> None:
+        for i, p in zip(leaf, priority, strict=True):
+            tree.set(i.unsqueeze(0), p.unsqueeze(0))
+
+    return {
+        "softmax over all films, loss and gradient": (
+            lambda: learned(lambda a, v: F.cross_entropy(a @ v.T, wanted_item), vectors, items),
+            lambda: learned(lambda a, v: FullSoftmax.apply(a, v, wanted_item), vectors, items),
+        ),
+        "likes among all films, loss and gradient": (
+            lambda: learned(likes, vectors, items),
+            lambda: learned(
+                lambda a, v: LikesLoss.apply(a, v, wanted, barred, 3.0), vectors, items
+            ),
+        ),
+        "dropout": (lambda: F.dropout(hidden, 0.2), lambda: dropout(hidden)),
+        "DRR-seq reads 512 memories": (whole, ours),
+        "512 people folded in": (
+            lambda: in_one(lambda: pmf.fold_in(logs)),
+            lambda: pmf.fold_in(logs),
+        ),
+        "512 priorities into the sum tree": (one_by_one, lambda: tree.set(leaf, priority)),
+    }
+
+
+def one_group(logs: Histories, n_items: int, size: int = 64):
+    """`states.by_length` with everybody in one group."""
+    yield torch.arange(len(logs)), logs
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--repeats", type=int, default=5)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    print(f"{'milliseconds':45}{'plain':>9}{'ours':>9}{'ratio':>8}")
+    for part, (plain, ours) in pairs(torch.Generator().manual_seed(0)).items():
+        before, after = best(plain, options.repeats), best(ours, options.repeats)
+        print(f"{part:45}{before * 1e3:9.1f}{after * 1e3:9.1f}{before / after:8.1f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
