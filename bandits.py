@@ -121,7 +121,22 @@ class LinUCB:
     def __call__(self, histories: Histories) -> Tensor:
         """Upper confidence bounds of the rewards of all films -> float32 [B, V]."""
         theta, inverse = self.person(histories)
-        return theta @ self.vectors.T + self.alpha * _width(inverse, self._squares)
+        return theta @ self.vectors.T + self.alpha * self.width(histories, inverse)
+
+    def width(self, histories: Histories, inverse: Tensor) -> Tensor:
+        """sqrt(x' A^-1 x) of all films x -> float32 [B, V]; `inverse` is A^-1, [B, d, d].
+
+        Where a history is shorter than the vectors, A^-1 = (I - X' (ridge I + X X')^-1 X) / ridge
+        (Woodbury), X being its films [H, d]: B H d V operations in place of B d^2 V.
+        """
+        if histories.item.shape[1] >= len(self.prior):
+            return _width(inverse, self._squares)
+        seen = self._padded[histories.item]  # (B, H, d)
+        small = self.ridge * torch.eye(seen.shape[1]) + seen @ seen.mT
+        root = torch.linalg.cholesky(small)
+        told = torch.linalg.solve_triangular(root, seen, upper=False) @ self.vectors.T  # (B, H, V)
+        left = self.vectors.square().sum(1) - told.square_().sum(1)
+        return left.div_(self.ridge).clamp_(min=0).sqrt_()
 
 
 def _width(inverse: Tensor, squares: Tensor) -> Tensor:
@@ -183,7 +198,7 @@ class HLinUCB(LinUCB):
 
     def __call__(self, histories: Histories) -> Tensor:
         theta, inverse = self.person(histories)
-        of_person = self.alpha * _width(inverse, self._squares)
+        of_person = self.alpha * self.width(histories, inverse)
         of_film = self.item_alpha * _width(self._item_inverse, _squares(theta[:, -self.hidden :])).T
         return theta @ self.vectors.T + of_person + of_film
 

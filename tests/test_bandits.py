@@ -61,6 +61,16 @@ def test_bounds_are_those_of_a_ridge_regression_written_out(vectors, reward):
         assert row.numpy() == pytest.approx(bound, abs=1e-4)
 
 
+@pytest.mark.parametrize("films", [0, 1, D - 1, D, D + 3])
+def test_the_short_way_to_the_bounds_is_the_long_one(vectors, films):
+    """Histories shorter and longer than the vectors are wide, padded ones among them."""
+    people = [[(film, 4.0) for film in range(films)], [(5, 2.0)] if films else []]
+    model, seen = LinUCB(vectors, ridge=0.3), histories(*people)
+    _, inverse = model.person(seen)
+    expected = torch.einsum("vi,bij,vj->bv", vectors, inverse, vectors).sqrt()
+    torch.testing.assert_close(model.width(seen, inverse), expected, rtol=1e-4, atol=1e-5)
+
+
 def test_who_has_no_history_is_the_prior(vectors):
     prior = torch.tensor([0.5, -1.0, 0.0, 2.0])
     model = LinUCB(vectors, alpha=2.0, ridge=4.0, prior=prior)
