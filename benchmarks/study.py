@@ -7,7 +7,8 @@ rewards, and the figures of both stages on the test part with the interval over 
 file is there is not made again. The split of the data is the same for all seeds.
 
 Splits: "leave-one-out" (protocols A, B), "positives" (C), "ratings" (D), "people" (E, and sessions
-with strangers, whose rewards are kept person by person), "time" (G).
+with strangers, whose rewards are kept person by person), "time" (G). "people-1", "people-2" ...
+hold out other people: some groups are much easier to please than others.
 """
 
 import argparse
@@ -172,8 +173,8 @@ def task(data: Interactions, name: str) -> tuple[Interactions, Judge | None, Jud
         split = random_split(data)
         test = lambda score: {"D": ev.offline_reranking(score, split.train, split.test).model}  # noqa: E731
         return split.train, None, test
-    if name == "people":
-        generator = torch.Generator().manual_seed(0)
+    if name.startswith("people"):
+        generator = torch.Generator().manual_seed(int(name.partition("-")[2] or 0))
         train, validation, test = (
             data.select(torch.isin(data.user, users))
             for users in split_users(data.n_users, generator=generator)
