@@ -142,6 +142,8 @@ def rivals(split: str, log: Interactions) -> dict[str, ev.ScoreFunction]:
         pmf = PMF(log.n_users, log.n_items, 100, generator=generator, l2=0.07)
         pmf.fit(log, generator=generator)
         return {"EASE": baselines.EASE(log, 500.0, min_rating=POSITIVE), "PMF": pmf.score}
+    if split.startswith("people-"):
+        return {"popularity": baselines.Popularity(log, POSITIVE)}
     return {}
 
 
