@@ -169,7 +169,8 @@ def build_state(
         state.start_from(start)
     if settings.vectors == "frozen":
         for name, parameter in state.named_parameters():
-            parameter.requires_grad_("vectors" not in name)
+            if "vectors" in name:
+                parameter.requires_grad_(False)
     return state
 
 
@@ -268,7 +269,7 @@ class DDPG:
         """An empty replay buffer of the kind that the settings name."""
         settings = self.settings
         width, rejections = settings.session_memory or settings.n, settings.imitate == "own"
-        linear = self.actor.state.linear if rejections else None
+        linear = getattr(self.actor.state, "linear", None)
         profile = 0 if linear is None else linear.film_vectors.shape[1]
         if settings.replay == "uniform":
             return ReplayBuffer(settings.capacity, width, rejections, profile)
@@ -571,7 +572,10 @@ def release(
     """Write the agent's actor to `folder` with all that is needed to use, check and remake it.
 
     log: the interactions it was trained on. metrics, protocol: what was measured, and how.
+    ValueError for an agent that reads a profile: its linear model knows people, and stays here.
     """
+    if agent.settings.profile:
+        raise ValueError("an agent that reads a profile of people it knows is not released")
     positives = torch.bincount(log.item[log.rating >= POSITIVE], minlength=log.n_items)
     config = {
         "format": FORMAT,

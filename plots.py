@@ -119,8 +119,13 @@ def ablations(figures: Mapping[str, Mapping[str, Mapping]], columns: Sequence[st
     figures: row -> column -> "mean", "interval" over people (line), "seeds" (a dot each).
     """
     figure, panes = plt.subplots(
-        1, len(columns), figsize=(3.2 * len(columns) + 2, 0.26 * len(figures) + 1), sharey=True
+        1,
+        len(columns),
+        figsize=(3.2 * len(columns) + 2, 0.26 * len(figures) + 1),
+        sharey=True,
+        squeeze=False,
     )
+    panes = panes[0]
     for pane, column in zip(panes, columns, strict=True):
         found = [figures[row].get(column) for row in figures]
         for place, each in enumerate(found):

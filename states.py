@@ -196,9 +196,11 @@ def by_length(
 
     -> (which of the B, int64 [b]; their films, padded on the right with n_items).
     """
+    if not len(histories):
+        return
     there = (histories.rating > 0) & (histories.item < n_items)
     count = there.sum(1)
-    longest = int(count.max()) if len(count) else 0
+    longest = int(count.max())
     place = torch.where(there, there.cumsum(1) - 1, longest)  # the last column is thrown away
     shape = len(count), longest + 1
     item = histories.item.new_full(shape, n_items).scatter_(1, place, histories.item)

@@ -53,7 +53,7 @@ class DRRset(nn.Module):
     Where people have rated much, a linear model may know them too (`start.linear`: PMF, or ALS).
     Its vector of the person, the profile, is then appended to the action, and its film vectors to
     the film vectors: a film scores what the sets say of it plus `trust` times what the linear
-    model says.
+    model says. A session asks once, when it begins; a judge whose histories grow, at every step.
     """
 
     reads_from = POSITIVE  # the smallest rating that enters the memory; the rest is `rejected`
@@ -99,6 +99,7 @@ class DRRset(nn.Module):
             vectors, freeze=False, padding_idx=self.n_items
         )
 
+    @torch.no_grad()
     def profile(self, histories: Histories) -> Tensor:
         """What the linear model makes of people, float32 [B, p]; p = 0 without one."""
         return no_profile(histories) if self.linear is None else self.linear.profile(histories)

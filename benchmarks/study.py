@@ -114,6 +114,7 @@ def agents(dataset: str, split: str, per_epoch: int) -> dict[str, Settings]:
         "DRR-set": own,
         "set-gamma-0": replace(own, gamma=0.0),
         "set-no-critic": replace(own, guidance=0.0),
+        "set-no-profile": replace(own, profile=""),
         "set-likes-only": replace(own, state="likes", profile=""),
         "DRR-ave": ave,
         "DRR-p": replace(ave, state="p"),

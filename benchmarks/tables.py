@@ -182,7 +182,7 @@ def ablation_figures(
     found: dict[str, dict[str, dict]] = {}
     for row, (agent, stage) in wanted.items():
         for column, (split, protocol, metric) in ABLATED.items():
-            group = runs(dataset, split, agent)
+            group = [run for run in runs(dataset, split, agent) if stage in run["test"]]
             if group:
                 each = [run["test"][stage][protocol]["mean"][metric] for run in group]
                 figures = over_seeds(group, protocol, metric, stage) | {"seeds": each}

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from toys import Training, log_of, settings_of
 
-from classes import DDPG, Actor, Critic, Settings
+from classes import DDPG, Actor, Critic, Settings, release
 from replay import Observation, PrioritizedReplayBuffer, ReplayBuffer, Transitions
 from sequence import EMBEDDING_STD, Cooccurrence, PooledDropout
 from states import ALS, PMF, STATES, DRRave
@@ -1181,3 +1181,43 @@ def test_a_profile_needs_a_linear_model_and_the_other_way_round() -> None:
         DDPG(replace(known, profile=""), people.n_users, people.n_items, start)
     with pytest.raises(ValueError, match="only DRR-set"):
         replace(known, state="likes")
+
+
+def test_frozen_vectors_leave_the_linear_model_frozen_too() -> None:
+    people = crowd()
+    start = Cooccurrence(people, settings_of().k, generator_of(0), reach=None)
+    start.linear = PMF(people.n_users, people.n_items, 3, generator=generator_of(0))
+    settings = settings_of(state="set", imitate="own", profile="pmf", vectors="frozen")
+    agent = DDPG(settings, people.n_users, people.n_items, start)
+    assert not any(p.requires_grad for p in agent.actor.state.linear.parameters())
+    assert not agent.actor.state.profile(people.histories(torch.arange(3))).requires_grad
+    assert agent.actor.state.read.weight.requires_grad
+
+
+@pytest.mark.parametrize("state", ["ave", "set", "likes"])
+def test_every_state_with_own_sessions_has_a_replay(state: str) -> None:
+    people = crowd()
+    agent = DDPG(settings_of(state=state, imitate="own", n=6), people.n_users, people.n_items)
+    assert agent.memory().profile.shape[1] == 0
+
+
+def test_nobody_has_a_profile_of_the_right_width() -> None:
+    state = known_agent(crowd()).actor.state
+    nobody = Histories(*(torch.zeros(shape, dtype=kind) for shape, kind in (
+        ((0,), torch.int64), ((0, 4), torch.int64), ((0, 4), torch.float32))))  # fmt: skip
+    assert state.profile(nobody).shape == (0, 3)
+
+
+def test_an_agent_that_knows_people_is_not_released(tmp_path) -> None:
+    people = crowd()
+    with pytest.raises(ValueError, match="not released"):
+        release(
+            known_agent(people),
+            people,
+            tmp_path,
+            dataset="d",
+            command="c",
+            protocol="p",
+            metrics={},
+        )
+    assert not list(tmp_path.iterdir())

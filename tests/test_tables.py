@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import tables
+from benchmarks import study, tables
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -91,6 +91,8 @@ def test_readme_repeats_the_committed_results():
 )
 def test_readme_repeats_the_older_protocols(split, protocol, metrics):
     table = tables.against_rivals("ml-1m", split, protocol, metrics)
+    for run in tables.runs("ml-1m", split, "DRR-set"):
+        assert run["settings"].items() >= study.SESSIONS[split].items()
     for row in ("EASE", "DRR-set", "DRR-set minus EASE"):
         for metric in metrics:
             assert table.loc[row, metric] in README
