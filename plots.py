@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,7 +12,8 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]  # Okabe & Ito
+# Okabe & Ito, their yellow left out: it is hard to see on white
+COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
 
 
 def _bare(axes: plt.Axes) -> None:
@@ -156,7 +158,7 @@ def reward_by_step(lines: Mapping[str, tuple[np.ndarray, np.ndarray | None]], ti
         step = np.arange(1, len(lines[name][0]) + 1)
         style, shade = styles[i % 4], str(0.35 + 0.3 * (i // 4))
         axes.plot(step, _smooth(lines[name][0]), color=shade, lw=1, ls=style, label=name)
-    for name, colour in zip(ours, COLOURS, strict=False):
+    for name, colour in zip(ours, cycle(COLOURS)):
         mean, interval = lines[name]
         step = np.arange(1, len(mean) + 1)
         axes.plot(step, _smooth(mean), color=colour, label=name)
@@ -178,7 +180,7 @@ def _smooth(values: np.ndarray) -> np.ndarray:
 def gains(figures: Mapping[str, Mapping[int, tuple[float, float, float]]], title: str) -> Figure:
     """Paired differences with intervals. figures: name -> length of session -> mean, low, high."""
     figure, axes = plt.subplots(figsize=(8, 3.4))
-    for row, ((name, found), colour) in enumerate(zip(figures.items(), COLOURS, strict=False)):
+    for row, ((name, found), colour) in enumerate(zip(figures.items(), cycle(COLOURS))):
         mean, low, high = np.array(list(found.values())).T
         place = np.arange(len(mean)) + 0.12 * (row - (len(figures) - 1) / 2)
         axes.errorbar(
@@ -202,7 +204,7 @@ def shown_by_step(shown: Mapping[str, Tensor], counts: Tensor) -> Figure:
     below = counts.sort().values
     share = (torch.searchsorted(below, counts) / len(counts)).tolist() + [float("nan")]
     share = np.array(share)
-    for (name, films), colour in zip(shown.items(), COLOURS, strict=False):
+    for (name, films), colour in zip(shown.items(), cycle(COLOURS)):
         films = films.flatten(0, -2).numpy()  # (people * draws, T)
         step = np.arange(1, films.shape[1] + 1)
         panes[0].plot(step, np.nanmean(share[films], axis=0), color=colour, label=name)
