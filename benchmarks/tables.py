@@ -255,6 +255,25 @@ def sessions(dataset: str) -> pd.DataFrame:
     return pd.DataFrame(rows).T.fillna("")
 
 
+def groups(dataset: str) -> pd.DataFrame:
+    """DRR-set (training seed 0) and popularity with other tenths of the people held out whole."""
+    names = [f"reward@{t}" for t in HORIZONS]
+    found = {}
+    popularity = baselines(dataset, "sessions").get("Popularity")
+    for run in runs(dataset, "people", "DRR-set")[:1] if popularity else ():
+        found["as above"] = run["test"]["DDPG"]["sessions"]["mean"], popularity["test"]
+    for number in range(1, 10):
+        for run in runs(dataset, f"people-{number}", "DRR-set")[:1]:
+            theirs = run["rivals"]["popularity"]["sessions"]["mean"]
+            found[f"group {number}"] = run["test"]["DDPG"]["sessions"]["mean"], theirs
+    if len(found) < 2:
+        return pd.DataFrame()
+    rows = {group: [each[name] for each in both for name in names] for group, both in found.items()}
+    rows["mean"] = np.mean(list(rows.values()), axis=0)
+    columns = [f"{who}, T = {t}" for who in ("DRR-set", "popularity") for t in HORIZONS]
+    return pd.DataFrame(rows, index=columns).T.map("{:.3f}".format)
+
+
 def shown(lists: list[dict[str, float]]) -> dict[str, str]:
     """What was shown over all sessions, the mean over runs: see `evaluation.list_statistics`."""
     distinct = np.mean([each["distinct"] for each in lists])
@@ -359,6 +378,7 @@ def everything(dataset: str) -> dict[str, pd.DataFrame]:
         "Protocol D, offline re-ranking": against_rivals(dataset, "ratings", "D", d),
         "Sessions with test people, mean reward per step": sessions(dataset),
         "Sessions, paired differences": gains(dataset),
+        "Sessions with other groups of test people": groups(dataset),
         "Simulated people": simulated(dataset),
         "Simulated people, reward of series (0.1)": simulated(dataset, 0.1),
     }

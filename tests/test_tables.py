@@ -158,3 +158,16 @@ def test_the_judge_agrees_with_published_figures():
     readme = README.replace("0.", ".")
     for figure in (*found["EASE"]["ours"], *found["popularity"]["ours"]):
         assert f"{figure:.3f}".lstrip("0") in readme
+
+
+def test_groups_stand_beside_popularity_and_have_a_mean(results, tmp_path):
+    for number, ours, theirs in ((1, 0.4, 0.3), (2, 0.6, 0.2)):
+        judged = {"mean": {f"reward@{t}": ours for t in tables.HORIZONS}}
+        rival = {"mean": {f"reward@{t}": theirs for t in tables.HORIZONS}}
+        run = {"seed": 0, "test": {"DDPG": {"sessions": judged}}}
+        run["rivals"] = {"popularity": {"sessions": rival}}
+        (tmp_path / "runs" / f"tiny-people-{number}-DRR-set-0.json").write_text(json.dumps(run))
+    table = tables.groups("tiny")
+    assert list(table.index) == ["group 1", "group 2", "mean"]
+    assert table.loc["mean", "DRR-set, T = 40"] == "0.500"
+    assert table.loc["group 2", "popularity, T = 3"] == "0.200"
