@@ -143,6 +143,11 @@ class Settings:
         }.items():
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} must be one of {known}, not {getattr(self, name)!r}")
+        for name in ("k", "n", "hidden", "sessions", "batch_size", "horizon"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.capacity < self.sessions:
+            raise ValueError("capacity must be at least sessions: a step stores one row for each")
         if not (self.guidance or self.cloning):
             raise ValueError("guidance and cloning are both 0: the actor would learn nothing")
         if self.profile and (self.state != "set" or self.vectors == "random"):

@@ -186,6 +186,8 @@ class StrangerSessions(Resumable):
         self.sessions, self.n, self.horizon = sessions, n, horizon
         self.given, self.candidates = given, candidates
         self.generator = generator or torch.Generator().manual_seed(0)
+        if given < 0 or (given > 1 and given != int(given)):
+            raise ValueError(f"given is a number of films or a share below 1, not {given}")
         liked = people.select(people.rating >= POSITIVE).offsets.diff()
         least = given + LEAST if given >= 1 else 2
         self.fans = torch.nonzero(liked >= least).squeeze(1)
@@ -202,6 +204,8 @@ class StrangerSessions(Resumable):
         if users is None:
             drawn = torch.randint(len(self.fans), (self.sessions,), generator=self.generator)
             users = self.fans[drawn]
+        elif not torch.isin(users, self.fans).all():
+            raise ValueError("a session needs somebody who likes a few films more than are given")
         self._start(self.people.histories(users))
         return self.observation(), {"active": self._active}
 

@@ -1221,3 +1221,27 @@ def test_an_agent_that_knows_people_is_not_released(tmp_path) -> None:
             metrics={},
         )
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("given", [-1, -0.2, 2.5])
+def test_given_is_a_count_or_a_share(given: float) -> None:
+    with pytest.raises(ValueError, match="a number of films or a share"):
+        sessions_of(crowd(), given=given)
+
+
+def test_nobody_is_met_who_has_too_little_to_like() -> None:
+    people = crowd()
+    sessions = sessions_of(people)
+    others = set(range(people.n_users)) - set(sessions.fans.tolist())
+    sessions.fans = sessions.fans[1:]
+    others.add(int(StrangerSessions(people, vectors_of(people)).fans[0]))
+    with pytest.raises(ValueError, match="likes a few films more"):
+        sessions.reset(options={"users": torch.tensor(sorted(others))})
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"k": 0}, {"n": 0}, {"sessions": 0}, {"horizon": 0}, {"capacity": 3, "sessions": 4}]
+)
+def test_settings_refuse_what_cannot_be_trained(wrong: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        Settings(**wrong)
