@@ -39,6 +39,7 @@ from states import PMF, STATES, DRRatt, DRRave, DRRp, DRRu, State, initialise_li
 from strangers import (
     Likes,
     LikesLoss,
+    LikesRidge,
     OwnSessions,
     StrangerSessions,
     no_profile,
@@ -118,7 +119,7 @@ class Settings:
     horizon: int = 10
     given: float = 3  # own: liked films known at the start; below 1: the share of all rows
     candidates: str = "all"  # own: or only films that the person "rated"
-    profile: str = ""  # own: the linear model that reads the person too: "pmf", "als" or none
+    profile: str = ""  # own: the linear model that reads the person too: "pmf", "als", "ridge"
     unrated: float = 0.0  # reward of a film that the person never rated
     anonymous_share: float = 0.2
     epsilon: float = 0.1
@@ -139,7 +140,7 @@ class Settings:
             "imitate": ("likes", "next", "own"),
             "critic": ("joint", "bilinear"),
             "candidates": ("all", "rated"),
-            "profile": ("", "pmf", "als"),
+            "profile": ("", "pmf", "als", "ridge"),
         }.items():
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} must be one of {known}, not {getattr(self, name)!r}")
@@ -274,8 +275,9 @@ class DDPG:
         """An empty replay buffer of the kind that the settings name."""
         settings = self.settings
         width, rejections = settings.session_memory or settings.n, settings.imitate == "own"
-        linear = getattr(self.actor.state, "linear", None)
-        profile = 0 if linear is None else linear.film_vectors.shape[1]
+        nobody = torch.zeros(1, 1, dtype=torch.int64)
+        read = getattr(self.actor.state, "profile", no_profile)
+        profile = read(Histories(nobody[0], nobody, nobody.float())).shape[1]
         if settings.replay == "uniform":
             return ReplayBuffer(settings.capacity, width, rejections, profile)
         # beta reaches 1 with the last update, whatever the budget
@@ -485,6 +487,9 @@ class Recommender:
             settings = Settings(**config["settings"])
             n_users, ids = config["n_users"], IdMap(np.array(config["item_ids"]))
             state = STATES[settings.state](n_users, len(ids), settings.k, settings.n)
+            if settings.profile:
+                films = weights["state.linear.film_vectors"]
+                state.attach(LikesRidge(films, weights["state.linear.prior_vectors"]))
             actor = Actor(state, settings.hidden)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             reason = f"{type(error).__name__}: {error}"
@@ -577,9 +582,9 @@ def release(
     """Write the agent's actor to `folder` with all that is needed to use, check and remake it.
 
     log: the interactions it was trained on. metrics, protocol: what was measured, and how.
-    ValueError for an agent that reads a profile: its linear model knows people, and stays here.
+    ValueError for an agent that reads PMF or ALS: these know people, and are not kept.
     """
-    if agent.settings.profile:
+    if agent.settings.profile not in ("", "ridge"):
         raise ValueError("an agent that reads a profile of people it knows is not released")
     positives = torch.bincount(log.item[log.rating >= POSITIVE], minlength=log.n_items)
     config = {

@@ -39,7 +39,7 @@ class PMF(nn.Module):
     Fitted by Adam on the squared error with Gaussian priors (L2) on vectors and biases.
     """
 
-    trust = 4.0  # a star more is worth four units of log-odds: where DRR-set starts
+    trust = (4.0,)  # a star more is worth four units of log-odds: where DRR-set starts
 
     def __init__(
         self,
@@ -85,6 +85,9 @@ class PMF(nn.Module):
     def profile(self, histories: Histories) -> Tensor:
         """float32 [B, k + 1]: profile . film vector ranks films as the stars of `fold_in` do."""
         return F.pad(self.fold_in(histories)[:, :-1], (0, 1), value=1.0)
+
+    def person(self, observation: Observation) -> Tensor:
+        return observation.profile
 
     def fold_in(self, histories: Histories) -> Tensor:
         """The vector and bias of people from their ratings -> float32 [B, k + 1]."""
@@ -144,7 +147,7 @@ class ALS(nn.Module):
     once; vectors of people and films are ridge regressions on each other in turn.
     """
 
-    trust = 2.0  # scores run from 0 to 1
+    trust = (2.0,)  # scores run from 0 to 1
 
     def __init__(
         self,
@@ -167,6 +170,9 @@ class ALS(nn.Module):
     def profile(self, histories: Histories) -> Tensor:
         """The vectors of people from the films that they rated -> float32 [B, k]."""
         return self._solve(histories, self.film_vectors)
+
+    def person(self, observation: Observation) -> Tensor:
+        return observation.profile
 
     def score(self, histories: Histories) -> Tensor:
         """float32 [B, n_items]."""

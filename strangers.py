@@ -34,14 +34,47 @@ def no_profile(histories: Histories) -> Tensor:
 
 
 class LinearModel(Protocol):
-    """What DRR-set may read beside its sets: a model whose scores are profile . film vector."""
+    """What DRR-set may read beside its sets: a model whose scores are person . film vector."""
 
     film_vectors: Tensor  # float32 [n_items, p]
-    trust: float  # what to multiply its scores by at first
+    trust: tuple[float, ...]  # what to multiply its scores by at first, see `DRRset.trusted`
 
-    def profile(self, histories: Histories) -> Tensor: ...  # float32 [B, p]
+    def profile(self, histories: Histories) -> Tensor:
+        """What a session keeps of the person from its start, float32 [B, p]; or p = 0."""
+
+    def person(self, observation: Observation) -> Tensor:
+        """The vector of the person, float32 [B, p]."""
 
     def requires_grad_(self, requires_grad: bool) -> nn.Module: ...
+
+
+class LikesRidge(nn.Module):
+    """A person as a ridge regression on the answers of the session: 1 liked, 0 not.
+
+    LinUCB without a bonus (Li et al., WWW 2010), so a linear model that learns at every step.
+    film_vectors: float32 [n_items, p]; prior: float32 [p], who says nothing.
+    """
+
+    trust = (2.0, 10.0)
+
+    def __init__(self, film_vectors: Tensor, prior: Tensor, ridge: float = 0.4) -> None:
+        super().__init__()
+        self.ridge = ridge
+        self.film_vectors = nn.Parameter(film_vectors, requires_grad=False)
+        self.prior_vectors = nn.Parameter(prior, requires_grad=False)
+
+    def profile(self, histories: Histories) -> Tensor:
+        return no_profile(histories)
+
+    @torch.no_grad()
+    def person(self, observation: Observation) -> Tensor:
+        padded = F.pad(self.film_vectors, (0, 0, 0, 1))
+        liked, rejected = padded[observation.memory], padded[observation.rejected]  # (B, n, p)
+        gram = liked.mT @ liked + rejected.mT @ rejected
+        gram.diagonal(dim1=1, dim2=2).add_(self.ridge)
+        total = self.ridge * self.prior_vectors + liked.sum(1)  # (B, p)
+        factor = torch.linalg.cholesky(gram)
+        return torch.cholesky_solve(total.unsqueeze(2), factor).squeeze(2)
 
 
 class DRRset(nn.Module):
@@ -89,14 +122,18 @@ class DRRset(nn.Module):
 
     def start_from(self, start: Cooccurrence) -> None:
         """Take over film vectors and biases that the log gives for nothing."""
-        columns = [start.item, start.bias.unsqueeze(1)]
+        self.item_vectors.weight.data[:-1] = torch.cat([start.item, start.bias.unsqueeze(1)], 1)
         if start.linear is not None:
-            self.linear = start.linear.requires_grad_(False)
-            self.trust = nn.Parameter(torch.tensor(start.linear.trust))
-            columns.insert(1, start.linear.film_vectors)
-        vectors = F.pad(torch.cat(columns, 1), (0, 0, 0, 1))
+            self.attach(start.linear)
+
+    def attach(self, linear: LinearModel) -> None:
+        """Read a linear model from now on: its film vectors join the film vectors."""
+        self.linear = linear.requires_grad_(False)
+        self.trust = nn.Parameter(torch.tensor(linear.trust))
+        own, bias = self.item_vectors.weight.data.split([self.k, 1], dim=1)
+        theirs = F.pad(linear.film_vectors, (0, 0, 0, 1))  # padding is 0
         self.item_vectors = nn.Embedding.from_pretrained(
-            vectors, freeze=False, padding_idx=self.n_items
+            torch.cat([own, theirs, bias], 1), freeze=False, padding_idx=self.n_items
         )
 
     @torch.no_grad()
@@ -125,6 +162,12 @@ class DRRset(nn.Module):
         shape = len(profile), 1
         return profile * (torch.rand(shape, generator=self.dropout.generator) < 0.5)
 
+    def trusted(self, observation: Observation) -> Tensor:
+        """The weight of the linear model: a polynomial in how full the memories are, [B, 1]."""
+        films = torch.cat([observation.memory, self.rejected(observation)], dim=1)
+        full = (films != self.n_items).sum(1, keepdim=True) / self.n
+        return sum(weight * full**power for power, weight in enumerate(self.trust))
+
     def forward(self, observation: Observation) -> Tensor:
         liked, n_liked = self.summary(observation.memory)
         rejected, n_rejected = self.summary(self.rejected(observation))
@@ -132,7 +175,8 @@ class DRRset(nn.Module):
         x = x + self.narrow(F.silu(self.widen(self.inner_norm(x))))  # (B, 2k)
         action = self.out(self.norm(x)) + self.taste * liked  # (B, k)
         if self.linear is not None:
-            action = torch.cat([action, self.trust * self.heard(observation.profile)], dim=1)
+            person = self.heard(self.linear.person(observation))
+            action = torch.cat([action, self.trusted(observation) * person], dim=1)
         return F.pad(action, (0, 1), value=1.0)
 
 
