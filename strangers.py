@@ -83,10 +83,12 @@ class DRRset(nn.Module):
     Like DRR-seq it is its own actor: the output, with a 1 appended, is the action, and the film
     vectors have one column more, a bias.
 
-    Where people have rated much, a linear model may know them too (`start.linear`: PMF, or ALS).
-    Its vector of the person, the profile, is then appended to the action, and its film vectors to
-    the film vectors: a film scores what the sets say of it plus `trust` times what the linear
-    model says. A session asks once, when it begins; a judge whose histories grow, at every step.
+    A linear model may be read beside the sets (`start.linear`). Its vector of the person is then
+    appended to the action, and its film vectors to the film vectors: a film scores what the sets
+    say of it plus `trusted` times what the linear model says. With strangers that is a ridge
+    regression on the answers so far (`LikesRidge`), made anew at every step. Where people have
+    rated much, it is PMF or ALS; these make a profile of what is known when a session begins, and
+    a judge whose histories grow asks for it at every step.
     """
 
     reads_from = POSITIVE  # the smallest rating that enters the memory; the rest is `rejected`
