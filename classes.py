@@ -35,7 +35,18 @@ from checkpoint import Interruptible, load_checkpoint, save_checkpoint
 from environment import LoggedSessions, Moments, RecommendationEnv, paper_reward
 from replay import Observation, PrioritizedReplayBuffer, ReplayBuffer, SumTree, Transitions
 from sequence import Cooccurrence, DRRseq, FullSoftmax, Window, Windows
-from states import PMF, STATES, DRRatt, DRRave, DRRp, DRRu, State, initialise_linear, rows
+from states import (
+    ALS,
+    PMF,
+    STATES,
+    DRRatt,
+    DRRave,
+    DRRp,
+    DRRu,
+    State,
+    initialise_linear,
+    rows,
+)
 from strangers import (
     Likes,
     LikesLoss,
@@ -140,7 +151,7 @@ class Settings:
             "imitate": ("likes", "next", "own"),
             "critic": ("joint", "bilinear"),
             "candidates": ("all", "rated"),
-            "profile": ("", "pmf", "als", "ridge"),
+            "profile": tuple(LINEAR),
         }.items():
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} must be one of {known}, not {getattr(self, name)!r}")
@@ -151,14 +162,20 @@ class Settings:
             raise ValueError("capacity must be at least sessions: a step stores one row for each")
         if not (self.guidance or self.cloning):
             raise ValueError("guidance and cloning are both 0: the actor would learn nothing")
-        if self.profile and (self.state != "set" or self.vectors == "random"):
-            raise ValueError("only DRR-set, started from given vectors, reads a profile")
+        if self.profile and (
+            (self.state, self.imitate) != ("set", "own") or self.vectors == "random"
+        ):
+            raise ValueError(
+                "only DRR-set that imitates its own sessions, started from given vectors, "
+                "reads a profile"
+            )
         if self.session_memory not in (0, self.n) and self.state != "seq":
             raise ValueError(f"DRR-{self.state} reads n films: session_memory must be 0")
 
 
 Environment = LoggedSessions | StrangerSessions
 Start = PMF | Cooccurrence  # what vectors may start from: PMF; for seq and set Cooccurrence
+LINEAR = {"": type(None), "pmf": PMF, "als": ALS, "ridge": LikesRidge}  # what a profile comes from
 
 
 def build_state(
@@ -170,7 +187,8 @@ def build_state(
     if settings.vectors != "random":
         if start is None:
             raise ValueError(f"vectors={settings.vectors!r} needs vectors to start from")
-        if bool(settings.profile) != (getattr(start, "linear", None) is not None):
+        linear = getattr(start, "linear", None)
+        if type(linear) is not LINEAR[settings.profile]:
             raise ValueError(f"profile={settings.profile!r} does not fit the start that is given")
         state.start_from(start)
     if settings.vectors == "frozen":

@@ -59,7 +59,7 @@ class LikesRidge(nn.Module):
 
     def __init__(self, film_vectors: Tensor, prior: Tensor, ridge: float = 0.4) -> None:
         super().__init__()
-        self.ridge = ridge
+        self.register_buffer("ridge", torch.tensor(ridge))  # saved with the agent
         self.film_vectors = nn.Parameter(film_vectors, requires_grad=False)
         self.prior_vectors = nn.Parameter(prior, requires_grad=False)
 

@@ -1181,8 +1181,12 @@ def test_a_profile_needs_a_linear_model_and_the_other_way_round() -> None:
     start.linear = ALS(people, 3, generator=generator_of(0))
     with pytest.raises(ValueError, match="does not fit the start"):
         DDPG(replace(known, profile=""), people.n_users, people.n_items, start)
-    with pytest.raises(ValueError, match="only DRR-set"):
-        replace(known, state="likes")
+    start.linear = PMF(people.n_users, people.n_items, 3, generator=generator_of(0))
+    with pytest.raises(ValueError, match="does not fit the start"):
+        DDPG(known, people.n_users, people.n_items, start)
+    for other in ({"state": "likes"}, {"imitate": "next"}, {"vectors": "random"}):
+        with pytest.raises(ValueError, match="only DRR-set"):
+            replace(known, **other)
 
 
 def test_frozen_vectors_leave_the_linear_model_frozen_too() -> None:
@@ -1210,11 +1214,12 @@ def test_nobody_has_a_profile_of_the_right_width() -> None:
     assert state.profile(nobody).shape == (0, 3)
 
 
-def test_an_agent_that_knows_people_is_not_released(tmp_path) -> None:
+@pytest.mark.parametrize("profile", ["pmf", "als"])
+def test_an_agent_that_knows_people_is_not_released(tmp_path, profile) -> None:
     people = crowd()
     with pytest.raises(ValueError, match="not released"):
         release(
-            known_agent(people),
+            known_agent(people, profile),
             people,
             tmp_path,
             dataset="d",
@@ -1252,12 +1257,12 @@ def test_settings_refuse_what_cannot_be_trained(wrong: dict[str, int]) -> None:
 # ---------------------------------------------------------------------------- the ridge
 
 
-def ridge_agent(people: Interactions, **settings) -> DDPG:
+def ridge_agent(people: Interactions, ridge: float = 0.4, **settings) -> DDPG:
     chosen = settings_of(
         state="set", imitate="own", profile="ridge", vectors="tuned", n=6, **settings
     )
     start = Cooccurrence(people, chosen.k, generator_of(0), reach=None)
-    start.linear = LikesRidge(*like_vectors(people, 3, generator_of(0)))
+    start.linear = LikesRidge(*like_vectors(people, 3, generator_of(0)), ridge)
     return DDPG(chosen, people.n_users, people.n_items, start)
 
 
@@ -1288,7 +1293,7 @@ def test_an_agent_with_a_ridge_learns_in_both_stages_and_comes_back_from_its_fil
     tmp_path,
 ) -> None:
     people = crowd()
-    agent = ridge_agent(people, imitation_updates=3, ddpg_updates=3, batch_size=4)
+    agent = ridge_agent(people, ridge=2.0, imitation_updates=3, ddpg_updates=3, batch_size=4)
     before = agent.actor.state.linear.film_vectors.clone()
     sessions, demonstrations = agent.play(people)
     for _ in range(3):
@@ -1308,3 +1313,32 @@ def test_an_agent_with_a_ridge_learns_in_both_stages_and_comes_back_from_its_fil
     back = Recommender.load(tmp_path)
     histories = people.histories(torch.arange(5))
     assert torch.equal(back.score(histories), agent.score(histories))
+
+
+def test_rejections_fill_the_memories_too() -> None:
+    state = ridge_agent(crowd()).actor.state
+    weight = state.trusted(seen_of(([], []), ([1, 2], [4]), ([1, 2, 3], [5, 6]))).squeeze(1)
+    first, slope = LikesRidge.trust
+    torch.testing.assert_close(weight, first + slope * torch.tensor([0.0, 3 / 6, 5 / 6]))
+
+
+def test_half_of_the_persons_are_withheld_while_the_network_learns() -> None:
+    state, seen = ridge_agent(crowd()).actor.state, seen_of(*[([1, 2], [4])] * 400)
+    assert state(seen)[:, state.k : -1].any(1).all()
+    assert 0.4 < float(state.train()(seen)[:, state.k : -1].any(1).float().mean()) < 0.6
+
+
+def test_the_sets_read_their_own_columns() -> None:
+    state, films = ridge_agent(crowd()).actor.state, torch.tensor([padded([1, 2, 5], 6)])
+    before, _ = state.summary(films)
+    with torch.no_grad():
+        state.item_vectors.weight[:, state.k :] += 1
+    assert torch.equal(state.summary(films)[0], before)
+
+
+def test_films_that_were_shown_have_no_share_in_the_mean_film() -> None:
+    actor, seen = Actor(drr_set(), 16), seen_of(([1, 2], [4]), ([], [7]))
+    chance = actor.expected_film(actor(seen), torch.eye(N_ITEMS), seen)
+    gone = torch.zeros(2, N_ITEMS, dtype=torch.bool)
+    gone[0, [1, 2, 4]] = gone[1, 7] = True
+    assert torch.equal(chance == 0, gone)
