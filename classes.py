@@ -313,7 +313,13 @@ class DDPG:
 
     @torch.no_grad()
     def explore(self, action: Tensor) -> Tensor:
-        """Add Ornstein-Uhlenbeck noise, and with probability epsilon aim at a random film."""
+        """Add Ornstein-Uhlenbeck noise, and with probability epsilon aim at a random film.
+
+        An aim need not hit. The ridge's vectors share a large constant, which lengthens them and
+        points nowhere: most aims of DRR-set with the ridge end at a well-known film (7 % hit on
+        ML-1M, 84 % without it). Aims made of its own columns alone hit, and trained no better:
+        .416 against .417 at T = 40 on validation people, one seed.
+        """
         if self.settings.ou_sigma:
             action = action + self.noise.sample(self.generator)
         film = torch.randint(self.n_items, (len(action),), generator=self.generator)
