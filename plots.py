@@ -148,7 +148,8 @@ def ablations(figures: Mapping[str, Mapping[str, Mapping]], columns: Sequence[st
 def reward_by_step(lines: Mapping[str, tuple[np.ndarray, np.ndarray | None]], title: str) -> Figure:
     """Mean reward of every step of a session, with intervals.
 
-    lines: name -> mean [T], interval [T, 2] or None. Agents ("DRR") are coloured, the others grey.
+    lines: name -> mean [T], interval [T, 2] or None. Agents ("DRR") are coloured, the others grey;
+    the last agent is drawn thick, with its interval (those of the others would hide each other).
     """
     figure, axes = plt.subplots(figsize=(9, 4.6))
     ours = [name for name in lines if name.startswith("DRR")]
@@ -161,9 +162,11 @@ def reward_by_step(lines: Mapping[str, tuple[np.ndarray, np.ndarray | None]], ti
     for name, colour in zip(ours, cycle(COLOURS)):
         mean, interval = lines[name]
         step = np.arange(1, len(mean) + 1)
-        axes.plot(step, _smooth(mean), color=colour, label=name)
-        low, high = map(_smooth, interval.T)
-        axes.fill_between(step, low, high, color=colour, alpha=0.08, lw=0)
+        last = name == ours[-1]
+        axes.plot(step, _smooth(mean), color=colour, label=name, lw=2.2 if last else 1)
+        if last:
+            low, high = map(_smooth, interval.T)
+            axes.fill_between(step, low, high, color=colour, alpha=0.15, lw=0)
     axes.set(xlabel="step (mean over three neighbouring steps)", ylabel="share liked", title=title)
     axes.legend(frameon=False, fontsize=8, bbox_to_anchor=(1.01, 1), loc="upper left")
     _bare(axes)
@@ -178,14 +181,20 @@ def _smooth(values: np.ndarray) -> np.ndarray:
 
 
 def gains(figures: Mapping[str, Mapping[int, tuple[float, float, float]]], title: str) -> Figure:
-    """Paired differences with intervals. figures: name -> length of session -> mean, low, high."""
-    figure, axes = plt.subplots(figsize=(8, 3.4))
-    for row, ((name, found), colour) in enumerate(zip(figures.items(), cycle(COLOURS))):
+    """Paired differences with intervals. figures: name -> length of session -> mean, low, high.
+
+    Agents ("DRR") are coloured dots, the others grey marks.
+    """
+    figure, axes = plt.subplots(figsize=(9, 3.8))
+    colours, marks = cycle(COLOURS), cycle("sD^v")
+    gap = 0.8 / len(figures)
+    for row, (name, found) in enumerate(figures.items()):
+        ours = name.startswith("DRR")
+        colour, mark = (next(colours), "o") if ours else ("#777777", next(marks))
         mean, low, high = np.array(list(found.values())).T
-        place = np.arange(len(mean)) + 0.12 * (row - (len(figures) - 1) / 2)
-        axes.errorbar(
-            place, mean, [mean - low, high - mean], fmt="o", color=colour, capsize=3, label=name
-        )
+        place = np.arange(len(mean)) + gap * (row - (len(figures) - 1) / 2)
+        spread = [mean - low, high - mean]
+        axes.errorbar(place, mean, spread, fmt=mark, color=colour, ms=5, capsize=2, label=name)
         axes.set_xticks(np.arange(len(mean)), [f"T = {t}" for t in found])
     axes.axhline(0, color="black", lw=0.8)
     axes.set(ylabel="reward per step, ours minus", title=title)
