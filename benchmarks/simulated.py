@@ -72,10 +72,10 @@ class SimulatedAgent(DDPG):
 
 
 def agents(budget: tuple[int, int, int], seed: int) -> dict[str, Settings]:
-    """The agents by name: those that meet strangers, in shorter sessions; only stage 2 differs."""
+    """The agents by name: DRR-set without the ridge, in shorter sessions; only stage 2 differs."""
     imitation, ddpg, critic_alone = budget
     drr = replace(
-        study.agents("ml-1m", "people", per_epoch=0)["DRR-set"],
+        study.agents("ml-1m", "people", per_epoch=0)["set-no-profile"],
         n=GIVEN + STEPS,
         horizon=STEPS,
         given=GIVEN,

@@ -105,19 +105,21 @@ def agents(dataset: str, split: str, per_epoch: int) -> dict[str, Settings]:
         ddpg_updates=set_ddpg,
         sessions=512,
         batch_size=256,
-        actor_lr=1e-3,
+        actor_lr=3e-4,
+        profile="ridge",
         critic="bilinear",
         critic_warmup=set_ddpg // 10,
         cloning=0.02,
         replay="uniform",
     )
     own = replace(own, **SESSIONS.get(split, {}))
+    bare = replace(own, profile="", actor_lr=own.actor_lr if split in SESSIONS else 1e-3)
     return {
         "DRR-set": own,
         "set-gamma-0": replace(own, gamma=0.0),
         "set-no-critic": replace(own, guidance=0.0),
-        "set-no-profile": replace(own, profile=""),
-        "set-likes-only": replace(own, state="likes", profile=""),
+        "set-no-profile": bare,
+        "set-likes-only": replace(bare, state="likes"),
         "DRR-ave": ave,
         "DRR-p": replace(ave, state="p"),
         "DRR-u": replace(ave, state="u"),

@@ -206,7 +206,8 @@ def ablations(dataset: str) -> pd.DataFrame:
 
 
 AGENTS = {  # row of the table: (agent of the study, stage)
-    "DRR-set without the not-liked memory": ("set-likes-only", "DDPG"),
+    "DRR-set without ridge": ("set-no-profile", "DDPG"),
+    "DRR-set without ridge and not-liked memory": ("set-likes-only", "DDPG"),
     "DRR-set, warm start": ("DRR-set", "imitation"),
     "DRR-set, more imitation, no critic": ("set-no-critic", "DDPG"),
     "DRR-set, gamma = 0": ("set-gamma-0", "DDPG"),

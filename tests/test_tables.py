@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from toys import random_log
 
 from benchmarks import study, tables
+from utils import split_users
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -171,3 +175,44 @@ def test_groups_stand_beside_popularity_and_have_a_mean(results, tmp_path):
     assert list(table.index) == ["group 1", "group 2", "mean"]
     assert table.loc["mean", "DRR-set, T = 40"] == "0.500"
     assert table.loc["group 2", "popularity, T = 3"] == "0.200"
+
+
+def test_gains_compare_the_same_seeds(results, tmp_path):
+    stage = figures(np.array([0.9, 0.8, 0.9]))
+    run = {"seed": 2, "test": {"DDPG": stage, "imitation": stage}}
+    (tmp_path / "runs" / "tiny-people-DRR-set-2.json").write_text(json.dumps(run))
+    found = tables.gain_figures("tiny")["DRR-set, more imitation, no critic"]
+    assert found[40] == pytest.approx((0.2, 0.2, 0.2))
+
+
+def test_controls_change_one_thing_and_share_their_warm_start():
+    for split in ("people", "positives", "ratings"):
+        found = study.agents("ml-1m", split, per_epoch=0)
+        ours = found["DRR-set"]
+        for name, part in (("set-gamma-0", "gamma"), ("set-no-critic", "guidance")):
+            assert found[name] == replace(ours, **{part: 0.0})
+            assert study.stage_one(found[name]) == study.stage_one(ours)
+        for other in (replace(ours, seed=1), replace(ours, epsilon=0.0), found["set-no-profile"]):
+            assert study.stage_one(other) != study.stage_one(ours)
+
+
+def test_people_are_trained_on_or_judged(monkeypatch):
+    data, met = random_log(80, 20), []
+    monkeypatch.setattr(study, "sessions_with_strangers", lambda score, people: met.append(people))
+    monkeypatch.setattr(study.ev, "three_in_three_out", lambda score, people: None)
+    for name, seed in (("people", 0), ("people-3", 3)):
+        log, *judges = study.task(data, name)
+        for judge in judges:
+            judge(None)
+        groups = split_users(data.n_users, generator=torch.Generator().manual_seed(seed))
+        for people, users in zip((log, *met[-2:]), groups, strict=True):
+            assert people.user.unique().tolist() == users.tolist()
+
+
+@pytest.mark.parametrize("dataset", ["ml-1m", "ml-100k"])
+def test_committed_sessions_were_run_with_the_settings_of_the_study(dataset):
+    known = study.agents(dataset, "people", per_epoch=0)
+    for agent in {agent for agent, _ in tables.AGENTS.values()}:
+        for run in tables.runs(dataset, "people", agent):
+            settings = asdict(study.Settings()) | run["settings"]
+            assert settings == asdict(replace(known[agent], seed=run["seed"])), agent
