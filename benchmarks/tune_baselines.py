@@ -37,10 +37,10 @@ NEXT = {
     "Random": {},
     "Popularity": {},
     "RecentPopularity": {"share": [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0]},
-    "ItemKNN": {"neighbours": [1, 2, 5, 10, 20, 50, 100, 500], "shrinkage": [0, 10, 100]},
+    "ItemKNN": {"neighbours": [2, 5, 10, 20, 50, 100, 500], "shrinkage": [0, 10, 100]},
     "EASE": {"regularization": [20, 50, 100, 200, 300, 500, 1000, 2000]},
     "IALS": {"factors": [64, 128, 256, 512], "regularization": [3, 10, 30], "alpha": [1]},
-    "PMF": {"k": [2, 8, 32, 100], "l2": [0.005, 0.02, 0.07, 0.2]},
+    "PMF": {"k": [8, 32, 100], "l2": [0.02, 0.07, 0.2]},
 }
 LIKED = {"min_rating": [None, 4.0]}
 STRANGERS = {
