@@ -145,10 +145,10 @@ def ablations(figures: Mapping[str, Mapping[str, Mapping]], columns: Sequence[st
     return figure
 
 
-def reward_by_step(lines: Mapping[str, tuple[np.ndarray, np.ndarray | None]], title: str) -> Figure:
+def reward_by_step(lines: Mapping[str, tuple[np.ndarray, np.ndarray]], title: str) -> Figure:
     """Mean reward of every step of a session, with intervals.
 
-    lines: name -> mean [T], interval [T, 2] or None. Agents ("DRR") are coloured, the others grey;
+    lines: name -> mean [T], interval [T, 2]. Agents ("DRR") are coloured, the others grey;
     the last agent is drawn thick, with its interval (those of the others would hide each other).
     """
     figure, axes = plt.subplots(figsize=(9, 4.6))

@@ -314,14 +314,12 @@ def gains(dataset: str) -> pd.DataFrame:
     return pd.DataFrame(rows).T
 
 
-def by_step(dataset: str) -> dict[str, tuple[np.ndarray, np.ndarray | None]]:
-    """Row -> mean reward of step t = 1..40 (mean over seeds), float64 [40], interval [40, 2].
-
-    Baselines have no interval: only those of the means over steps are kept.
-    """
+def by_step(dataset: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Row -> mean reward of step t = 1..40 (mean over seeds), float64 [40], interval [40, 2]."""
     lines, names = {}, [f"step@{t}" for t in range(1, max(HORIZONS) + 1)]
     for name, model in baselines(dataset, "sessions").items():
-        lines[name] = np.array([model["test"][n] for n in names]), None
+        mean, interval = model["test"], model["test_interval_95"]
+        lines[name] = np.array([mean[n] for n in names]), np.array([interval[n] for n in names])
     for row, (agent, stage) in AGENTS.items():
         group = runs(dataset, "people", agent)
         if group:

@@ -176,8 +176,9 @@ def measure(task: tuple, grids: dict, names: list[str], old: dict) -> dict:
         table, best = baselines.tune(model, grids[name], train, on_validation, metric)
         table = table.drop(columns=[column for column in table if column.startswith("step@")])
         result = on_test(model(train, **best))
-        interval = {n: v for n, v in result.interval().items() if not n.startswith("step@")}
-        print(f"{name} {best}\n{table.to_string(index=False)}\ntest {interval}\n", flush=True)
+        interval = result.interval()
+        shown = {n: v for n, v in interval.items() if not n.startswith("step@")}
+        print(f"{name} {best}\n{table.to_string(index=False)}\ntest {shown}\n", flush=True)
         models[name] = {
             "grid": grids[name],
             "validation": table.astype(object).where(table.notna(), None).to_dict("records"),

@@ -29,7 +29,9 @@ def test_gains_has_all_series_though_there_are_more_than_colours():
 
 def test_reward_by_step_has_all_agents():
     names = [f"DRR {name}" for name in SERIES]
-    lines = {name: (np.ones(5), np.ones((5, 2))) for name in names} | {"EASE": (np.ones(5), None)}
+    lines = {name: (np.ones(5), np.ones((5, 2))) for name in names} | {
+        "EASE": (np.ones(5), np.ones((5, 2)))
+    }
     assert set(legend_of(plots.reward_by_step(lines, "title"))) == {*names, "EASE"}
 
 
