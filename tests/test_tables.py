@@ -70,6 +70,15 @@ def test_steps_have_a_mean_and_an_interval(results):
     assert interval == pytest.approx(np.tile([0.35, 0.55], (40, 1)))
 
 
+@pytest.mark.parametrize("dataset", ["ml-1m", "ml-100k"])
+def test_every_committed_step_has_an_interval_around_its_mean(dataset):
+    lines = tables.by_step(dataset)
+    assert {"EASE", "LinUCB", "DRR-set, + DDPG"} <= set(lines)
+    for mean, interval in lines.values():
+        assert mean.shape == (40,) and interval.shape == (40, 2)
+        assert (interval[:, 0] <= mean).all() and (mean <= interval[:, 1]).all()
+
+
 def test_a_data_set_without_results_has_no_table(results):
     assert tables.everything("nothing") == {}
 
