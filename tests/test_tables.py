@@ -75,8 +75,10 @@ def test_every_committed_step_has_an_interval_around_its_mean(dataset):
     lines = tables.by_step(dataset)
     assert {"EASE", "LinUCB", "DRR-set, + DDPG"} <= set(lines)
     for mean, interval in lines.values():
-        assert mean.shape == (40,) and interval.shape == (40, 2)
-        assert (interval[:, 0] <= mean).all() and (mean <= interval[:, 1]).all()
+        assert mean.shape == (40,)
+        assert interval.shape == (40, 2)
+        assert (interval[:, 0] <= mean).all()
+        assert (mean <= interval[:, 1]).all()
 
 
 def test_a_data_set_without_results_has_no_table(results):
