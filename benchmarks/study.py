@@ -8,7 +8,8 @@ file is there is not made again. The split of the data is the same for all seeds
 
 Splits: "leave-one-out" (protocols A, B), "positives" (C), "ratings" (D), "people" (E, and sessions
 with strangers, whose rewards are kept person by person), "time" (G). "people-1", "people-2" ...
-hold out other people: some groups are much easier to please than others.
+hold out other people: some groups are much easier to please than others. "people-half" trains on
+every second person only.
 """
 
 import argparse
@@ -114,10 +115,12 @@ def agents(dataset: str, split: str, per_epoch: int) -> dict[str, Settings]:
     )
     own = replace(own, **SESSIONS.get(split, {}))
     bare = replace(own, profile="", actor_lr=own.actor_lr if split in SESSIONS else 1e-3)
+    longer = {"imitation_updates": 2 * set_imitation, "ddpg_updates": 2 * set_ddpg}
     return {
         "DRR-set": own,
         "set-gamma-0": replace(own, gamma=0.0),
         "set-no-critic": replace(own, guidance=0.0),
+        "set-twice": replace(own, critic_warmup=2 * own.critic_warmup, **longer),
         "set-no-profile": bare,
         "set-likes-only": replace(bare, state="likes"),
         "DRR-ave": ave,
@@ -147,7 +150,7 @@ def rivals(split: str, log: Interactions) -> dict[str, ev.ScoreFunction]:
         pmf = PMF(log.n_users, log.n_items, 100, generator=generator, l2=0.07)
         pmf.fit(log, generator=generator)
         return {"EASE": baselines.EASE(log, 500.0, min_rating=POSITIVE), "PMF": pmf.score}
-    if split.startswith("people-"):
+    if split.startswith("people-") and split != "people-half":
         return {"popularity": baselines.Popularity(log, POSITIVE)}
     return {}
 
@@ -181,11 +184,12 @@ def task(data: Interactions, name: str) -> tuple[Interactions, Judge | None, Jud
         test = lambda score: {"D": ev.offline_reranking(score, split.train, split.test).model}  # noqa: E731
         return split.train, None, test
     if name.startswith("people"):
-        generator = torch.Generator().manual_seed(int(name.partition("-")[2] or 0))
-        train, validation, test = (
-            data.select(torch.isin(data.user, users))
-            for users in split_users(data.n_users, generator=generator)
-        )
+        number = name.removeprefix("people").removeprefix("-half").removeprefix("-")
+        generator = torch.Generator().manual_seed(int(number or 0))
+        groups = split_users(data.n_users, generator=generator)
+        if name == "people-half":
+            groups = groups[0][::2], *groups[1:]
+        train, validation, test = (data.select(torch.isin(data.user, users)) for users in groups)
         return (
             train,
             *(

@@ -314,6 +314,35 @@ def gains(dataset: str) -> pd.DataFrame:
     return pd.DataFrame(rows).T
 
 
+MORE = {  # row: (split, agent) of the study
+    "half of the train people": ("people-half", "DRR-set"),
+    "as it is": ("people", "DRR-set"),
+    "twice the updates": ("people", "set-twice"),
+}
+
+
+def more(dataset: str) -> pd.DataFrame:
+    """What more people and more training bring to DRR-set + DDPG, with the same training seeds.
+
+    As `sessions`, and the agent as it is subtracted person by person at the longest horizon.
+    """
+    groups = {row: runs(dataset, split, agent) for row, (split, agent) in MORE.items()}
+    seeds = set.intersection(*({run["seed"] for run in group} for group in groups.values()))
+    if not seeds:
+        return pd.DataFrame()
+    rows, last = {}, max(HORIZONS)
+    groups = {row: [r for r in group if r["seed"] in seeds] for row, group in groups.items()}
+    for row, group in groups.items():
+        rewards = {t: people(group, t) for t in HORIZONS}
+        rows[row] = {
+            f"T = {t}": bracketed(v.mean(), bootstrap_interval(v)) for t, v in rewards.items()
+        }
+        difference = paired_bootstrap(rewards[last], people(groups["as it is"], last))[:3]
+        rows[row] |= {f"minus as it is, T = {last}": signed(difference), "seeds": len(seeds)}
+    rows["as it is"][f"minus as it is, T = {last}"] = ""
+    return pd.DataFrame(rows).T
+
+
 def by_step(dataset: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Row -> mean reward of step t = 1..40 (mean over seeds), float64 [40], interval [40, 2]."""
     lines, names = {}, [f"step@{t}" for t in range(1, max(HORIZONS) + 1)]
@@ -378,6 +407,7 @@ def everything(dataset: str) -> dict[str, pd.DataFrame]:
         "Sessions with test people, mean reward per step": sessions(dataset),
         "Sessions, paired differences": gains(dataset),
         "Sessions with other groups of test people": groups(dataset),
+        "Sessions, half of the people and twice the updates": more(dataset),
         "Simulated people": simulated(dataset),
         "Simulated people, reward of series (0.1)": simulated(dataset, 0.1),
     }

@@ -64,6 +64,17 @@ def test_gains_are_paired_and_leave_out_the_agent_itself(results):
         assert difference[40] == pytest.approx((0.2, 0.2, 0.2))  # the same for every person
 
 
+def test_more_people_and_training_are_compared_over_the_seeds_that_all_have(results, tmp_path):
+    assert tables.more("tiny").empty
+    for name, better in (("people-half-DRR-set", 0.1), ("people-set-twice", 0.3)):
+        run = {"seed": 0, "test": {"DDPG": figures(np.array([0.1, 0.2, 0.3]) + better)}}
+        (tmp_path / "runs" / f"tiny-{name}-0.json").write_text(json.dumps(run))
+    table = tables.more("tiny")
+    assert set(table["seeds"]) == {1}
+    assert [text[:5] for text in table["T = 3"]] == ["0.300", "0.400", "0.500"]
+    assert [text[:7] for text in table["minus as it is, T = 40"]] == ["-0.1000", "", "+0.1000"]
+
+
 def test_steps_have_a_mean_and_an_interval(results):
     mean, interval = tables.by_step("tiny")["DRR-set, + DDPG"]
     assert mean == pytest.approx(np.full(40, 0.45))
@@ -218,6 +229,9 @@ def test_people_are_trained_on_or_judged(monkeypatch):
         groups = split_users(data.n_users, generator=torch.Generator().manual_seed(seed))
         for people, users in zip((log, *met[-2:]), groups, strict=True):
             assert people.user.unique().tolist() == users.tolist()
+    half, _, _ = study.task(data, "people-half")
+    first, *_ = split_users(data.n_users, generator=torch.Generator().manual_seed(0))
+    assert half.user.unique().tolist() == first[::2].tolist()
 
 
 @pytest.mark.parametrize("dataset", ["ml-1m", "ml-100k"])
