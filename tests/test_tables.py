@@ -99,6 +99,8 @@ def test_a_data_set_without_results_has_no_table(results):
 def test_readme_repeats_the_committed_results():
     for title in tables.RANKING.values():
         assert tables.leave_one_out("ml-1m").loc["DRR-seq, + DDPG", title] in README
+    for row, compared in tables.more("ml-1m").iterrows():
+        assert compared["minus as it is, T = 40"] in README, row
     sessions = tables.sessions("ml-1m")
     for row in set(sessions.index) - {"Random"}:
         for t in tables.HORIZONS:
