@@ -88,24 +88,76 @@ def leave_one_out(dataset: str, agents: tuple[str, ...] = ("DRR-seq",)) -> pd.Da
     return pd.DataFrame(rows).T
 
 
-def against_rivals(dataset: str, split: str, protocol: str, metrics: list[str]) -> pd.DataFrame:
-    """Protocol C or D: DRR-set, its rivals, and ours minus theirs, person by person."""
-    group = runs(dataset, split, "DRR-set")
+C = {"sampled_hr@10": "Hit@10", "sampled_ndcg@10": "nDCG@10"}
+D = {f"precision@{k}": f"P@{k}" for k in (5, 10)} | {
+    f"{kind}ndcg@{k}": f"nDCG@{k}{name}"
+    for kind, name in (("", ""), ("binary_", ", binary"))
+    for k in (5, 10)
+}
+LONG_D = {f"long_{metric}": name for metric, name in D.items()}
+E = {"precision@3": "Precision@3", "hit@3": "Hit@3"}
+G = {"hr@10": "Hit@10", "ndcg@10": "nDCG@10"}
+SPLITS = {  # protocol: (task of the baselines, split of the study)
+    "C": ("positives", "positives"),
+    "D": ("ratings", "ratings"),
+    "E": ("strangers", "people"),
+    "G": ("time", "time"),
+}
+
+
+def judged(dataset: str, protocol: str, metrics: dict[str, str]) -> pd.DataFrame:
+    """One protocol: all baselines, tuned for it, and our two agents, trained for its split."""
+    task, split = SPLITS[protocol]
+    rows = {
+        name: {
+            title: bracketed(model["test"][metric], model["test_interval_95"][metric])
+            for metric, title in metrics.items()
+        }
+        | {"seeds": 1}
+        for name, model in baselines(dataset, task).items()
+    }
+    for agent in ("DRR-seq", "DRR-set"):
+        group = runs(dataset, split, agent)
+        if group:
+            figures = {title: over_seeds(group, protocol, m) for m, title in metrics.items()}
+            rows[agent] = {t: bracketed(f["mean"], f["interval"]) for t, f in figures.items()}
+            rows[agent]["seeds"] = len(group)
+    return pd.DataFrame(rows).T
+
+
+def shares(dataset: str) -> pd.DataFrame:
+    """Protocol D: how much of the way from a random order to the best one each mean goes."""
+    found = {name: model["test"] for name, model in baselines(dataset, "ratings").items()}
+    if not {"Random", "Oracle"} <= set(found):
+        return pd.DataFrame()
+    for agent in ("DRR-seq", "DRR-set"):
+        group = runs(dataset, "ratings", agent)
+        if group:
+            found[agent] = {m: over_seeds(group, "D", m)["mean"] for m in found["Random"]}
+    means = pd.DataFrame(found).T[[*D, *LONG_D]]
+    way = (means - means.loc["Random"]) / (means.loc["Oracle"] - means.loc["Random"])
+    titles = D | {m: f"{t}, long" for m, t in LONG_D.items()}
+    return way.rename(columns=titles).map("{:.3f}".format)
+
+
+def minus_rivals(dataset: str, protocol: str, metrics: dict[str, str]) -> pd.DataFrame:
+    """Protocol C or D: DRR-set minus a rival, person by person, means over training seeds."""
+    group = runs(dataset, SPLITS[protocol][1], "DRR-set")
     if not group:
         return pd.DataFrame()
-    rows = {}
-    for rival in group[0]["rivals"]:
-        theirs = [run["rivals"][rival][protocol] for run in group]
-        rows[rival] = {
-            m: bracketed(theirs[0]["mean"][m], theirs[0]["interval"][m]) for m in metrics
+    rows = {
+        f"DRR-set minus {rival}": {
+            title: signed(
+                np.mean([run["rivals"][rival][protocol]["ours_minus"][m] for run in group], axis=0)
+            )
+            for m, title in metrics.items()
         }
-        rows[f"DRR-set minus {rival}"] = {
-            m: signed(np.mean([part["ours_minus"][m] for part in theirs], axis=0)) for m in metrics
-        }
-    figures = {m: over_seeds(group, protocol, m) for m in metrics}
-    rows["DRR-set"] = {m: bracketed(f["mean"], f["interval"]) for m, f in figures.items()}
+        for rival in group[0]["rivals"]
+    }
     if len(group) > 1:
-        rows["sd over seeds"] = {m: f"{f['sd']:.4f}" for m, f in figures.items()}
+        rows["DRR-set, sd over seeds"] = {
+            title: f"{over_seeds(group, protocol, m)['sd']:.4f}" for m, title in metrics.items()
+        }
     return pd.DataFrame(rows).T.assign(seeds=len(group))
 
 
@@ -397,13 +449,17 @@ def _simulated_row(group: list[dict]) -> dict[str, str | int]:
 
 def everything(dataset: str) -> dict[str, pd.DataFrame]:
     """Caption -> table, for all that was measured on a data set."""
-    c = ["sampled_hr@10", "sampled_ndcg@10"]
-    d = ["precision@5", "precision@10", "long_precision@5", "long_precision@10"]
     found = {
         "Leave one out, test items; protocols B (full) and A (99)": leave_one_out(dataset),
         "Ablations of DRR-ave, test items; protocols A, B and D": ablations(dataset),
-        "Protocol C, random positives": against_rivals(dataset, "positives", "C", c),
-        "Protocol D, offline re-ranking": against_rivals(dataset, "ratings", "D", d),
+        "Protocol C, random positives, test rows": judged(dataset, "C", C),
+        "Protocol C, paired differences": minus_rivals(dataset, "C", C),
+        "Protocol D, offline re-ranking, test rows, everybody": judged(dataset, "D", D),
+        "Protocol D, people with at least k test rows": judged(dataset, "D", LONG_D),
+        "Protocol D, share of the way from random (0) to oracle (1), of the means": shares(dataset),
+        "Protocol D, paired differences": minus_rivals(dataset, "D", D),
+        "Protocol E, three in, three out, test people": judged(dataset, "E", E),
+        "Protocol G, one cut in time, test rows": judged(dataset, "G", G),
         "Sessions with test people, mean reward per step": sessions(dataset),
         "Sessions, paired differences": gains(dataset),
         "Sessions with other groups of test people": groups(dataset),

@@ -2,11 +2,12 @@
 
     python benchmarks/tune_baselines.py --dataset ml-1m --root data [--models EASE ItemKNN]
 
-Three tasks, each with its own search: "next" (leave one out, full ranking, NDCG@10 of the
-validation rows), "strangers" (three in, three out, Precision@3 of people held out for validation)
-and "sessions" (the same people, forty steps each, the mean reward of a step). The chosen settings
-are then measured once on the test part of their task. Models that are not named keep the figures
-they have in the file.
+Six tasks, each with its own search: "next" (protocols A and B, NDCG@10 of the validation rows),
+"positives" (C, sampled NDCG@10) and "ratings" (D, P@5), both on an eighth of the train rows, which
+the chosen settings are fitted on again, "strangers" (E, Precision@3 of people held out for
+validation), "time" (G, NDCG@10 between the two cuts) and "sessions" (the people of E, forty steps
+each, the mean reward of a step). The chosen settings are then measured once on the test part of
+their task. Models that are not named keep the figures they have in the file.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import os
 import platform
 import re
 import sys
+from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -30,7 +32,16 @@ import evaluation as ev  # noqa: E402
 import strangers_evaluation as se  # noqa: E402
 from bandits import HLinUCB, LinUCB, like_vectors  # noqa: E402
 from states import PMF  # noqa: E402
-from utils import Interactions, leave_one_out, load_ratings, split_users  # noqa: E402
+from utils import (  # noqa: E402
+    Interactions,
+    leave_one_out,
+    load_ratings,
+    random_split,
+    split_by_time,
+    split_users,
+)
+
+Judge = Callable[[ev.ScoreFunction | None], ev.Evaluation]
 
 # A rating of any value is a positive of the task "next"; strangers name films they like.
 NEXT = {
@@ -42,7 +53,30 @@ NEXT = {
     "IALS": {"factors": [64, 128, 256, 512], "regularization": [3, 10, 30], "alpha": [1]},
     "PMF": {"k": [8, 32, 100], "l2": [0.02, 0.07, 0.2]},
 }
+POSITIVES = NEXT | {
+    "ItemKNN": {"neighbours": [20, 50, 100, 200], "shrinkage": [0, 10, 100]},
+    "EASE": {"regularization": [200, 500, 1000, 2000]},
+    "IALS": {"factors": [64, 128, 256], "regularization": [10, 30, 100], "alpha": [1]},
+    "PMF": {"k": [2, 8], "l2": [0.2, 0.5]},  # of ratings above 3 only
+}
+TIME = NEXT | {
+    "ItemKNN": {"neighbours": [50, 200, 1000, 10_000], "shrinkage": [0, 10, 100, 500, 2000]},
+    "EASE": {"regularization": [200, 500, 1000, 2000, 5000, 10_000, 20_000]},
+    "IALS": {"factors": [8, 16, 32, 64, 128], "regularization": [3, 10, 30, 100, 300]}
+    | {"alpha": [1]},
+    "PMF": {"k": [2, 8, 32, 100], "l2": [0.07, 0.2, 0.5, 1.0]},
+}
 LIKED = {"min_rating": [None, 4.0]}
+RATINGS = {
+    "Random": {},
+    "Oracle": {},
+    "Popularity": LIKED,
+    "RecentPopularity": {"share": [0.1, 0.5, 1.0]} | LIKED,
+    "ItemKNN": {"neighbours": [20, 100, 500], "shrinkage": [0, 100]} | LIKED,
+    "EASE": {"regularization": [200, 500, 1000, 2000]} | LIKED,
+    "IALS": {"factors": [16, 64, 128], "regularization": [10, 30, 100], "alpha": [1]} | LIKED,
+    "PMF": {"k": [32, 100], "l2": [0.05, 0.07, 0.1]},
+}
 STRANGERS = {
     "Random": {},
     "Popularity": LIKED,
@@ -53,6 +87,7 @@ STRANGERS = {
     "EASE": {"regularization": [2000, 5000, 10_000, 20_000, 50_000, 100_000, 200_000]} | LIKED,
     "IALS": {"factors": [4, 8, 16, 32, 64], "regularization": [3, 10, 30, 100], "alpha": [1]}
     | LIKED,
+    "PMF": {"k": [2, 8, 32], "l2": [0.07, 0.2, 0.5]},
 }
 ONLY_LIKED = {"min_rating": [4.0]}  # a film that was shown and not liked must not count as liked
 SESSIONS = {
@@ -99,14 +134,18 @@ def h_lin_ucb(train: Interactions, k: int, **settings) -> ev.ScoreFunction:
 
 
 def oracle(train: Interactions) -> None:
-    """Knows the answers and needs no scores: `sessions_task` judges None by `oracle_sessions`."""
+    """Knows the answers and needs no scores: judges tell None from a model."""
 
 
 BY_NAME = {"PMF": pmf, "LinUCB": lin_ucb, "HLinUCB": h_lin_ucb, "Oracle": oracle}
 
 
+# Data, seed -> rows to search on, validation judge, rows to fit on for the test, test judge,
+# metric, description.
+
+
 def next_task(data: Interactions, seed: int) -> tuple:
-    """-> train, validation judge, test judge, metric, description."""
+    """Protocols A and B."""
     split = leave_one_out(data)
     history, target = ev.ranking_task(split, "test")
     generator = torch.Generator().manual_seed(seed)
@@ -120,7 +159,72 @@ def next_task(data: Interactions, seed: int) -> tuple:
         "protocol": "full ranking of unseen items; sampled_: 99 negatives never rated",
         "users": len(target),
     }
-    return split.train, baselines.leave_one_out_judge(split), judge, "ndcg@10", about
+    train = split.train
+    return train, baselines.leave_one_out_judge(split), train, judge, "ndcg@10", about
+
+
+def in_two_steps(rows: Interactions, judge_of: Callable[..., Judge]) -> tuple:
+    """A random split by rows, the train part split again: -> the first four parts of a task."""
+    split = random_split(rows, validation_share=0.1)
+    log = split.train.concat(split.validation)
+    return split.train, judge_of(split.train, split.validation), log, judge_of(log, split.test)
+
+
+def positives_task(data: Interactions, seed: int) -> tuple:
+    """Protocol C."""
+
+    def judge_of(train: Interactions, held_out: Interactions) -> Judge:
+        generator = torch.Generator().manual_seed(3)  # as in `study.py`
+        positives = train.concat(held_out)
+        negatives = ev.sample_negatives(positives, held_out.user, generator=generator)
+        return lambda score: ev.random_positive_metrics(score, train, held_out, negatives)
+
+    about = {
+        "split": "ratings above 3, by rows at random: 70 % to search on, 10 % validation, "
+        "20 % test; fitted on the 80 % before the test",
+        "protocol": "each held-out row among 99 films that are no positive of the person",
+    }
+    return *in_two_steps(data.select(data.rating > 3), judge_of), "sampled_ndcg@10", about
+
+
+def ratings_task(data: Interactions, seed: int) -> tuple:
+    """Protocol D."""
+
+    def judge_of(train: Interactions, held_out: Interactions) -> Judge:
+        def judge(score: ev.ScoreFunction | None) -> ev.Evaluation:
+            known = score if score is not None else baselines.Random(train)
+            found = ev.offline_reranking(known, train, held_out)
+            if score is None:
+                return found.oracle
+            return found.random if isinstance(score, baselines.Random) else found.model
+
+        return judge
+
+    about = {
+        "split": "all ratings, by rows at random: 70 % to search on, 10 % validation, "
+        "20 % test; fitted on the 80 % before the test",
+        "protocol": "the test rows of a person are put in order, their ratings read as they come; "
+        "long_: people with at least k of them; Random is the exact expectation",
+    }
+    return *in_two_steps(data, judge_of), "precision@5", about
+
+
+def time_task(data: Interactions, seed: int) -> tuple:
+    """Protocol G."""
+    split = split_by_time(data)
+    history = split.train.concat(split.validation)
+    about = {
+        "split": "two global times: the oldest 80 % train, then 10 % validation, 10 % test",
+        "protocol": "full ranking of unseen films; fitted on train rows, histories up to the test",
+    }
+    return (
+        split.train,
+        lambda score: ev.global_time_metrics(score, split.train, split.validation),
+        split.train,
+        lambda score: ev.global_time_metrics(score, history, split.test),
+        "ndcg@10",
+        about,
+    )
 
 
 PEOPLE = "split_users(.8, .1, .1): whole people; fitted on the rows of the first group"
@@ -134,21 +238,21 @@ def groups_of(data: Interactions, seed: int) -> list[Interactions]:
 
 
 def strangers_task(data: Interactions, seed: int) -> tuple:
-    """-> train, validation judge, test judge, metric, description."""
+    """Protocol E."""
     train, validation, test = groups_of(data, seed)
     about = {
         "split": PEOPLE,
         "protocol": "three random liked films in, three out; 20 draws a person",
         "users": len(ev.three_in_three_out(baselines.Random(data), test, draws=1).users),
     }
-    judges = (
+    on_validation, on_test = (
         lambda score, people=p: ev.three_in_three_out(score, people) for p in (validation, test)
     )
-    return train, *judges, "precision@3", about
+    return train, on_validation, train, on_test, "precision@3", about
 
 
 def sessions_task(data: Interactions, seed: int) -> tuple:
-    """-> train, validation judge, test judge, metric, description."""
+    """Whole sessions with strangers."""
     train, *groups = groups_of(data, seed)
 
     def judge(score: ev.ScoreFunction | None, people: Interactions, draws: int) -> ev.Evaluation:
@@ -162,20 +266,22 @@ def sessions_task(data: Interactions, seed: int) -> tuple:
         "answered; 5 draws a person, 2 on validation; test_people: by ascending user index",
         "users": len(se.oracle_sessions(groups[1]).users),
     }
-    judges = (partial(judge, people=p, draws=d) for p, d in zip(groups, (2, 5), strict=True))
-    return train, *judges, "reward@40", about
+    on_validation, on_test = (
+        partial(judge, people=p, draws=d) for p, d in zip(groups, (2, 5), strict=True)
+    )
+    return train, on_validation, train, on_test, "reward@40", about
 
 
 def measure(task: tuple, grids: dict, names: list[str], old: dict) -> dict:
     """The search and the test figures of one task; `old` holds those of models not in `names`."""
-    train, on_validation, on_test, metric, about = task
+    train, on_validation, log, on_test, metric, about = task
     models = dict(old.get("models", {}))
-    counts = torch.bincount(train.item, minlength=train.n_items)
+    counts = torch.bincount(log.item, minlength=log.n_items)
     for name in names:
         model = BY_NAME.get(name) or getattr(baselines, name)
         table, best = baselines.tune(model, grids[name], train, on_validation, metric)
         table = table.drop(columns=[column for column in table if column.startswith("step@")])
-        result = on_test(model(train, **best))
+        result = on_test(model(log, **best))
         interval = result.interval()
         shown = {n: v for n, v in interval.items() if not n.startswith("step@")}
         print(f"{name} {best}\n{table.to_string(index=False)}\ntest {shown}\n", flush=True)
@@ -210,6 +316,9 @@ def main() -> None:
     parser.add_argument("--root", type=Path, default=Path("data"))
     tasks = {
         "next": (next_task, NEXT),
+        "positives": (positives_task, POSITIVES),
+        "ratings": (ratings_task, RATINGS),
+        "time": (time_task, TIME),
         "strangers": (strangers_task, STRANGERS),
         "sessions": (sessions_task, SESSIONS),
     }

@@ -4,15 +4,18 @@ import importlib.util
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from synthetic import write_movielens
+from toys import random_log
 
 import baselines as bl
 import evaluation as ev
+from benchmarks import study
 from strangers_evaluation import oracle_sessions, sessions_with_strangers
 from utils import Histories, Interactions, leave_one_out, load_ratings, split_users
 
@@ -286,14 +289,44 @@ def test_the_driver_writes_a_report_and_keeps_other_models(tmp_path, monkeypatch
     report = json.loads((tmp_path / "baselines-tiny.json").read_text())
     assert not list(tmp_path.glob("*.tmp"))
     assert list(report["next"]["models"]) == ["Popularity", "EASE", "Random"]
-    for task, metric in (("next", "ndcg@10"), ("strangers", "precision@3")):
+    for task, metric in (
+        ("next", "ndcg@10"),
+        ("positives", "sampled_ndcg@10"),
+        ("ratings", "precision@5"),
+        ("strangers", "precision@3"),
+        ("time", "ndcg@10"),
+    ):
         ease = report[task]["models"]["EASE"]
         best = max(ease["validation"], key=lambda row: row[metric])
         assert ease["chosen"].items() <= best.items()
         low, high = ease["test_interval_95"][metric]
         assert low <= ease["test"][metric] <= high
-        assert "sampled_hr@10" not in best
+        assert ("sampled_hr@10" in best) == (task == "positives")
     assert report["n_users"] == 60
+
+
+@pytest.mark.parametrize("name", ["positives", "ratings"])
+def test_the_driver_fits_on_the_agents_rows_and_searches_on_a_part_of_them(name, monkeypatch):
+    driver, data, judged = load_driver(), random_log(80, 300), []
+
+    def spy(score, train, held_out, *_):
+        judged.append((rows_of(train), rows_of(held_out)))
+        return SimpleNamespace(model=None)
+
+    for judge in ("random_positive_metrics", "offline_reranking"):
+        monkeypatch.setattr(ev, judge, spy)
+    search, on_validation, log, on_test, *_ = getattr(driver, f"{name}_task")(data, 0)
+    on_validation(bl.Popularity(data))
+    on_test(bl.Popularity(data))
+    (first, validation), (second, test) = judged
+    assert first == rows_of(search)
+    assert second == rows_of(log) == first | validation == rows_of(study.task(data, name)[0])
+    assert not first & validation
+    assert not second & test
+
+
+def rows_of(log: Interactions) -> set[tuple[int, int]]:
+    return set(zip(log.user.tolist(), log.item.tolist(), strict=True))
 
 
 def test_the_driver_chooses_sessions_on_validation_people(tmp_path, monkeypatch):

@@ -111,19 +111,61 @@ def test_readme_repeats_the_committed_results():
 
 
 @pytest.mark.parametrize(
-    ("split", "protocol", "metrics"),
+    ("protocol", "metrics", "rows"),
     [
-        ("positives", "C", ["sampled_hr@10", "sampled_ndcg@10"]),
-        ("ratings", "D", ["precision@5", "precision@10"]),
+        ("C", tables.C, ["Popularity", "ItemKNN", "EASE", "IALS", "DRR-set"]),
+        ("D", {"precision@5": "P@5", "precision@10": "P@10"}, ["Random", "EASE", "PMF", "Oracle"]),
+        ("E", tables.E, ["Popularity", "ItemKNN", "EASE", "IALS", "DRR-set"]),
+        ("G", tables.G, ["RecentPopularity", "ItemKNN", "EASE", "IALS", "DRR-seq", "DRR-set"]),
     ],
 )
-def test_readme_repeats_the_older_protocols(split, protocol, metrics):
-    table = tables.against_rivals("ml-1m", split, protocol, metrics)
+def test_readme_repeats_the_other_protocols(protocol, metrics, rows):
+    table = tables.judged("ml-1m", protocol, metrics)
+    for row in rows:
+        for title in metrics.values():
+            assert table.loc[row, title] in README, row
+
+
+@pytest.mark.parametrize(
+    ("protocol", "metrics", "rivals"),
+    [("C", tables.C, ["EASE"]), ("D", {"precision@5": "", "precision@10": ""}, ["EASE", "PMF"])],
+)
+def test_readme_repeats_the_differences_to_rivals(protocol, metrics, rivals):
+    split = tables.SPLITS[protocol][1]
+    for metric in metrics:
+        table = tables.minus_rivals("ml-1m", protocol, {metric: metric})
+        for rival in rivals:
+            assert table.loc[f"DRR-set minus {rival}", metric] in README
     for run in tables.runs("ml-1m", split, "DRR-set"):
         assert run["settings"].items() >= study.SESSIONS[split].items()
-    for row in ("EASE", "DRR-set", "DRR-set minus EASE"):
-        for metric in metrics:
-            assert table.loc[row, metric] in README
+
+
+def test_shares_begin_at_random_and_end_at_the_oracle(results, tmp_path):
+    assert tables.shares("tiny").empty
+    metrics = [*tables.D, *tables.LONG_D]
+    models = {
+        name: {"test": dict.fromkeys(metrics, value)}
+        for name, value in (("Random", 0.2), ("Oracle", 0.6), ("EASE", 0.5))
+    }
+    (tmp_path / "baselines-tiny.json").write_text(json.dumps({"ratings": {"models": models}}))
+    write_run(tmp_path, "ratings", "DRR-set", 0, {"DDPG": {"D": dict.fromkeys(metrics, 0.3)}})
+    table = tables.shares("tiny")
+    assert list(table["P@5"]) == ["0.000", "1.000", "0.750", "0.250"]
+    assert table.shape == (4, 12)
+
+
+def test_a_protocol_has_baselines_and_both_agents(results, tmp_path):
+    baseline = {"test": {"hr@10": 0.3, "ndcg@10": 0.2}}
+    baseline["test_interval_95"] = {m: [v - 0.1, v + 0.1] for m, v in baseline["test"].items()}
+    report = {"time": {"models": {"EASE": baseline}}}
+    (tmp_path / "baselines-tiny.json").write_text(json.dumps(report))
+    for seed in (0, 1):
+        mean = {"hr@10": 0.5 + 0.1 * seed, "ndcg@10": 0.3}
+        write_run(tmp_path, "time", "DRR-set", seed, {"DDPG": {"G": mean}})
+    table = tables.judged("tiny", "G", tables.G)
+    assert list(table.index) == ["EASE", "DRR-set"]
+    assert list(table["Hit@10"]) == ["0.300 [0.200, 0.400]", "0.550 [0.450, 0.650]"]
+    assert list(table["seeds"]) == [1, 2]
 
 
 def test_readme_repeats_the_simulators():
