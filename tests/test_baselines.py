@@ -325,6 +325,20 @@ def test_the_driver_fits_on_the_agents_rows_and_searches_on_a_part_of_them(name,
     assert not second & test
 
 
+def test_the_driver_measures_what_was_fitted_anew_on_the_longer_log(monkeypatch):
+    driver, short, long = load_driver(), random_log(5), random_log(9)
+    fitted = []
+    monkeypatch.setitem(driver.BY_NAME, "EASE", lambda train, size: fitted.append(train) or size)
+    made = lambda size: ev.Evaluation("", {"m": np.full(3, size)}, torch.arange(3))  # noqa: E731
+    task = short, made, long, lambda size: made(10 * size), "m", {}
+    found = driver.measure(task, {"EASE": {"size": [1.0, 3.0, 2.0]}}, ["EASE"], {})["models"][
+        "EASE"
+    ]
+    assert found["chosen"] == {"size": 3.0}
+    assert found["test"] == {"m": 30.0}
+    assert [len(train) for train in fitted] == [len(short)] * 3 + [len(long)]
+
+
 def rows_of(log: Interactions) -> set[tuple[int, int]]:
     return set(zip(log.user.tolist(), log.item.tolist(), strict=True))
 
