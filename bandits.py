@@ -1,8 +1,9 @@
-"""Linear bandits: a person's taste as a ridge regression, and a bonus for what is not yet known.
+"""Linear models that learn a person from the answers of a session, with and without a bonus.
 
 Sources: Li et al., WWW 2010, arXiv 1003.0146 (LinUCB, Algorithm 1); Wang, Wu & Wang, CIKM 2016,
 "Learning hidden features for contextual bandits" (HLinUCB); PCA with a Gaussian prior for the
-vectors: Tipping & Bishop 1999; subspace iteration: Halko et al. 2011.
+vectors: Tipping & Bishop 1999; subspace iteration: Halko et al. 2011; Gaussian processes:
+Rasmussen & Williams 2006, chapter 2.
 
 B = batch, H = length of a history, V = n_items, d = width of the films' vectors.
 """
@@ -12,11 +13,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from environment import paper_reward
+from replay import Observation
 from states import PMF
+from strangers import likes_and_rejections, no_profile
 from utils import POSITIVE, Histories, Interactions
 
 Reward = Callable[[Tensor], Tensor]  # stars -> reward, of the same shape
@@ -30,15 +33,14 @@ def liked(rating: Tensor) -> Tensor:
 # ---------------------------------------------------------------------------- what films are
 
 
-def like_vectors(
+def like_components(
     train: Interactions, k: int, generator: torch.Generator, rounds: int = 8
 ) -> tuple[Tensor, Tensor]:
-    """Films by who likes them -> vectors float32 [V, k + 2], prior mean float32 [k + 2].
+    """The likes of the training people -> share float32 [V], components float32 [V, k].
 
-    Columns: the share of training people who like the film (not rated is not liked); k principal
-    components of the likes less that share; 1. The components are scaled so that over the training
-    people their coordinates have mean 0 and variance 1: one ridge penalty suits them all. The
-    prior, 1 for the share and 0 for the rest, is the average training person.
+    Share: of the people who like the film (not rated is not liked). Components: the k principal
+    ones of the likes less that share, scaled so that over the training people their coordinates
+    have mean 0 and variance 1; the products of two films' rows are then their covariance.
     """
     rows = train.select(train.rating >= POSITIVE)
     met = train.offsets.diff() > 0  # people without a row are none of the training's
@@ -49,7 +51,18 @@ def like_vectors(
     for _ in range(rounds):
         basis = torch.linalg.qr(likes.T @ (likes @ basis)).Q
     _, spread, turn = torch.linalg.svd(likes @ basis, full_matrices=False)
-    components = (basis @ turn.T * spread)[:, :k]
+    return share, (basis @ turn.T * spread)[:, :k]
+
+
+def like_vectors(
+    train: Interactions, k: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Films by who likes them -> vectors float32 [V, k + 2], prior mean float32 [k + 2].
+
+    Columns: the share and the components of `like_components`, one ridge penalty suits them all;
+    1. The prior, 1 for the share and 0 for the rest, is the average training person.
+    """
+    share, components = like_components(train, k, generator)
     vectors = torch.cat([share.unsqueeze(1), components, torch.ones(len(share), 1)], 1)
     return vectors, _first(vectors)
 
@@ -76,6 +89,84 @@ def _first(vectors: Tensor) -> Tensor:
 def _squares(vectors: Tensor) -> Tensor:
     """x x' of each row x of [V, d] -> [V, d * d]: sums of them, and x' A x, are matrix products."""
     return (vectors.unsqueeze(2) * vectors.unsqueeze(1)).flatten(1)
+
+
+# ---------------------------------------------------------------------------- a Gaussian of likes
+
+
+class GaussianLikes(nn.Module):
+    """Likes as one Gaussian over all films; a person is its mean given the answers so far.
+
+    A person likes film i (1) or not (0) as m_i + x_i . z + e_i, with z ~ N(0, I) of the person and
+    e_i ~ N(0, s_i). m, x and s are those of the training people: nothing is trained. Of answers y
+    to the films S the posterior mean of z is
+
+        z = X_S' (X_S X_S' + diag s_S)^-1 (y_S - m_S),
+
+    a Gaussian process on films with the covariance of their likes as kernel (Rasmussen & Williams
+    2006, eq. 2.25); a ridge regression in which every film has its own penalty. Between films that
+    were never liked together nothing is learned; what everybody likes tells little of a person.
+
+    mean: float32 [V], m. components: float32 [V, k], x. noise: float32 [V], s > 0.
+    """
+
+    tuned = False  # as vectors of an agent they stay: learned on, they fit the training people
+    trust = (8.0, 6.0)
+
+    def __init__(self, mean: Tensor, components: Tensor, noise: Tensor) -> None:
+        super().__init__()
+        film_vectors = torch.cat([components, mean.unsqueeze(1)], 1)  # (V, k + 1)
+        # not saved: an agent that reads them has them among its own film vectors
+        self.register_buffer("film_vectors", film_vectors, persistent=False)
+        self.register_buffer("noise", noise)  # (V,)
+        # with a film more, the padding, which says nothing
+        padded = F.pad(components, (0, 0, 0, 1))
+        self._covariance, self._components = padded @ padded.T, padded.contiguous()
+        self._mean, self._noise = F.pad(mean, (0, 1)), F.pad(noise, (0, 1), value=1.0)
+
+    @classmethod
+    def fit(
+        cls, train: Interactions, k: int, generator: torch.Generator, noise: float = 0.02
+    ) -> GaussianLikes:
+        """k principal components; what they leave of each film's variance, plus `noise`, is s."""
+        mean, components = like_components(train, k, generator)
+        left = mean * (1 - mean) - components.square().sum(1)
+        return cls(mean, components, left.clamp(min=0) + noise)
+
+    def profile(self, histories: Histories) -> Tensor:
+        return no_profile(histories)
+
+    @torch.no_grad()
+    def person(self, observation: Observation) -> Tensor:
+        """z and a 1 for the mean, float32 [B, k + 1]: its product with `film_vectors` scores."""
+        film, answer = _answers(observation, len(self.film_vectors))  # (B, S)
+        pairs = film.unsqueeze(2) * len(self._mean) + film.unsqueeze(1)
+        kernel = self._covariance.take(pairs)  # (B, S, S)
+        kernel.diagonal(dim1=1, dim2=2).add_(self._noise[film])
+        surprise = (answer - self._mean[film]).unsqueeze(2)
+        weight = torch.cholesky_solve(surprise, torch.linalg.cholesky(kernel)).squeeze(2)
+        z = F.embedding_bag(film, self._components, per_sample_weights=weight, mode="sum")
+        return F.pad(z, (0, 1), value=1.0)
+
+    def score(self, histories: Histories) -> Tensor:
+        """Expected likes of all films from whole histories -> float32 [B, V]."""
+        width = histories.item.shape[1]
+        memories = likes_and_rejections(histories, width, len(self.film_vectors))
+        return self.person(Observation(histories.user, *memories)) @ self.film_vectors.T
+
+
+def _answers(observation: Observation, n_items: int) -> tuple[Tensor, Tensor]:
+    """The films of both memories, int64 [B, S], and 1 if liked, 0 if not, float32 [B, S].
+
+    Padding moves to the end, and as many columns as everybody has of it are left out.
+    """
+    film = torch.cat([observation.memory, observation.rejected], 1)
+    liked = torch.zeros_like(film, dtype=torch.float32)
+    liked[:, : observation.memory.shape[1]] = 1
+    there = film < n_items
+    order = there.int().argsort(dim=1, descending=True, stable=True)
+    order = order[:, : max(1, int(there.sum(1).max()) if len(film) else 1)]
+    return film.gather(1, order), (liked * there).gather(1, order)
 
 
 # ---------------------------------------------------------------------------- LinUCB

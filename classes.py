@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from actor_critic import Actor, AnyState, Critic, OUNoise
+from bandits import GaussianLikes
 from checkpoint import Interruptible, load_checkpoint, save_checkpoint
 from environment import LoggedSessions, Moments, RecommendationEnv, paper_reward
 from replay import Observation, PrioritizedReplayBuffer, ReplayBuffer, SumTree, Transitions
@@ -50,7 +51,6 @@ from states import (
 from strangers import (
     Likes,
     LikesLoss,
-    LikesRidge,
     OwnSessions,
     StrangerSessions,
     no_profile,
@@ -130,7 +130,7 @@ class Settings:
     horizon: int = 10
     given: float = 3  # own: liked films known at the start; below 1: the share of all rows
     candidates: str = "all"  # own: or only films that the person "rated"
-    profile: str = ""  # own: the linear model that reads the person too: "pmf", "als", "ridge"
+    profile: str = ""  # own: the linear model that reads the person too: "pmf", "als", "gaussian"
     unrated: float = 0.0  # reward of a film that the person never rated
     anonymous_share: float = 0.2
     epsilon: float = 0.1
@@ -175,7 +175,8 @@ class Settings:
 
 Environment = LoggedSessions | StrangerSessions
 Start = PMF | Cooccurrence  # what vectors may start from: PMF; for seq and set Cooccurrence
-LINEAR = {"": type(None), "pmf": PMF, "als": ALS, "ridge": LikesRidge}  # what a profile comes from
+# what a profile comes from
+LINEAR = {"": type(None), "pmf": PMF, "als": ALS, "gaussian": GaussianLikes}
 
 
 def build_state(
@@ -512,8 +513,9 @@ class Recommender:
             n_users, ids = config["n_users"], IdMap(np.array(config["item_ids"]))
             state = STATES[settings.state](n_users, len(ids), settings.k, settings.n)
             if settings.profile:
-                films = weights["state.linear.film_vectors"]
-                state.attach(LikesRidge(films, weights["state.linear.prior_vectors"]))
+                films = weights["state.item_vectors.weight"][:-1, settings.k : -1]
+                noise = weights["state.linear.noise"]
+                state.attach(GaussianLikes(films[:, -1], films[:, :-1], noise))
             actor = Actor(state, settings.hidden)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             reason = f"{type(error).__name__}: {error}"
@@ -608,7 +610,7 @@ def release(
     log: the interactions it was trained on. metrics, protocol: what was measured, and how.
     ValueError for an agent that reads PMF or ALS: these know people, and are not kept.
     """
-    if agent.settings.profile not in ("", "ridge"):
+    if agent.settings.profile not in ("", "gaussian"):
         raise ValueError("an agent that reads a profile of people it knows is not released")
     positives = torch.bincount(log.item[log.rating >= POSITIVE], minlength=log.n_items)
     config = {

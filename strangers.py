@@ -37,6 +37,7 @@ class LinearModel(Protocol):
     """What DRR-set may read beside its sets: a model whose scores are person . film vector."""
 
     film_vectors: Tensor  # float32 [n_items, p]
+    tuned: bool  # whether they go on learning as film vectors of the agent
     trust: tuple[float, ...]  # what to multiply its scores by at first, see `DRRset.trusted`
 
     def profile(self, histories: Histories) -> Tensor:
@@ -48,35 +49,6 @@ class LinearModel(Protocol):
     def requires_grad_(self, requires_grad: bool) -> nn.Module: ...
 
 
-class LikesRidge(nn.Module):
-    """A person as a ridge regression on the answers of the session: 1 liked, 0 not.
-
-    LinUCB without a bonus (Li et al., WWW 2010), so a linear model that learns at every step.
-    film_vectors: float32 [n_items, p]; prior: float32 [p], who says nothing.
-    """
-
-    trust = (2.0, 10.0)
-
-    def __init__(self, film_vectors: Tensor, prior: Tensor, ridge: float = 0.4) -> None:
-        super().__init__()
-        self.register_buffer("ridge", torch.tensor(ridge))  # saved with the agent
-        self.film_vectors = nn.Parameter(film_vectors, requires_grad=False)
-        self.prior_vectors = nn.Parameter(prior, requires_grad=False)
-
-    def profile(self, histories: Histories) -> Tensor:
-        return no_profile(histories)
-
-    @torch.no_grad()
-    def person(self, observation: Observation) -> Tensor:
-        padded = F.pad(self.film_vectors, (0, 0, 0, 1))
-        liked, rejected = padded[observation.memory], padded[observation.rejected]  # (B, n, p)
-        gram = liked.mT @ liked + rejected.mT @ rejected
-        gram.diagonal(dim1=1, dim2=2).add_(self.ridge)
-        total = self.ridge * self.prior_vectors + liked.sum(1)  # (B, p)
-        factor = torch.linalg.cholesky(gram)
-        return torch.cholesky_solve(total.unsqueeze(2), factor).squeeze(2)
-
-
 class DRRset(nn.Module):
     """DRR-set: the films that were liked and those that were not, each as a sum; no order, no user.
 
@@ -85,8 +57,8 @@ class DRRset(nn.Module):
 
     A linear model may be read beside the sets (`start.linear`). Its vector of the person is then
     appended to the action, and its film vectors to the film vectors: a film scores what the sets
-    say of it plus `trusted` times what the linear model says. With strangers that is a ridge
-    regression on the answers so far (`LikesRidge`), made anew at every step. Where people have
+    say of it plus `trusted` times what the linear model says. With strangers that is a Gaussian
+    given the answers so far (`bandits.GaussianLikes`), made anew at every step. Where people have
     rated much, it is PMF or ALS; these make a profile of what is known when a session begins, and
     a judge whose histories grow asks for it at every step.
     """
@@ -137,6 +109,10 @@ class DRRset(nn.Module):
         self.item_vectors = nn.Embedding.from_pretrained(
             torch.cat([own, theirs, bias], 1), freeze=False, padding_idx=self.n_items
         )
+        if not linear.tuned:
+            learns = torch.ones(self.size)
+            learns[self.k : -1] = 0
+            self.item_vectors.weight.register_hook(lambda gradient: gradient * learns)
 
     @torch.no_grad()
     def profile(self, histories: Histories) -> Tensor:

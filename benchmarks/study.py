@@ -27,10 +27,9 @@ import torch  # noqa: E402
 
 import baselines  # noqa: E402
 import evaluation as ev  # noqa: E402
-from bandits import like_vectors  # noqa: E402
+from bandits import GaussianLikes  # noqa: E402
 from classes import DDPG, PMF, Cooccurrence, Settings, Start, Transitions  # noqa: E402
 from states import ALS  # noqa: E402
-from strangers import LikesRidge  # noqa: E402
 from strangers_evaluation import sessions_with_strangers  # noqa: E402
 from utils import (  # noqa: E402
     POSITIVE,
@@ -47,7 +46,7 @@ RESULTS = Path(__file__).parent / "results" / "runs"
 Judge = Callable[[ev.ScoreFunction], dict[str, ev.Evaluation]]
 
 PROBED = ("DRR-ave",)  # agents that are judged with parts taken away, too: see `probes`
-ALS_WIDTH, PMF_WIDTH, RIDGE_WIDTH = 64, 100, 32  # of the linear models that DRR-set may read
+ALS_WIDTH, PMF_WIDTH, GAUSSIAN_WIDTH = 64, 100, 256  # of the linear models that DRR-set may read
 
 # Updates of (imitation, DDPG); for DRR-seq (epochs, DDPG).
 BUDGETS = {
@@ -107,7 +106,7 @@ def agents(dataset: str, split: str, per_epoch: int) -> dict[str, Settings]:
         sessions=512,
         batch_size=256,
         actor_lr=3e-4,
-        profile="ridge",
+        profile="gaussian",
         critic="bilinear",
         critic_warmup=set_ddpg // 10,
         cloning=0.02,
@@ -288,8 +287,8 @@ def start_of(settings: Settings, log: Interactions, generator: torch.Generator) 
         elif settings.profile == "pmf":
             start.linear = PMF(log.n_users, log.n_items, PMF_WIDTH, generator=generator)
             start.linear.fit(log, generator=generator)
-        elif settings.profile == "ridge":
-            start.linear = LikesRidge(*like_vectors(log, RIDGE_WIDTH, generator))
+        elif settings.profile == "gaussian":
+            start.linear = GaussianLikes.fit(log, GAUSSIAN_WIDTH, generator)
         return start
     pmf = PMF(log.n_users, log.n_items, settings.k, generator=generator)
     pmf.fit(log, generator=generator)

@@ -8,7 +8,7 @@ import torch
 from toys import log_of, random_log, two_tastes
 
 import bandits
-from bandits import HLinUCB, LinUCB, like_vectors, liked, pmf_vectors
+from bandits import GaussianLikes, HLinUCB, LinUCB, like_vectors, liked, pmf_vectors
 from environment import paper_reward
 from states import PMF
 from utils import SHOWN, Histories
@@ -127,6 +127,54 @@ def test_like_vectors_are_the_principal_components_of_the_likes():
     assert torch.allclose(components @ components.T, best @ best.T, atol=1e-5)
     coordinates = (likes - share) @ torch.linalg.pinv(components).T
     assert (coordinates.square().mean(0)).tolist() == pytest.approx([1] * 5, abs=1e-3)
+
+
+def likes_of(log) -> np.ndarray:
+    likes = np.zeros((log.n_users, log.n_items))
+    likes[log.user, log.item] = log.rating >= 4
+    return likes
+
+
+def test_with_all_components_the_gaussian_is_conditioned_on_the_answers():
+    """E[y | y_S] of a normal with the mean and the covariance of the likes, answers with noise."""
+    log = random_log(40, N_ITEMS)
+    model = GaussianLikes.fit(log, N_ITEMS, gen(), noise=0.05)
+    likes = likes_of(log)
+    mean, covariance = likes.mean(0), np.cov(likes.T, bias=True)
+    seen = [[(2, 5.0), (7, SHOWN), (3, 4.0)], [(10, 3.5)], [(1, SHOWN), (0, 4.5)], []]
+    for found, rated in zip(model.score(histories(*seen)), seen, strict=True):
+        films = [film for film, _ in rated]
+        answers = np.array([stars >= 4 for _, stars in rated], dtype=float)
+        within = covariance[np.ix_(films, films)] + 0.05 * np.eye(len(films))
+        weight = np.linalg.solve(within, answers - mean[films])
+        expected = mean + covariance[:, films] @ weight
+        assert found.tolist() == pytest.approx(expected.tolist(), abs=1e-5)
+
+
+def test_what_the_components_leave_of_a_films_variance_is_noise():
+    log = random_log(40, N_ITEMS)
+    model = GaussianLikes.fit(log, 3, gen(), noise=0.05)
+    explained = model.film_vectors[:, :3].square().sum(1)
+    variance = torch.tensor(likes_of(log).var(0)).float()
+    torch.testing.assert_close(explained + model.noise, variance + 0.05, atol=1e-5, rtol=0)
+    assert (model.noise > 0.06).any()
+    x, s = model.film_vectors.double().numpy(), model.noise.double().numpy()
+    films, answers = [4, 1, 9], np.array([1.0, 0.0, 1.0])
+    # the same as a regression of the answers on x: rows divided by their noise, prior N(0, I)
+    rows = x[films, :3] / np.sqrt(s[films])[:, None]
+    z, _ = ridge_by_hand(rows, (answers - x[films, 3]) / np.sqrt(s[films]), 1.0, np.zeros(3))
+    found = model.score(histories([(4, 5.0), (1, 2.0), (9, 4.0)]))
+    assert found[0].tolist() == pytest.approx((x[:, :3] @ z + x[:, 3]).tolist(), abs=1e-5)
+
+
+def test_the_gaussian_neither_reads_padding_nor_order_nor_its_neighbours():
+    model = GaussianLikes.fit(random_log(40, N_ITEMS), 4, gen())
+    rated = [(2, 5.0), (7, SHOWN), (3, 4.0)]
+    together = model.score(histories(rated, [(1, 4.0)], rated[::-1], []))
+    torch.testing.assert_close(together[:1], model.score(histories(rated)))
+    torch.testing.assert_close(together[0], together[2])
+    torch.testing.assert_close(together[3], model.film_vectors[:, -1])
+    assert model.score(histories(n_items=N_ITEMS, *[[]])).shape == (1, N_ITEMS)
 
 
 def test_people_without_rows_are_no_training_people():

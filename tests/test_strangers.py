@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from toys import Training, log_of, settings_of
 
-from bandits import LinUCB, like_vectors
+from bandits import GaussianLikes
 from classes import DDPG, Actor, Critic, Recommender, Settings, release
 from replay import Observation, PrioritizedReplayBuffer, ReplayBuffer, Transitions
 from sequence import EMBEDDING_STD, Cooccurrence, PooledDropout
@@ -22,7 +22,6 @@ from strangers import (
     DRRlikes,
     DRRset,
     LikesLoss,
-    LikesRidge,
     OwnSessions,
     StrangerSessions,
     likes_and_rejections,
@@ -1254,47 +1253,43 @@ def test_settings_refuse_what_cannot_be_trained(wrong: dict[str, int]) -> None:
         Settings(**wrong)
 
 
-# ---------------------------------------------------------------------------- the ridge
+# ---------------------------------------------------------------------------- a Gaussian beside it
 
 
-def ridge_agent(people: Interactions, ridge: float = 0.4, **settings) -> DDPG:
+def gaussian_agent(people: Interactions, noise: float = 0.1, **settings) -> DDPG:
     chosen = settings_of(
-        state="set", imitate="own", profile="ridge", vectors="tuned", n=6, **settings
+        state="set", imitate="own", profile="gaussian", vectors="tuned", n=6, **settings
     )
     start = Cooccurrence(people, chosen.k, generator_of(0), reach=None)
-    start.linear = LikesRidge(*like_vectors(people, 3, generator_of(0)), ridge)
+    start.linear = GaussianLikes.fit(people, 3, generator_of(0), noise)
     return DDPG(chosen, people.n_users, people.n_items, start)
 
 
-def test_the_ridge_is_lin_ucb_without_its_bonus() -> None:
+def test_a_film_scores_what_sets_say_and_trust_times_what_the_gaussian_says() -> None:
     people = crowd()
-    vectors, prior = like_vectors(people, 3, generator_of(0))
-    ridge, bandit = LikesRidge(vectors, prior, 0.4), LinUCB(vectors, prior=prior, ridge=0.4)
-    item = torch.tensor([[N_ITEMS, 1, 2, 3], [N_ITEMS, N_ITEMS, 5, 0], [N_ITEMS] * 4])
-    stars = torch.tensor([[0, 5.0, SHOWN, 4.0], [0, 0, 2.0, SHOWN], [0, 0, 0, 0]])
-    memories = likes_and_rejections(Histories(torch.zeros(3), item, stars), 6, N_ITEMS)
-    seen = Observation(torch.zeros(3), *memories, torch.zeros(3, 0))
-    theta, _ = bandit.person(Histories(torch.zeros(3), item, stars))
-    torch.testing.assert_close(ridge.person(seen), theta, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(ridge.person(seen)[2], prior)
+    agent = gaussian_agent(people)
+    state, histories = agent.actor.state, people.histories(torch.arange(5))
+    histories = Histories(histories.user, histories.item[:, -5:], histories.rating[:, -5:])
+    both, alone = agent.score(histories), state.linear.score(histories)
+    with torch.no_grad():
+        state.trust.zero_()
+        sets = agent.score(histories)
+    first, slope = GaussianLikes.trust
+    answers = (histories.item < N_ITEMS).sum(1, keepdim=True)
+    torch.testing.assert_close(both, sets + (first + slope * answers / 6) * alone)
+    assert alone.std() > 1e-2
 
 
-def test_the_ridge_is_trusted_more_the_more_answers_there_are() -> None:
-    state = ridge_agent(crowd()).actor.state
-    films = [[], [1, 2], [1, 2, 3]]
-    memory = torch.tensor([padded(f, 6) for f in films])
-    empty = torch.full_like(memory, N_ITEMS)
-    weight = state.trusted(Observation(torch.zeros(3), memory, empty)).squeeze(1)
-    first, slope = LikesRidge.trust
-    torch.testing.assert_close(weight, first + slope * torch.tensor([0.0, 2 / 6, 3 / 6]))
+def test_the_gaussian_is_trusted_by_a_line_in_the_number_of_answers() -> None:
+    state = gaussian_agent(crowd()).actor.state
+    seen = seen_of(([], []), ([1, 2], []), ([1, 2], [4]), ([1, 2, 3], [5, 6]))
+    first, slope = GaussianLikes.trust
+    weight = first + slope * torch.tensor([0.0, 2 / 6, 3 / 6, 5 / 6])
+    torch.testing.assert_close(state.trusted(seen).squeeze(1), weight)
 
 
-def test_an_agent_with_a_ridge_learns_in_both_stages_and_comes_back_from_its_files(
-    tmp_path,
-) -> None:
-    people = crowd()
-    agent = ridge_agent(people, ridge=2.0, imitation_updates=3, ddpg_updates=3, batch_size=4)
-    before = agent.actor.state.linear.film_vectors.clone()
+def trained(agent: DDPG, people: Interactions) -> None:
+    """Three updates of each stage."""
     sessions, demonstrations = agent.play(people)
     for _ in range(3):
         agent.imitate(next(demonstrations))
@@ -1307,7 +1302,27 @@ def test_an_agent_with_a_ridge_learns_in_both_stages_and_comes_back_from_its_fil
         batch, weights, _ = replay.sample(4, agent.generator)
         agent.update(batch, weights, next(demonstrations))
         seen = after
-    assert torch.equal(agent.actor.state.linear.film_vectors, before)
+
+
+def test_the_gaussians_vectors_stay_while_the_agents_own_learn() -> None:
+    people = crowd()
+    agent = gaussian_agent(people, imitation_updates=3, ddpg_updates=3, batch_size=4)
+    networks = agent.actor, agent.critic, agent.target_actor, agent.target_critic
+    before = [network.state.item_vectors.weight.clone() for network in networks]
+    trained(agent, people)
+    k = agent.settings.k
+    for network, old in zip(networks, before, strict=True):
+        own, theirs, bias = (network.state.item_vectors.weight - old).split([k, 4, 1], dim=1)
+        assert not theirs.any()
+        assert own[:-1].any()
+        assert bias[:-1].any() or network in (agent.critic, agent.target_critic)
+    assert torch.equal(agent.actor.item_vectors[:, k:-1], agent.actor.state.linear.film_vectors)
+
+
+def test_an_agent_with_a_gaussian_comes_back_from_its_files(tmp_path) -> None:
+    people = crowd()
+    agent = gaussian_agent(people, 0.3, imitation_updates=3, ddpg_updates=3, batch_size=4)
+    trained(agent, people)
     about = {"dataset": "d", "command": "c", "protocol": "p", "metrics": {}}
     release(agent, people, tmp_path, **about)
     back = Recommender.load(tmp_path)
@@ -1315,21 +1330,14 @@ def test_an_agent_with_a_ridge_learns_in_both_stages_and_comes_back_from_its_fil
     assert torch.equal(back.score(histories), agent.score(histories))
 
 
-def test_rejections_fill_the_memories_too() -> None:
-    state = ridge_agent(crowd()).actor.state
-    weight = state.trusted(seen_of(([], []), ([1, 2], [4]), ([1, 2, 3], [5, 6]))).squeeze(1)
-    first, slope = LikesRidge.trust
-    torch.testing.assert_close(weight, first + slope * torch.tensor([0.0, 3 / 6, 5 / 6]))
-
-
 def test_half_of_the_persons_are_withheld_while_the_network_learns() -> None:
-    state, seen = ridge_agent(crowd()).actor.state, seen_of(*[([1, 2], [4])] * 400)
+    state, seen = gaussian_agent(crowd()).actor.state, seen_of(*[([1, 2], [4])] * 400)
     assert state(seen)[:, state.k : -1].any(1).all()
     assert 0.4 < float(state.train()(seen)[:, state.k : -1].any(1).float().mean()) < 0.6
 
 
 def test_the_sets_read_their_own_columns() -> None:
-    state, films = ridge_agent(crowd()).actor.state, torch.tensor([padded([1, 2, 5], 6)])
+    state, films = gaussian_agent(crowd()).actor.state, torch.tensor([padded([1, 2, 5], 6)])
     before, _ = state.summary(films)
     with torch.no_grad():
         state.item_vectors.weight[:, state.k :] += 1
