@@ -39,6 +39,7 @@ class LinearModel(Protocol):
     film_vectors: Tensor  # float32 [n_items, p]
     tuned: bool  # whether they go on learning as film vectors of the agent
     trust: tuple[float, ...]  # what to multiply its scores by at first, see `DRRset.trusted`
+    emphasis: float  # by how much more when the agent acts than while its network learns
 
     def profile(self, histories: Histories) -> Tensor:
         """What a session keeps of the person from its start, float32 [B, p]; or p = 0."""
@@ -141,10 +142,15 @@ class DRRset(nn.Module):
         return profile * (torch.rand(shape, generator=self.dropout.generator) < 0.5)
 
     def trusted(self, observation: Observation) -> Tensor:
-        """The weight of the linear model: a polynomial in how full the memories are, [B, 1]."""
+        """The weight of the linear model: a polynomial in how full the memories are, [B, 1].
+
+        It is learned beside a network that comes to know the training people, and is too small for
+        strangers, whom only the linear model gets to know: hence the model's `emphasis`.
+        """
         films = torch.cat([observation.memory, self.rejected(observation)], dim=1)
         full = (films != self.n_items).sum(1, keepdim=True) / self.n
-        return sum(weight * full**power for power, weight in enumerate(self.trust))
+        weight = sum(weight * full**power for power, weight in enumerate(self.trust))
+        return weight if self.training else self.linear.emphasis * weight
 
     def forward(self, observation: Observation) -> Tensor:
         liked, n_liked = self.summary(observation.memory)

@@ -30,7 +30,7 @@ import torch  # noqa: E402
 import baselines  # noqa: E402
 import evaluation as ev  # noqa: E402
 import strangers_evaluation as se  # noqa: E402
-from bandits import HLinUCB, LinUCB, like_vectors  # noqa: E402
+from bandits import GaussianLikes, HLinUCB, LinUCB, like_vectors  # noqa: E402
 from states import PMF  # noqa: E402
 from utils import (  # noqa: E402
     Interactions,
@@ -77,6 +77,7 @@ RATINGS = {
     "IALS": {"factors": [16, 64, 128], "regularization": [10, 30, 100], "alpha": [1]} | LIKED,
     "PMF": {"k": [32, 100], "l2": [0.05, 0.07, 0.1]},
 }
+GAUSSIAN = {"k": [64, 256, 1024], "noise": [0.005, 0.01, 0.02, 0.05, 0.1]}
 STRANGERS = {
     "Random": {},
     "Popularity": LIKED,
@@ -88,6 +89,7 @@ STRANGERS = {
     "IALS": {"factors": [4, 8, 16, 32, 64], "regularization": [3, 10, 30, 100], "alpha": [1]}
     | LIKED,
     "PMF": {"k": [2, 8, 32], "l2": [0.07, 0.2, 0.5]},
+    "GaussianLikes": GAUSSIAN,
 }
 ONLY_LIKED = {"min_rating": [4.0]}  # a film that was shown and not liked must not count as liked
 SESSIONS = {
@@ -98,9 +100,11 @@ SESSIONS = {
     "IALS": {"factors": [16, 32, 64, 128], "regularization": [3, 10, 30, 100], "alpha": [1]}
     | ONLY_LIKED,
     "PMF": {"k": [2, 8, 32], "l2": [0.07, 0.2, 0.5]},
-    "LinUCB": {"k": [16, 32, 64], "ridge": [0.2, 0.4, 1.0], "alpha": [0.0, 0.05, 0.1]},
+    "LinUCB": {"k": [32, 64, 128, 256], "ridge": [0.02, 0.05, 0.1, 0.2, 0.4]}
+    | {"alpha": [0.0, 0.05]},
     "HLinUCB": {"k": [8], "hidden": [8], "item_ridge": [1000]}
     | {"ridge": [0.1, 0.2, 0.4, 1.0], "alpha": [0.0, 0.05]},
+    "GaussianLikes": GAUSSIAN,
     "Oracle": {},
 }
 
@@ -120,6 +124,10 @@ def pmf(train: Interactions, **settings) -> ev.ScoreFunction:
     return model.score
 
 
+def gaussian_likes(train: Interactions, k: int, **settings) -> ev.ScoreFunction:
+    return GaussianLikes.fit(train, k, torch.Generator().manual_seed(0), **settings).score
+
+
 def lin_ucb(train: Interactions, k: int, **settings) -> ev.ScoreFunction:
     vectors, prior = like_vectors(train, k, torch.Generator().manual_seed(0))
     return LinUCB(vectors, prior=prior, **settings)
@@ -137,7 +145,13 @@ def oracle(train: Interactions) -> None:
     """Knows the answers and needs no scores: judges tell None from a model."""
 
 
-BY_NAME = {"PMF": pmf, "LinUCB": lin_ucb, "HLinUCB": h_lin_ucb, "Oracle": oracle}
+BY_NAME = {
+    "PMF": pmf,
+    "LinUCB": lin_ucb,
+    "HLinUCB": h_lin_ucb,
+    "GaussianLikes": gaussian_likes,
+    "Oracle": oracle,
+}
 
 
 # Data, seed -> rows to search on, validation judge, rows to fit on for the test, test judge,
