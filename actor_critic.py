@@ -85,6 +85,8 @@ class Critic(nn.Module):
     """Q: the state through ReLU, concatenated with the action, ReLU, one number.
 
     form "bilinear": Q(s, a) = V(s) + w(s) . a instead, so that Q of a mean film is the mean of Q.
+    Where the state has a model of the reward (`DRRset.known_reward`), its expectation is added, and
+    what is left to learn is its error and the future.
     """
 
     def __init__(self, state: AnyState, hidden: int, form: str = "joint") -> None:
@@ -106,7 +108,10 @@ class Critic(nn.Module):
         """Observation of B sessions, action float32 [B, k] -> Q float32 [B]."""
         state = F.relu(self.read(self.state(observation)))  # (B, hidden)
         if self.form == "bilinear":
-            return self.value(state).squeeze(1) + (self.join(state) * action).sum(1)
+            weight = self.join(state)
+            if isinstance(self.state, DRRset):
+                weight = weight + self.state.known_reward(observation)
+            return self.value(state).squeeze(1) + (weight * action).sum(1)
         joined = F.relu(self.join(torch.cat([state, action], dim=1)))  # (B, hidden)
         return self.value(joined).squeeze(1)
 

@@ -111,6 +111,7 @@ class GaussianLikes(nn.Module):
     """
 
     tuned = False  # as vectors of an agent they stay: learned on, they fit the training people
+    scores_are_rewards = True
     trust, emphasis = (8.0, 6.0), 2.0  # chosen on validation people of ML-1M
 
     def __init__(self, mean: Tensor, components: Tensor, noise: Tensor) -> None:

@@ -38,6 +38,7 @@ class LinearModel(Protocol):
 
     film_vectors: Tensor  # float32 [n_items, p]
     tuned: bool  # whether they go on learning as film vectors of the agent
+    scores_are_rewards: bool  # expectations of what a session pays
     trust: tuple[float, ...]  # what to multiply its scores by at first, see `DRRset.trusted`
     emphasis: float  # by how much more when the agent acts than while its network learns
 
@@ -151,6 +152,15 @@ class DRRset(nn.Module):
         full = (films != self.n_items).sum(1, keepdim=True) / self.n
         weight = sum(weight * full**power for power, weight in enumerate(self.trust))
         return weight if self.training else self.linear.emphasis * weight
+
+    def known_reward(self, observation: Observation) -> Tensor:
+        """w, float32 [B, size]: w . v_i is the reward of film i as the linear model expects it.
+
+        0 where there is no such model, or one whose scores are no rewards.
+        """
+        if self.linear is None or not self.linear.scores_are_rewards:
+            return self.item_vectors.weight.new_zeros(1)
+        return F.pad(self.linear.person(observation), (self.k, 1))
 
     def forward(self, observation: Observation) -> Tensor:
         liked, n_liked = self.summary(observation.memory)

@@ -1331,6 +1331,21 @@ def test_an_agent_with_a_gaussian_comes_back_from_its_files(tmp_path) -> None:
     assert torch.equal(back.score(histories), agent.score(histories))
 
 
+@torch.no_grad()
+def test_a_critic_adds_the_reward_that_the_gaussian_expects() -> None:
+    people = crowd()
+    critic = gaussian_agent(people, critic="bilinear").critic
+    seen = seen_of(([1, 2], [4]), ([], [5]))
+    films = critic.item_vectors
+    before = torch.stack([critic(seen, film.expand(2, -1)) for film in films], 1)  # (2, V)
+    critic.state.linear.scores_are_rewards = False
+    without = torch.stack([critic(seen, film.expand(2, -1)) for film in films], 1)
+    item = torch.tensor([[1, 2, 4], [N_ITEMS, N_ITEMS, 5]])
+    stars = torch.tensor([[5.0, 5.0, SHOWN], [0.0, 0.0, SHOWN]])
+    expected = critic.state.linear.score(Histories(torch.zeros(2), item, stars))
+    torch.testing.assert_close(before - without, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_half_of_the_persons_are_withheld_while_the_network_learns() -> None:
     state, seen = gaussian_agent(crowd()).actor.state, seen_of(*[([1, 2], [4])] * 400)
     assert state(seen)[:, state.k : -1].any(1).all()
