@@ -51,6 +51,7 @@ from states import (
 from strangers import (
     Likes,
     LikesLoss,
+    LikesRidge,
     OwnSessions,
     StrangerSessions,
     no_profile,
@@ -130,7 +131,7 @@ class Settings:
     horizon: int = 10
     given: float = 3  # own: liked films known at the start; below 1: the share of all rows
     candidates: str = "all"  # own: or only films that the person "rated"
-    profile: str = ""  # own: the linear model that reads the person too: "pmf", "als", "gaussian"
+    profile: str = ""  # own: the linear model that reads the person too, see LINEAR
     unrated: float = 0.0  # reward of a film that the person never rated
     anonymous_share: float = 0.2
     epsilon: float = 0.1
@@ -175,8 +176,14 @@ class Settings:
 
 Environment = LoggedSessions | StrangerSessions
 Start = PMF | Cooccurrence  # what vectors may start from: PMF; for seq and set Cooccurrence
-# what a profile comes from
-LINEAR = {"": type(None), "pmf": PMF, "als": ALS, "gaussian": GaussianLikes}
+# what a profile comes from; of people whom the agent knows: pmf, als
+LINEAR = {
+    "": type(None),
+    "pmf": PMF,
+    "als": ALS,
+    "ridge": LikesRidge,
+    "gaussian": GaussianLikes,
+}
 
 
 def build_state(
@@ -512,7 +519,10 @@ class Recommender:
             settings = Settings(**config["settings"])
             n_users, ids = config["n_users"], IdMap(np.array(config["item_ids"]))
             state = STATES[settings.state](n_users, len(ids), settings.k, settings.n)
-            if settings.profile:
+            if settings.profile == "ridge":
+                films = weights["state.linear.film_vectors"]
+                state.attach(LikesRidge(films, weights["state.linear.prior_vectors"]))
+            elif settings.profile == "gaussian":
                 films = weights["state.item_vectors.weight"][:-1, settings.k : -1]
                 noise = weights["state.linear.noise"]
                 state.attach(GaussianLikes(films[:, -1], films[:, :-1], noise))
@@ -610,7 +620,7 @@ def release(
     log: the interactions it was trained on. metrics, protocol: what was measured, and how.
     ValueError for an agent that reads PMF or ALS: these know people, and are not kept.
     """
-    if agent.settings.profile not in ("", "gaussian"):
+    if agent.settings.profile in ("pmf", "als"):
         raise ValueError("an agent that reads a profile of people it knows is not released")
     positives = torch.bincount(log.item[log.rating >= POSITIVE], minlength=log.n_items)
     config = {

@@ -51,6 +51,36 @@ class LinearModel(Protocol):
     def requires_grad_(self, requires_grad: bool) -> nn.Module: ...
 
 
+class LikesRidge(nn.Module):
+    """A person as a ridge regression on the answers of the session: 1 liked, 0 not.
+
+    LinUCB without a bonus (Li et al., WWW 2010), so a linear model that learns at every step.
+    film_vectors: float32 [n_items, p]; prior: float32 [p], who says nothing.
+    """
+
+    tuned, scores_are_rewards, emphasis = True, False, 1.0
+    trust = (2.0, 10.0)
+
+    def __init__(self, film_vectors: Tensor, prior: Tensor, ridge: float = 0.4) -> None:
+        super().__init__()
+        self.register_buffer("ridge", torch.tensor(ridge))  # saved with the agent
+        self.film_vectors = nn.Parameter(film_vectors, requires_grad=False)
+        self.prior_vectors = nn.Parameter(prior, requires_grad=False)
+
+    def profile(self, histories: Histories) -> Tensor:
+        return no_profile(histories)
+
+    @torch.no_grad()
+    def person(self, observation: Observation) -> Tensor:
+        padded = F.pad(self.film_vectors, (0, 0, 0, 1))
+        liked, rejected = padded[observation.memory], padded[observation.rejected]  # (B, n, p)
+        gram = liked.mT @ liked + rejected.mT @ rejected
+        gram.diagonal(dim1=1, dim2=2).add_(self.ridge)
+        total = self.ridge * self.prior_vectors + liked.sum(1)  # (B, p)
+        factor = torch.linalg.cholesky(gram)
+        return torch.cholesky_solve(total.unsqueeze(2), factor).squeeze(2)
+
+
 class DRRset(nn.Module):
     """DRR-set: the films that were liked and those that were not, each as a sum; no order, no user.
 
@@ -60,7 +90,8 @@ class DRRset(nn.Module):
     A linear model may be read beside the sets (`start.linear`). Its vector of the person is then
     appended to the action, and its film vectors to the film vectors: a film scores what the sets
     say of it plus `trusted` times what the linear model says. With strangers that is a Gaussian
-    given the answers so far (`bandits.GaussianLikes`), made anew at every step. Where people have
+    given the answers so far (`bandits.GaussianLikes`), or a ridge regression on them
+    (`LikesRidge`), made anew at every step. Where people have
     rated much, it is PMF or ALS; these make a profile of what is known when a session begins, and
     a judge whose histories grow asks for it at every step.
     """

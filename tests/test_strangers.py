@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from toys import Training, log_of, settings_of
 
-from bandits import GaussianLikes
+from bandits import GaussianLikes, LinUCB, like_vectors
 from classes import DDPG, Actor, Critic, Recommender, Settings, release
 from replay import Observation, PrioritizedReplayBuffer, ReplayBuffer, Transitions
 from sequence import EMBEDDING_STD, Cooccurrence, PooledDropout
@@ -22,6 +22,7 @@ from strangers import (
     DRRlikes,
     DRRset,
     LikesLoss,
+    LikesRidge,
     OwnSessions,
     StrangerSessions,
     likes_and_rejections,
@@ -1251,6 +1252,80 @@ def test_nobody_is_met_who_has_too_little_to_like() -> None:
 def test_settings_refuse_what_cannot_be_trained(wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         Settings(**wrong)
+
+
+# ---------------------------------------------------------------------------- the ridge
+
+
+def ridge_agent(people: Interactions, ridge: float = 0.4, **settings) -> DDPG:
+    chosen = settings_of(
+        state="set", imitate="own", profile="ridge", vectors="tuned", n=6, **settings
+    )
+    start = Cooccurrence(people, chosen.k, generator_of(0), reach=None)
+    start.linear = LikesRidge(*like_vectors(people, 3, generator_of(0)), ridge)
+    return DDPG(chosen, people.n_users, people.n_items, start)
+
+
+def test_the_ridge_is_lin_ucb_without_its_bonus() -> None:
+    people = crowd()
+    vectors, prior = like_vectors(people, 3, generator_of(0))
+    ridge, bandit = LikesRidge(vectors, prior, 0.4), LinUCB(vectors, prior=prior, ridge=0.4)
+    item = torch.tensor([[N_ITEMS, 1, 2, 3], [N_ITEMS, N_ITEMS, 5, 0], [N_ITEMS] * 4])
+    stars = torch.tensor([[0, 5.0, SHOWN, 4.0], [0, 0, 2.0, SHOWN], [0, 0, 0, 0]])
+    memories = likes_and_rejections(Histories(torch.zeros(3), item, stars), 6, N_ITEMS)
+    seen = Observation(torch.zeros(3), *memories, torch.zeros(3, 0))
+    theta, _ = bandit.person(Histories(torch.zeros(3), item, stars))
+    torch.testing.assert_close(ridge.person(seen), theta, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(ridge.person(seen)[2], prior)
+
+
+def test_the_ridge_is_trusted_more_the_more_answers_there_are() -> None:
+    state = ridge_agent(crowd()).actor.state
+    films = [[], [1, 2], [1, 2, 3]]
+    memory = torch.tensor([padded(f, 6) for f in films])
+    empty = torch.full_like(memory, N_ITEMS)
+    weight = state.trusted(Observation(torch.zeros(3), memory, empty)).squeeze(1)
+    first, slope = LikesRidge.trust
+    torch.testing.assert_close(weight, first + slope * torch.tensor([0.0, 2 / 6, 3 / 6]))
+
+
+def test_an_agent_with_a_ridge_learns_in_both_stages_and_comes_back_from_its_files(
+    tmp_path,
+) -> None:
+    people = crowd()
+    agent = ridge_agent(people, ridge=2.0, imitation_updates=3, ddpg_updates=3, batch_size=4)
+    before = agent.actor.state.linear.film_vectors.clone()
+    sessions, demonstrations = agent.play(people)
+    for _ in range(3):
+        agent.imitate(next(demonstrations))
+    replay, seen = agent.memory(), sessions.reset()[0]
+    agent.start_ddpg()
+    for _ in range(3):
+        after, reward, terminated, _, info = sessions.step(agent.explore(agent.act(seen)))
+        live = info["active"]
+        replay.add(Transitions.of(seen, info["item"], reward, after, terminated, live))
+        batch, weights, _ = replay.sample(4, agent.generator)
+        agent.update(batch, weights, next(demonstrations))
+        seen = after
+    assert torch.equal(agent.actor.state.linear.film_vectors, before)
+    about = {"dataset": "d", "command": "c", "protocol": "p", "metrics": {}}
+    release(agent, people, tmp_path, **about)
+    back = Recommender.load(tmp_path)
+    histories = people.histories(torch.arange(5))
+    assert torch.equal(back.score(histories), agent.score(histories))
+
+
+def test_rejections_fill_the_memories_too() -> None:
+    state = ridge_agent(crowd()).actor.state
+    weight = state.trusted(seen_of(([], []), ([1, 2], [4]), ([1, 2, 3], [5, 6]))).squeeze(1)
+    first, slope = LikesRidge.trust
+    torch.testing.assert_close(weight, first + slope * torch.tensor([0.0, 3 / 6, 5 / 6]))
+
+
+def test_half_of_the_regressions_are_withheld_while_the_network_learns() -> None:
+    state, seen = ridge_agent(crowd()).actor.state, seen_of(*[([1, 2], [4])] * 400)
+    assert state(seen)[:, state.k : -1].any(1).all()
+    assert 0.4 < float(state.train()(seen)[:, state.k : -1].any(1).float().mean()) < 0.6
 
 
 # ---------------------------------------------------------------------------- a Gaussian beside it
