@@ -54,9 +54,7 @@ def like_components(
     return share, (basis @ turn.T * spread)[:, :k]
 
 
-def like_vectors(
-    train: Interactions, k: int, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
+def like_vectors(train: Interactions, k: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Films by who likes them -> vectors float32 [V, k + 2], prior mean float32 [k + 2].
 
     Columns: the share and the components of `like_components`, one ridge penalty suits them all;
@@ -112,7 +110,7 @@ class GaussianLikes(nn.Module):
 
     tuned = False  # as vectors of an agent they stay: learned on, they fit the training people
     scores_are_rewards = True
-    trust, emphasis = (8.0, 6.0), 2.0  # chosen on validation people of ML-1M
+    trust = (8.0, 6.0)
 
     def __init__(self, mean: Tensor, components: Tensor, noise: Tensor) -> None:
         super().__init__()

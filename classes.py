@@ -54,6 +54,7 @@ from strangers import (
     LikesRidge,
     OwnSessions,
     StrangerSessions,
+    in_two_circles,
     no_profile,
 )
 from utils import POSITIVE, Histories, IdMap, Interactions, fingerprint
@@ -122,6 +123,9 @@ class Settings:
     cloning: float = 1.0  # weight of the imitation term beside Q; 0 is DDPG as published
     guidance: float = 1.0  # weight of Q; 0 is more imitation, for as long as DDPG would take
     critic_warmup: int = 200  # updates in which the critic learns alone
+    critic_dropout: bool = False  # the critic learns with its state's dropout
+    trust_pace: float = 1.0  # stage 2: learning rate of the trust in a linear model, a multiple
+    unmet: float = 0.0  # own: share of the people whom stage 1 does not meet, and only stage 2 does
     critic: str = "joint"  # or "bilinear", see Critic
     critic_reads: str = "own"  # a state of its "own", or a frozen copy of the warm "actor"'s
     weight_decay: float = 1e-5
@@ -132,6 +136,7 @@ class Settings:
     given: float = 3  # own: liked films known at the start; below 1: the share of all rows
     candidates: str = "all"  # own: or only films that the person "rated"
     profile: str = ""  # own: the linear model that reads the person too, see LINEAR
+    answer_noise: float = 0.02  # profile "gaussian": variance of what an answer says by chance
     unrated: float = 0.0  # reward of a film that the person never rated
     anonymous_share: float = 0.2
     epsilon: float = 0.1
@@ -243,13 +248,16 @@ class DDPG:
 
     def _optimizer(self, network: nn.Module, lr: float) -> torch.optim.Optimizer:
         """Adam with decoupled weight decay (Loshchilov & Hutter 2019) on all but the vectors."""
-        learned = [(n, p) for n, p in network.named_parameters() if p.requires_grad]
+        named = [(n, p) for n, p in network.named_parameters() if p.requires_grad]
+        vectors, trust = ([p for n, p in named if part in n] for part in ("vectors", "trust"))
+        special = {id(p) for p in (*vectors, *trust)}
         decay, pace = self.settings.weight_decay, self.settings.vectors_lr
         groups = [
-            {"params": [p for n, p in learned if "vectors" not in n], "weight_decay": decay},
-            {"params": [p for n, p in learned if "vectors" in n], "weight_decay": 0.0},
+            {"params": [p for _, p in named if id(p) not in special], "weight_decay": decay},
+            {"params": vectors, "weight_decay": 0.0},
+            {"params": trust, "weight_decay": 0.0},
         ]
-        for group, share in zip(groups, (1.0, pace), strict=True):
+        for group, share in zip(groups, (1.0, pace, 1.0), strict=True):
             group |= {"lr": lr * share, "pace": share}
         return torch.optim.AdamW([g for g in groups if g["params"]], betas=(0.9, 0.98), fused=True)
 
@@ -275,12 +283,18 @@ class DDPG:
         return sessions, Windows(log, settings.n, settings.demonstrations, generator)
 
     def _own_sessions(self, people: Interactions) -> tuple[StrangerSessions, OwnSessions]:
-        seed = self.settings.seed
-        played, imitated = (
-            self.sessions_with(people, torch.Generator().manual_seed(seed + stream))
-            for stream in (1, 2)
+        settings = self.settings
+        first, later = in_two_circles(people, settings.unmet, settings.seed)
+        played, imitated, at_last = (
+            self.sessions_with(met, torch.Generator().manual_seed(settings.seed + stream))
+            for stream, met in ((1, later), (2, first), (3, later))
         )
-        return played, OwnSessions(imitated, lambda seen: self.explore(self.act(seen)))
+        return played, OwnSessions(
+            imitated,
+            lambda seen: self.explore(self.act(seen)),
+            at_last if settings.unmet else None,
+            lambda: self.imitated >= settings.imitation_updates,
+        )
 
     def sessions_with(self, people: Interactions, generator: torch.Generator) -> StrangerSessions:
         """Sessions of this agent's own with people it does not know."""
@@ -376,6 +390,8 @@ class DDPG:
 
     def start_ddpg(self) -> None:
         """Between the stages: targets start from the warm actor, and so does a critic's copy."""
+        if self.settings.profile:  # the trust has a group of its own, the last
+            self.actor_optimizer.param_groups[-1]["pace"] = self.settings.trust_pace
         self._set_lr(self.actor_optimizer, self.settings.actor_lr)
         self.target_actor.load_state_dict(self.actor.state_dict())
         if self.settings.critic_reads == "actor":
@@ -400,7 +416,9 @@ class DDPG:
         demonstration: what people rated next, for the imitation term.
         """
         film = rows(self.critic.item_vectors, batch.item)  # (B, k)
+        self.critic.train(self.settings.critic_dropout)
         td_error = self.critic(batch.observation, film) - self.targets(batch)
+        self.critic.eval()
         critic_loss = (weights * td_error.square()).mean()
         self._descend(self.critic_optimizer, critic_loss)
 

@@ -39,7 +39,7 @@ class PMF(nn.Module):
     Fitted by Adam on the squared error with Gaussian priors (L2) on vectors and biases.
     """
 
-    tuned, scores_are_rewards, emphasis = True, False, 1.0
+    tuned, scores_are_rewards = True, False
     trust = (4.0,)  # a star more is worth four units of log-odds: where DRR-set starts
 
     def __init__(
@@ -148,7 +148,7 @@ class ALS(nn.Module):
     once; vectors of people and films are ridge regressions on each other in turn.
     """
 
-    tuned, scores_are_rewards, emphasis = True, False, 1.0
+    tuned, scores_are_rewards = True, False
     trust = (2.0,)  # scores run from 0 to 1
 
     def __init__(

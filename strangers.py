@@ -40,7 +40,6 @@ class LinearModel(Protocol):
     tuned: bool  # whether they go on learning as film vectors of the agent
     scores_are_rewards: bool  # expectations of what a session pays
     trust: tuple[float, ...]  # what to multiply its scores by at first, see `DRRset.trusted`
-    emphasis: float  # by how much more when the agent acts than while its network learns
 
     def profile(self, histories: Histories) -> Tensor:
         """What a session keeps of the person from its start, float32 [B, p]; or p = 0."""
@@ -58,7 +57,7 @@ class LikesRidge(nn.Module):
     film_vectors: float32 [n_items, p]; prior: float32 [p], who says nothing.
     """
 
-    tuned, scores_are_rewards, emphasis = True, False, 1.0
+    tuned, scores_are_rewards = True, False
     trust = (2.0, 10.0)
 
     def __init__(self, film_vectors: Tensor, prior: Tensor, ridge: float = 0.4) -> None:
@@ -176,13 +175,13 @@ class DRRset(nn.Module):
     def trusted(self, observation: Observation) -> Tensor:
         """The weight of the linear model: a polynomial in how full the memories are, [B, 1].
 
-        It is learned beside a network that comes to know the training people, and is too small for
-        strangers, whom only the linear model gets to know: hence the model's `emphasis`.
+        Learned beside a network that comes to know the training people, it is too small for
+        strangers, whom only the linear model gets to know. Stage 2 may set that right, if it plays
+        with people whom stage 1 has not met (`Settings.unmet`).
         """
         films = torch.cat([observation.memory, self.rejected(observation)], dim=1)
         full = (films != self.n_items).sum(1, keepdim=True) / self.n
-        weight = sum(weight * full**power for power, weight in enumerate(self.trust))
-        return weight if self.training else self.linear.emphasis * weight
+        return sum(weight * full**power for power, weight in enumerate(self.trust))
 
     def known_reward(self, observation: Observation) -> Tensor:
         """w, float32 [B, size]: w . v_i is the reward of film i as the linear model expects it.
@@ -374,14 +373,41 @@ class Likes(NamedTuple):
     barred: Tensor  # bool [B, V]: films that cannot be shown
 
 
+def in_two_circles(
+    people: Interactions, unmet: float, seed: int
+) -> tuple[Interactions, Interactions]:
+    """Those whom an agent meets first, and the share `unmet` of whom it meets in stage 2 only.
+
+    Without a share all people are in both.
+    """
+    if not unmet:
+        return people, people
+    users = people.user.unique()
+    users = users[torch.randperm(len(users), generator=torch.Generator().manual_seed(seed))]
+    later = torch.isin(people.user, users[: round(unmet * len(users))])
+    return people.select(~later), people.select(later)
+
+
 class OwnSessions:
     """An endless stream of moments that the agent reaches by its own choices.
 
-    act: observation -> action float32 [B, k], what the agent does there.
+    act: observation -> action float32 [B, k], what the agent does there. later: sessions that take
+    the place of the first ones as soon as `turned` says so.
     """
 
-    def __init__(self, sessions: StrangerSessions, act: Callable[[Observation], Tensor]) -> None:
-        self.sessions, self.act = sessions, act
+    def __init__(
+        self,
+        sessions: StrangerSessions,
+        act: Callable[[Observation], Tensor],
+        later: StrangerSessions | None = None,
+        turned: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.first, self.later = sessions, later or sessions
+        self.act, self.turned = act, turned
+
+    @property
+    def sessions(self) -> StrangerSessions:
+        return self.later if self.turned() else self.first
 
     def __iter__(self) -> Iterator[Likes]:
         return self
@@ -396,10 +422,11 @@ class OwnSessions:
         return moment
 
     def state_dict(self) -> Info:
-        return self.sessions.state_dict()
+        return {"first": self.first.state_dict(), "later": self.later.state_dict()}
 
     def load_state_dict(self, state: Info) -> None:
-        self.sessions.load_state_dict(state)
+        self.first.load_state_dict(state["first"])
+        self.later.load_state_dict(state["later"])
 
 
 class LikesLoss(torch.autograd.Function):

@@ -27,9 +27,10 @@ import torch  # noqa: E402
 
 import baselines  # noqa: E402
 import evaluation as ev  # noqa: E402
-from bandits import GaussianLikes  # noqa: E402
+from bandits import GaussianLikes, like_vectors  # noqa: E402
 from classes import DDPG, PMF, Cooccurrence, Settings, Start, Transitions  # noqa: E402
 from states import ALS  # noqa: E402
+from strangers import LikesRidge, in_two_circles  # noqa: E402
 from strangers_evaluation import sessions_with_strangers  # noqa: E402
 from utils import (  # noqa: E402
     POSITIVE,
@@ -46,7 +47,9 @@ RESULTS = Path(__file__).parent / "results" / "runs"
 Judge = Callable[[ev.ScoreFunction], dict[str, ev.Evaluation]]
 
 PROBED = ("DRR-ave",)  # agents that are judged with parts taken away, too: see `probes`
-ALS_WIDTH, PMF_WIDTH, GAUSSIAN_WIDTH = 64, 100, 256  # of the linear models that DRR-set may read
+# Of the linear models that DRR-set may read.
+ALS_WIDTH, PMF_WIDTH, RIDGE_WIDTH, GAUSSIAN_WIDTH = 64, 100, 32, 256
+ANSWER_NOISE = {"ml-100k": 0.1, "ml-1m": 0.02}  # best on validation people for the Gaussian alone
 
 # Updates of (imitation, DDPG); for DRR-seq (epochs, DDPG).
 BUDGETS = {
@@ -106,7 +109,7 @@ def agents(dataset: str, split: str, per_epoch: int) -> dict[str, Settings]:
         sessions=512,
         batch_size=256,
         actor_lr=3e-4,
-        profile="gaussian",
+        profile="ridge",
         critic="bilinear",
         critic_warmup=set_ddpg // 10,
         cloning=0.02,
@@ -114,12 +117,27 @@ def agents(dataset: str, split: str, per_epoch: int) -> dict[str, Settings]:
     )
     own = replace(own, **SESSIONS.get(split, {}))
     bare = replace(own, profile="", actor_lr=own.actor_lr if split in SESSIONS else 1e-3)
+    gaussian = replace(
+        own,
+        profile="gaussian",
+        ddpg_updates=set_ddpg * 2 // 5,
+        critic_warmup=set_ddpg // 15,
+        critic_dropout=True,
+        gamma=0.95,
+        actor_lr=2e-4,
+        trust_pace=200.0,
+        unmet=0.15,
+        answer_noise=ANSWER_NOISE[dataset],
+    )
     longer = {"imitation_updates": 2 * set_imitation, "ddpg_updates": 2 * set_ddpg}
     return {
         "DRR-set": own,
         "set-gamma-0": replace(own, gamma=0.0),
         "set-no-critic": replace(own, guidance=0.0),
         "set-twice": replace(own, critic_warmup=2 * own.critic_warmup, **longer),
+        "set-gaussian": gaussian,
+        "gaussian-gamma-0": replace(gaussian, gamma=0.0),
+        "gaussian-no-critic": replace(gaussian, guidance=0.0),
         "set-no-profile": bare,
         "set-likes-only": replace(bare, state="likes"),
         "DRR-ave": ave,
@@ -280,6 +298,7 @@ def start_of(settings: Settings, log: Interactions, generator: torch.Generator) 
     if settings.state == "seq":
         return Cooccurrence(log, settings.k, generator)
     if settings.imitate == "own":
+        log, _ = in_two_circles(log, settings.unmet, settings.seed)
         likes = log.select(log.rating >= POSITIVE)
         start = Cooccurrence(likes, settings.k, generator, reach=None)
         if settings.profile == "als":
@@ -287,8 +306,10 @@ def start_of(settings: Settings, log: Interactions, generator: torch.Generator) 
         elif settings.profile == "pmf":
             start.linear = PMF(log.n_users, log.n_items, PMF_WIDTH, generator=generator)
             start.linear.fit(log, generator=generator)
+        elif settings.profile == "ridge":
+            start.linear = LikesRidge(*like_vectors(log, RIDGE_WIDTH, generator))
         elif settings.profile == "gaussian":
-            start.linear = GaussianLikes.fit(log, GAUSSIAN_WIDTH, generator)
+            start.linear = GaussianLikes.fit(log, GAUSSIAN_WIDTH, generator, settings.answer_noise)
         return start
     pmf = PMF(log.n_users, log.n_items, settings.k, generator=generator)
     pmf.fit(log, generator=generator)

@@ -174,7 +174,7 @@ def test_the_gaussian_neither_reads_padding_nor_order_nor_its_neighbours():
     torch.testing.assert_close(together[:1], model.score(histories(rated)))
     torch.testing.assert_close(together[0], together[2])
     torch.testing.assert_close(together[3], model.film_vectors[:, -1])
-    assert model.score(histories(n_items=N_ITEMS, *[[]])).shape == (1, N_ITEMS)
+    assert model.score(histories([])).shape == (1, N_ITEMS)
 
 
 def test_people_without_rows_are_no_training_people():
