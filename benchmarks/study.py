@@ -95,7 +95,7 @@ def agents(dataset: str, split: str, per_epoch: int) -> dict[str, Settings]:
         critic_reads="actor",
         critic_warmup=seq_ddpg // 3,
     )
-    own = Settings(
+    ridge = Settings(
         state="set",
         k=128,
         n=43,
@@ -115,29 +115,29 @@ def agents(dataset: str, split: str, per_epoch: int) -> dict[str, Settings]:
         cloning=0.02,
         replay="uniform",
     )
-    own = replace(own, **SESSIONS.get(split, {}))
-    bare = replace(own, profile="", actor_lr=own.actor_lr if split in SESSIONS else 1e-3)
     gaussian = replace(
-        own,
+        ridge,
         profile="gaussian",
+        answer_noise=ANSWER_NOISE[dataset],
+        unmet=0.15,
         ddpg_updates=set_ddpg * 2 // 5,
-        critic_warmup=set_ddpg // 15,
-        critic_dropout=True,
         gamma=0.95,
         actor_lr=2e-4,
         trust_pace=200.0,
-        unmet=0.15,
-        answer_noise=ANSWER_NOISE[dataset],
+        critic_warmup=set_ddpg // 15,
+        critic_dropout=True,
     )
+    own = replace(ridge, **SESSIONS[split]) if split in SESSIONS else gaussian
+    bare = replace(ridge, profile="", actor_lr=1e-3)
+    if split in SESSIONS:
+        bare = replace(own, profile="")
     longer = {"imitation_updates": 2 * set_imitation, "ddpg_updates": 2 * set_ddpg}
     return {
         "DRR-set": own,
         "set-gamma-0": replace(own, gamma=0.0),
         "set-no-critic": replace(own, guidance=0.0),
-        "set-twice": replace(own, critic_warmup=2 * own.critic_warmup, **longer),
-        "set-gaussian": gaussian,
-        "gaussian-gamma-0": replace(gaussian, gamma=0.0),
-        "gaussian-no-critic": replace(gaussian, guidance=0.0),
+        "set-ridge": ridge,
+        "ridge-twice": replace(ridge, critic_warmup=2 * ridge.critic_warmup, **longer),
         "set-no-profile": bare,
         "set-likes-only": replace(bare, state="likes"),
         "DRR-ave": ave,

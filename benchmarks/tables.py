@@ -258,8 +258,10 @@ def ablations(dataset: str) -> pd.DataFrame:
 
 
 AGENTS = {  # row of the table: (agent of the study, stage)
-    "DRR-set without ridge": ("set-no-profile", "DDPG"),
-    "DRR-set without ridge and not-liked memory": ("set-likes-only", "DDPG"),
+    "DRR-set, sets alone, without what was not liked": ("set-likes-only", "DDPG"),
+    "DRR-set, sets alone": ("set-no-profile", "DDPG"),
+    "DRR-set, ridge, warm start": ("set-ridge", "imitation"),
+    "DRR-set, ridge, + DDPG": ("set-ridge", "DDPG"),
     "DRR-set, warm start": ("DRR-set", "imitation"),
     "DRR-set, more imitation, no critic": ("set-no-critic", "DDPG"),
     "DRR-set, gamma = 0": ("set-gamma-0", "DDPG"),
@@ -309,14 +311,14 @@ def sessions(dataset: str) -> pd.DataFrame:
 
 
 def groups(dataset: str) -> pd.DataFrame:
-    """DRR-set (training seed 0) and popularity with other tenths of the people held out whole."""
+    """DRR-set with the ridge (training seed 0) and popularity, with other tenths held out whole."""
     names = [f"reward@{t}" for t in HORIZONS]
     found = {}
     popularity = baselines(dataset, "sessions").get("Popularity")
-    for run in runs(dataset, "people", "DRR-set")[:1] if popularity else ():
+    for run in runs(dataset, "people", "set-ridge")[:1] if popularity else ():
         found["as above"] = run["test"]["DDPG"]["sessions"]["mean"], popularity["test"]
     for number in range(1, 10):
-        for run in runs(dataset, f"people-{number}", "DRR-set")[:1]:
+        for run in runs(dataset, f"people-{number}", "set-ridge")[:1]:
             theirs = run["rivals"]["popularity"]["sessions"]["mean"]
             found[f"group {number}"] = run["test"]["DDPG"]["sessions"]["mean"], theirs
     if len(found) < 2:
@@ -349,7 +351,7 @@ def gain_figures(dataset: str) -> dict[str, dict[int, tuple[float, float, float]
         found[row] = {
             t: paired_bootstrap(people(mine, t), people(other, t, stage))[:3] for t in HORIZONS
         }
-    for name in ("ItemKNN", "EASE", "LinUCB"):
+    for name in ("ItemKNN", "EASE", "LinUCB", "GaussianLikes"):
         model = baselines(dataset, "sessions").get(name)
         if ours and model:
             theirs = {t: np.array(model["test_people"][f"reward@{t}"]) for t in HORIZONS}
@@ -367,14 +369,14 @@ def gains(dataset: str) -> pd.DataFrame:
 
 
 MORE = {  # row: (split, agent) of the study
-    "half of the train people": ("people-half", "DRR-set"),
-    "as it is": ("people", "DRR-set"),
-    "twice the updates": ("people", "set-twice"),
+    "half of the train people": ("people-half", "set-ridge"),
+    "as it is": ("people", "set-ridge"),
+    "twice the updates": ("people", "ridge-twice"),
 }
 
 
 def more(dataset: str) -> pd.DataFrame:
-    """What more people and more training bring to DRR-set + DDPG, with the same training seeds.
+    """What more people and more training bring to DRR-set with the ridge, over the same seeds.
 
     As `sessions`, and the agent as it is subtracted person by person at the longest horizon.
     """
