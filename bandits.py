@@ -39,7 +39,7 @@ def like_components(
     """The likes of the training people -> share float32 [V], components float32 [V, k].
 
     Share: of the people who like the film (not rated is not liked). Components: the k principal
-    ones of the likes less that share, scaled so that over the training people their coordinates
+    ones (fewer, where there are fewer people or films) of the likes less that share, scaled so that over the training people their coordinates
     have mean 0 and variance 1; the products of two films' rows are then their covariance.
     """
     rows = train.select(train.rating >= POSITIVE)
@@ -47,7 +47,8 @@ def like_components(
     likes = rows.mask_of(met.nonzero().squeeze(1)).float()  # (U, V)
     share = likes.mean(0)
     likes = likes.sub_(share).div_(len(likes) ** 0.5)
-    basis = torch.randn(train.n_items, k + 10, generator=generator)
+    width = min(k + 10, *likes.shape)
+    basis = torch.randn(train.n_items, width, generator=generator)
     for _ in range(rounds):
         basis = torch.linalg.qr(likes.T @ (likes @ basis)).Q
     _, spread, turn = torch.linalg.svd(likes @ basis, full_matrices=False)

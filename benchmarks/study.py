@@ -127,7 +127,7 @@ def agents(dataset: str, split: str, per_epoch: int) -> dict[str, Settings]:
         critic_warmup=set_ddpg // 15,
         critic_dropout=True,
     )
-    own = replace(ridge, **SESSIONS[split]) if split in SESSIONS else gaussian
+    own = gaussian if split.startswith("people") else replace(ridge, **SESSIONS.get(split, {}))
     bare = replace(ridge, profile="", actor_lr=1e-3)
     if split in SESSIONS:
         bare = replace(own, profile="")

@@ -25,6 +25,7 @@ from strangers import (
     LikesRidge,
     OwnSessions,
     StrangerSessions,
+    in_two_circles,
     likes_and_rejections,
 )
 from utils import POSITIVE, SHOWN, Histories, Interactions, split_users
@@ -1403,6 +1404,69 @@ def test_an_agent_with_a_gaussian_comes_back_from_its_files(tmp_path) -> None:
     back = Recommender.load(tmp_path)
     histories = people.histories(torch.arange(5))
     assert torch.equal(back.score(histories), agent.score(histories))
+
+
+def test_some_people_are_met_in_stage_2_only() -> None:
+    people = crowd()
+    assert in_two_circles(people, 0.0, 1) == (people, people)
+    first, later = in_two_circles(people, 0.3, seed=1)
+    apart = [set(part.user.tolist()) for part in (first, later)]
+    assert apart[0].isdisjoint(apart[1])
+    assert apart[0] | apart[1] == set(people.user.tolist())
+    assert len(apart[1]) == round(0.3 * len(set(people.user.tolist())))
+    assert len(first) + len(later) == len(people)
+    others = in_two_circles(people, 0.3, seed=2)[1]
+    assert set(others.user.tolist()) != apart[1]
+
+
+def test_stage_2_plays_and_imitates_with_the_people_that_stage_1_has_not_met() -> None:
+    people = crowd()
+    agent = gaussian_agent(people, unmet=0.4, imitation_updates=3, ddpg_updates=3, batch_size=4)
+    first, later = (
+        set(part.user.tolist()) for part in in_two_circles(people, 0.4, agent.settings.seed)
+    )
+    sessions, demonstrations = agent.play(people)
+    for _ in range(3):
+        assert set(demonstrations.sessions.people.user.tolist()) == first
+        agent.imitate(next(demonstrations))
+    assert set(demonstrations.sessions.people.user.tolist()) == later
+    assert set(sessions.people.user.tolist()) == later
+    next(demonstrations)
+    again = agent.play(people)[1]
+    again.load_state_dict(demonstrations.state_dict())
+    for mine, theirs in ((again.first, demonstrations.first), (again.later, demonstrations.later)):
+        assert torch.equal(mine.wanted, theirs.wanted)
+    assert not torch.equal(again.first.wanted, again.later.wanted)
+
+
+def test_the_trust_has_a_pace_of_its_own_in_stage_2() -> None:
+    people = crowd()
+    for pace in (1.0, 100.0):
+        agent = gaussian_agent(
+            people, trust_pace=pace, imitation_updates=1, ddpg_updates=9, critic_warmup=0
+        )
+        agent.imitate(next(agent.play(people)[1]))
+        agent.start_ddpg()
+        groups = agent.actor_optimizer.param_groups
+        assert groups[-1]["params"][0] is agent.actor.state.trust
+        assert groups[-1]["lr"] == pytest.approx(pace * groups[0]["lr"])
+        assert groups[0]["lr"] == agent.settings.actor_lr
+        assert agent.actor_optimizer.param_groups[-1]["weight_decay"] == 0
+
+
+@pytest.mark.parametrize("drops", [True, False])
+def test_the_critic_learns_with_dropout_where_it_is_told(drops) -> None:
+    people = crowd()
+    agent = gaussian_agent(people, critic_dropout=drops, batch_size=4, critic="bilinear")
+    modes = []
+    agent.critic.register_forward_pre_hook(lambda critic, _: modes.append(critic.state.training))
+    sessions, demonstrations = agent.play(people)
+    seen = sessions.reset()[0]
+    after, reward, terminated, _, info = sessions.step(agent.act(seen))
+    batch = Transitions.of(seen, info["item"], reward, after, terminated, info["active"])
+    agent.settings = replace(agent.settings, critic_warmup=0)
+    agent.update(batch, torch.ones(len(batch.item)), next(demonstrations))
+    assert modes == [drops, False]  # the error that it learns from, the value that the actor raises
 
 
 @torch.no_grad()

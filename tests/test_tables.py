@@ -66,7 +66,11 @@ def test_gains_are_paired_and_leave_out_the_agent_itself(results):
 
 def test_more_people_and_training_are_compared_over_the_seeds_that_all_have(results, tmp_path):
     assert tables.more("tiny").empty
-    for name, better in (("people-half-set-ridge", 0.1), ("people-set-ridge", 0.2), ("people-ridge-twice", 0.3)):
+    for name, better in (
+        ("people-half-set-ridge", 0.1),
+        ("people-set-ridge", 0.2),
+        ("people-ridge-twice", 0.3),
+    ):
         run = {"seed": 0, "test": {"DDPG": figures(np.array([0.1, 0.2, 0.3]) + better)}}
         (tmp_path / "runs" / f"tiny-{name}-0.json").write_text(json.dumps(run))
     table = tables.more("tiny")
