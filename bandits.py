@@ -39,8 +39,9 @@ def like_components(
     """The likes of the training people -> share float32 [V], components float32 [V, k].
 
     Share: of the people who like the film (not rated is not liked). Components: the k principal
-    ones (fewer, where there are fewer people or films) of the likes less that share, scaled so that over the training people their coordinates
-    have mean 0 and variance 1; the products of two films' rows are then their covariance.
+    ones of the likes less that share (fewer, where there are fewer people or films), scaled so that
+    over the training people their coordinates have mean 0 and variance 1; the products of two
+    films' rows are then their covariance.
     """
     rows = train.select(train.rating >= POSITIVE)
     met = train.offsets.diff() > 0  # people without a row are none of the training's
