@@ -159,7 +159,8 @@ class GaussianLikes(nn.Module):
 def _answers(observation: Observation, n_items: int) -> tuple[Tensor, Tensor]:
     """The films of both memories, int64 [B, S], and 1 if liked, 0 if not, float32 [B, S].
 
-    Padding moves to the end, and as many columns as everybody has of it are left out.
+    Padding moves to the end, and as many columns as everybody has of it are left out; what it
+    answers is of no account, as it has no covariance with any film.
     """
     film = torch.cat([observation.memory, observation.rejected], 1)
     liked = torch.zeros_like(film, dtype=torch.float32)
@@ -167,7 +168,7 @@ def _answers(observation: Observation, n_items: int) -> tuple[Tensor, Tensor]:
     there = film < n_items
     order = there.int().argsort(dim=1, descending=True, stable=True)
     order = order[:, : max(1, int(there.sum(1).max()) if len(film) else 1)]
-    return film.gather(1, order), (liked * there).gather(1, order)
+    return film.gather(1, order), liked.gather(1, order)
 
 
 # ---------------------------------------------------------------------------- LinUCB
