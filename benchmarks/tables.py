@@ -311,14 +311,14 @@ def sessions(dataset: str) -> pd.DataFrame:
 
 
 def groups(dataset: str) -> pd.DataFrame:
-    """DRR-set with the ridge (training seed 0) and popularity, with other tenths held out whole."""
+    """DRR-set (training seed 0) and popularity, with other tenths held out whole."""
     names = [f"reward@{t}" for t in HORIZONS]
     found = {}
     popularity = baselines(dataset, "sessions").get("Popularity")
-    for run in runs(dataset, "people", "set-ridge")[:1] if popularity else ():
+    for run in runs(dataset, "people", "DRR-set")[:1] if popularity else ():
         found["as above"] = run["test"]["DDPG"]["sessions"]["mean"], popularity["test"]
     for number in range(1, 10):
-        for run in runs(dataset, f"people-{number}", "set-ridge")[:1]:
+        for run in runs(dataset, f"people-{number}", "DRR-set")[:1]:
             theirs = run["rivals"]["popularity"]["sessions"]["mean"]
             found[f"group {number}"] = run["test"]["DDPG"]["sessions"]["mean"], theirs
     if len(found) < 2:
