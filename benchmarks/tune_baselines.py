@@ -77,7 +77,6 @@ RATINGS = {
     "IALS": {"factors": [16, 64, 128], "regularization": [10, 30, 100], "alpha": [1]} | LIKED,
     "PMF": {"k": [32, 100], "l2": [0.05, 0.07, 0.1]},
 }
-GAUSSIAN = {"k": [64, 256, 1024], "noise": [0.005, 0.01, 0.02, 0.05, 0.1, 0.2]}
 STRANGERS = {
     "Random": {},
     "Popularity": LIKED,
@@ -89,7 +88,8 @@ STRANGERS = {
     "IALS": {"factors": [4, 8, 16, 32, 64], "regularization": [3, 10, 30, 100], "alpha": [1]}
     | LIKED,
     "PMF": {"k": [2, 8, 32], "l2": [0.07, 0.2, 0.5]},
-    "GaussianLikes": GAUSSIAN,
+    "GaussianLikes": {"k": [16, 32, 64, 256, 1024]}
+    | {"noise": [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1]},
 }
 ONLY_LIKED = {"min_rating": [4.0]}  # a film that was shown and not liked must not count as liked
 SESSIONS = {
@@ -100,10 +100,10 @@ SESSIONS = {
     "IALS": {"factors": [16, 32, 64, 128], "regularization": [3, 10, 30, 100], "alpha": [1]}
     | ONLY_LIKED,
     "PMF": {"k": [2, 8, 32], "l2": [0.07, 0.2, 0.5]},
-    "LinUCB": {"k": [16, 32, 64], "ridge": [0.2, 0.4, 1.0], "alpha": [0.0, 0.05, 0.1]},
+    "LinUCB": {"k": [16, 32, 64, 128], "ridge": [0.2, 0.3, 0.4, 0.6], "alpha": [0.0, 0.05]},
     "HLinUCB": {"k": [8], "hidden": [8], "item_ridge": [1000]}
     | {"ridge": [0.1, 0.2, 0.4, 1.0], "alpha": [0.0, 0.05]},
-    "GaussianLikes": GAUSSIAN,
+    "GaussianLikes": {"k": [64, 256, 1024], "noise": [0.005, 0.01, 0.02, 0.05, 0.1, 0.2]},
     "Oracle": {},
 }
 

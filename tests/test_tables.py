@@ -240,7 +240,7 @@ def test_groups_stand_beside_popularity_and_have_a_mean(results, tmp_path):
         rival = {"mean": {f"reward@{t}": theirs for t in tables.HORIZONS}}
         run = {"seed": 0, "test": {"DDPG": {"sessions": judged}}}
         run["rivals"] = {"popularity": {"sessions": rival}}
-        (tmp_path / "runs" / f"tiny-people-{number}-set-ridge-0.json").write_text(json.dumps(run))
+        (tmp_path / "runs" / f"tiny-people-{number}-DRR-set-0.json").write_text(json.dumps(run))
     table = tables.groups("tiny")
     assert list(table.index) == ["group 1", "group 2", "mean"]
     assert table.loc["mean", "DRR-set, T = 40"] == "0.500"
