@@ -311,22 +311,31 @@ def sessions(dataset: str) -> pd.DataFrame:
 
 
 def groups(dataset: str) -> pd.DataFrame:
-    """DRR-set (training seed 0) and popularity, with other tenths held out whole."""
-    names = [f"reward@{t}" for t in HORIZONS]
-    found = {}
+    """DRR-set (training seed 0) and popularity, with other tenths of the people held out whole.
+
+    Last what DDPG adds to its warm start, person by person; in the row of means over all groups
+    together, where a person whom two of them hold out counts twice.
+    """
     popularity = baselines(dataset, "sessions").get("Popularity")
+    found = {}
     for run in runs(dataset, "people", "DRR-set")[:1] if popularity else ():
-        found["as above"] = run["test"]["DDPG"]["sessions"]["mean"], popularity["test"]
+        found["as above"] = run, popularity["test"]
     for number in range(1, 10):
         for run in runs(dataset, f"people-{number}", "DRR-set")[:1]:
-            theirs = run["rivals"]["popularity"]["sessions"]["mean"]
-            found[f"group {number}"] = run["test"]["DDPG"]["sessions"]["mean"], theirs
+            found[f"group {number}"] = run, run["rivals"]["popularity"]["sessions"]["mean"]
     if len(found) < 2:
         return pd.DataFrame()
-    rows = {group: [each[name] for each in both for name in names] for group, both in found.items()}
-    rows["mean"] = np.mean(list(rows.values()), axis=0)
-    columns = [f"{who}, T = {t}" for who in ("DRR-set", "popularity") for t in HORIZONS]
-    return pd.DataFrame(rows, index=columns).T.map("{:.3f}".format)
+    table = pd.DataFrame(index=[*found, "mean"])
+    for t in HORIZONS:
+        ours = [people([run], t) for run, _ in found.values()]
+        before = [people([run], t, "imitation") for run, _ in found.values()]
+        theirs = [rival[f"reward@{t}"] for _, rival in found.values()]
+        for who, each in (("DRR-set", [mine.mean() for mine in ours]), ("popularity", theirs)):
+            table[f"{who}, T = {t}"] = [f"{value:.3f}" for value in (*each, np.mean(each))]
+        pairs = *zip(ours, before, strict=True), (np.concatenate(ours), np.concatenate(before))
+        gained = [signed(paired_bootstrap(*pair)[:3]) for pair in pairs]
+        table[f"minus warm start, T = {t}"] = gained
+    return table
 
 
 def shown(lists: list[dict[str, float]]) -> dict[str, str]:

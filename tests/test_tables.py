@@ -105,6 +105,11 @@ def test_readme_repeats_the_committed_results():
         assert tables.leave_one_out("ml-1m").loc["DRR-seq, + DDPG", title] in README
     for row, compared in tables.more("ml-1m").iterrows():
         assert compared["minus as it is, T = 40"] in README, row
+    for row, found in tables.groups("ml-1m").iterrows():
+        for t in tables.HORIZONS:
+            both = f"{found[f'DRR-set, T = {t}']} / {found[f'popularity, T = {t}']}"
+            assert both in README, row
+            assert found[f"minus warm start, T = {t}"] in README or row != "mean"
     sessions = tables.sessions("ml-1m")
     for row in set(sessions.index) - {"Random"}:
         for t in tables.HORIZONS:
@@ -234,17 +239,18 @@ def test_the_judge_agrees_with_published_figures():
         assert f"{figure:.3f}".lstrip("0") in readme
 
 
-def test_groups_stand_beside_popularity_and_have_a_mean(results, tmp_path):
-    for number, ours, theirs in ((1, 0.4, 0.3), (2, 0.6, 0.2)):
-        judged = {"mean": {f"reward@{t}": ours for t in tables.HORIZONS}}
+def test_groups_stand_beside_popularity_and_their_warm_start(results, tmp_path):
+    for number, ours, before, theirs in ((1, 0.4, 0.1, 0.3), (2, 0.6, 0.5, 0.2)):
+        stages = {"DDPG": figures(np.full(3, ours)), "imitation": figures(np.full(3, before))}
         rival = {"mean": {f"reward@{t}": theirs for t in tables.HORIZONS}}
-        run = {"seed": 0, "test": {"DDPG": {"sessions": judged}}}
-        run["rivals"] = {"popularity": {"sessions": rival}}
+        run = {"seed": 0, "test": stages, "rivals": {"popularity": {"sessions": rival}}}
         (tmp_path / "runs" / f"tiny-people-{number}-DRR-set-0.json").write_text(json.dumps(run))
     table = tables.groups("tiny")
     assert list(table.index) == ["group 1", "group 2", "mean"]
     assert table.loc["mean", "DRR-set, T = 40"] == "0.500"
     assert table.loc["group 2", "popularity, T = 3"] == "0.200"
+    gains = [text[:7] for text in table["minus warm start, T = 40"]]
+    assert gains == ["+0.3000", "+0.1000", "+0.2000"]
 
 
 def test_gains_compare_the_same_seeds(results, tmp_path):
