@@ -183,23 +183,25 @@ def _smooth(values: np.ndarray) -> np.ndarray:
 def gains(figures: Mapping[str, Mapping[int, tuple[float, float, float]]], title: str) -> Figure:
     """Paired differences with intervals. figures: name -> length of session -> mean, low, high.
 
-    Agents ("DRR") are coloured dots, the others grey marks.
+    Agents ("DRR") have a pane of their own, as their differences are smaller than the others'.
     """
-    figure, axes = plt.subplots(figsize=(9, 3.8))
-    colours, marks = cycle(COLOURS), cycle("sD^v")
-    gap = 0.8 / len(figures)
-    for row, (name, found) in enumerate(figures.items()):
-        ours = name.startswith("DRR")
-        colour, mark = (next(colours), "o") if ours else ("#777777", next(marks))
-        mean, low, high = np.array(list(found.values())).T
-        place = np.arange(len(mean)) + gap * (row - (len(figures) - 1) / 2)
-        spread = [mean - low, high - mean]
-        axes.errorbar(place, mean, spread, fmt=mark, color=colour, ms=5, capsize=2, label=name)
-        axes.set_xticks(np.arange(len(mean)), [f"T = {t}" for t in found])
-    axes.axhline(0, color="black", lw=0.8)
-    axes.set(ylabel="reward per step, ours minus", title=title)
-    axes.legend(frameon=False, fontsize=8, bbox_to_anchor=(1.01, 1), loc="upper left")
-    _bare(axes)
+    ours = {name: found for name, found in figures.items() if name.startswith("DRR")}
+    others = {name: found for name, found in figures.items() if name not in ours}
+    groups = [group for group in (ours, others) if group]
+    figure, panes = plt.subplots(1, len(groups), figsize=(5.4 * len(groups), 5), squeeze=False)
+    for axes, group in zip(panes[0], groups, strict=True):
+        gap = 0.8 / len(group)
+        for row, (name, colour) in enumerate(zip(group, cycle(COLOURS))):
+            mean, low, high = np.array(list(group[name].values())).T
+            place = np.arange(len(mean)) + gap * (row - (len(group) - 1) / 2)
+            spread = [mean - low, high - mean]
+            axes.errorbar(place, mean, spread, fmt="o", color=colour, ms=5, capsize=2, label=name)
+            axes.set_xticks(np.arange(len(mean)), [f"T = {t}" for t in group[name]])
+        axes.axhline(0, color="black", lw=0.8)
+        axes.legend(frameon=False, fontsize=8, bbox_to_anchor=(0, -0.08), loc="upper left")
+        _bare(axes)
+    panes[0, 0].set(ylabel="reward per step, ours minus")
+    figure.suptitle(title)
     figure.tight_layout()
     return figure
 

@@ -27,6 +27,14 @@ def test_gains_has_all_series_though_there_are_more_than_colours():
     assert legend_of(plots.gains(found, "title")) == SERIES
 
 
+def test_gains_gives_agents_a_pane_and_a_scale_of_their_own():
+    found = {"DRR-set": {3: (0.01, 0.0, 0.02)}, "EASE": {3: (0.9, 0.8, 1.0)}}
+    ours, others = plots.gains(found, "title").axes
+    assert [text.get_text() for text in ours.get_legend().get_texts()] == ["DRR-set"]
+    assert [text.get_text() for text in others.get_legend().get_texts()] == ["EASE"]
+    assert ours.get_ylim()[1] < 0.1 < others.get_ylim()[1]
+
+
 def test_reward_by_step_has_all_agents():
     names = [f"DRR {name}" for name in SERIES]
     lines = {name: (np.ones(5), np.ones((5, 2))) for name in names} | {
