@@ -311,7 +311,7 @@ def sessions(dataset: str) -> pd.DataFrame:
 
 
 def groups(dataset: str) -> pd.DataFrame:
-    """DRR-set (training seed 0) and popularity, with other tenths of the people held out whole.
+    """DRR-set (training seed 0) / popularity, with other tenths of the people held out whole.
 
     Last what DDPG adds to its warm start, person by person; in the row of means over all groups
     together, where a person whom two of them hold out counts twice.
@@ -327,11 +327,13 @@ def groups(dataset: str) -> pd.DataFrame:
         return pd.DataFrame()
     table = pd.DataFrame(index=[*found, "mean"])
     for t in HORIZONS:
+        name = f"reward@{t}"
+        rewards = [(people([run], t).mean(), rival[name]) for run, rival in found.values()]
+        rewards.append(np.mean(rewards, axis=0))
+        table[f"T = {t}"] = [f"{mine:.3f} / {theirs:.3f}" for mine, theirs in rewards]
+    for t in HORIZONS:
         ours = [people([run], t) for run, _ in found.values()]
         before = [people([run], t, "imitation") for run, _ in found.values()]
-        theirs = [rival[f"reward@{t}"] for _, rival in found.values()]
-        for who, each in (("DRR-set", [mine.mean() for mine in ours]), ("popularity", theirs)):
-            table[f"{who}, T = {t}"] = [f"{value:.3f}" for value in (*each, np.mean(each))]
         pairs = *zip(ours, before, strict=True), (np.concatenate(ours), np.concatenate(before))
         gained = [signed(paired_bootstrap(*pair)[:3]) for pair in pairs]
         table[f"minus warm start, T = {t}"] = gained
