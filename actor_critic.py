@@ -85,8 +85,8 @@ class Critic(nn.Module):
     """Q: the state through ReLU, concatenated with the action, ReLU, one number.
 
     form "bilinear": Q(s, a) = V(s) + w(s) . a instead, so that Q of a mean film is the mean of Q.
-    Where the state has a model of the reward (`DRRset.known_reward`), its expectation is added, and
-    what is left to learn is its error and the future.
+    Only there, and where the state has a model of the reward (`DRRset.known_reward`), what that
+    expects is added, and what is left to learn is its error and the future.
     """
 
     def __init__(self, state: AnyState, hidden: int, form: str = "joint") -> None:

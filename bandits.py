@@ -59,8 +59,9 @@ def like_components(
 def like_vectors(train: Interactions, k: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Films by who likes them -> vectors float32 [V, k + 2], prior mean float32 [k + 2].
 
-    Columns: the share and the components of `like_components`, one ridge penalty suits them all;
-    1. The prior, 1 for the share and 0 for the rest, is the average training person.
+    Columns: the share and the components of `like_components`, where it finds fewer than k fewer,
+    one ridge penalty suits them all; 1. The prior, 1 for the share and 0 for the rest, is the
+    average training person.
     """
     share, components = like_components(train, k, generator)
     vectors = torch.cat([share.unsqueeze(1), components, torch.ones(len(share), 1)], 1)
@@ -98,14 +99,13 @@ class GaussianLikes(nn.Module):
     """Likes as one Gaussian over all films; a person is its mean given the answers so far.
 
     A person likes film i (1) or not (0) as m_i + x_i . z + e_i, with z ~ N(0, I) of the person and
-    e_i ~ N(0, s_i). m, x and s are those of the training people: nothing is trained. Of answers y
-    to the films S the posterior mean of z is
+    e_i ~ N(0, s_i). m and x are counted from the training people, and so is s but for a number that
+    is added to it: nothing is trained. Of answers y to the films S the posterior mean of z is
 
         z = X_S' (X_S X_S' + diag s_S)^-1 (y_S - m_S),
 
     a Gaussian process on films with the covariance of their likes as kernel (Rasmussen & Williams
-    2006, eq. 2.25); a ridge regression in which every film has its own penalty. Between films that
-    were never liked together nothing is learned; what everybody likes tells little of a person.
+    2006, eq. 2.25), or a ridge regression in which the answers are weighted by 1 / s.
 
     mean: float32 [V], m. components: float32 [V, k], x. noise: float32 [V], s > 0.
     """
@@ -116,14 +116,19 @@ class GaussianLikes(nn.Module):
 
     def __init__(self, mean: Tensor, components: Tensor, noise: Tensor) -> None:
         super().__init__()
-        film_vectors = torch.cat([components, mean.unsqueeze(1)], 1)  # (V, k + 1)
-        # not saved: an agent that reads them has them among its own film vectors
-        self.register_buffer("film_vectors", film_vectors, persistent=False)
         self.register_buffer("noise", noise)  # (V,)
+        # not saved: an agent that reads them has them among its own film vectors
+        self.register_buffer("film_vectors", torch.empty(0), persistent=False)
+        self.become(torch.cat([components, mean.unsqueeze(1)], 1))
+
+    def become(self, film_vectors: Tensor) -> None:
+        """The Gaussian with these x and m, float32 [V, k + 1], and the noise that it has."""
+        self.film_vectors = film_vectors
+        components, mean = film_vectors[:, :-1], film_vectors[:, -1]
         # with a film more, the padding, which says nothing
         padded = F.pad(components, (0, 0, 0, 1))
         self._covariance, self._components = padded @ padded.T, padded.contiguous()
-        self._mean, self._noise = F.pad(mean, (0, 1)), F.pad(noise, (0, 1), value=1.0)
+        self._mean, self._noise = F.pad(mean, (0, 1)), F.pad(self.noise, (0, 1), value=1.0)
 
     @classmethod
     def fit(

@@ -47,6 +47,9 @@ class LinearModel(Protocol):
     def person(self, observation: Observation) -> Tensor:
         """The vector of the person, float32 [B, p]."""
 
+    def become(self, film_vectors: Tensor) -> None:
+        """Where `tuned` is false: the model with these film vectors, which a file has kept."""
+
     def requires_grad_(self, requires_grad: bool) -> nn.Module: ...
 
 
@@ -145,6 +148,7 @@ class DRRset(nn.Module):
             learns = torch.ones(self.size)
             learns[self.k : -1] = 0
             self.item_vectors.weight.register_hook(lambda gradient: gradient * learns)
+            self.register_load_state_dict_post_hook(_restore)
 
     @torch.no_grad()
     def profile(self, histories: Histories) -> Tensor:
@@ -186,7 +190,7 @@ class DRRset(nn.Module):
     def known_reward(self, observation: Observation) -> Tensor:
         """w, float32 [B, size]: w . v_i is the reward of film i as the linear model expects it.
 
-        0 where there is no such model, or one whose scores are no rewards.
+        One 0, float32 [1], where there is no such model, or one whose scores are no rewards.
         """
         if self.linear is None or not self.linear.scores_are_rewards:
             return self.item_vectors.weight.new_zeros(1)
@@ -202,6 +206,11 @@ class DRRset(nn.Module):
             person = self.heard(self.linear.person(observation))
             action = torch.cat([action, self.trusted(observation) * person], dim=1)
         return F.pad(action, (0, 1), value=1.0)
+
+
+def _restore(state: DRRset, keys: object) -> None:
+    """After loading: the linear model's film vectors are those among the state's own."""
+    state.linear.become(state.item_vectors.weight[:-1, state.k : -1].detach().clone())
 
 
 class DRRlikes(DRRset):

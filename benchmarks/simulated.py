@@ -72,7 +72,7 @@ class SimulatedAgent(DDPG):
 
 
 def agents(budget: tuple[int, int, int], seed: int) -> dict[str, Settings]:
-    """The agents by name: DRR-set without the ridge, in shorter sessions; only stage 2 differs."""
+    """The agents by name: DRR-set, sets alone, in shorter sessions; only stage 2 differs."""
     imitation, ddpg, critic_alone = budget
     drr = replace(
         study.agents("ml-1m", "people", per_epoch=0)["set-no-profile"],

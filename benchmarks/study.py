@@ -49,7 +49,7 @@ Judge = Callable[[ev.ScoreFunction], dict[str, ev.Evaluation]]
 PROBED = ("DRR-ave",)  # agents that are judged with parts taken away, too: see `probes`
 # Of the linear models that DRR-set may read.
 ALS_WIDTH, PMF_WIDTH, RIDGE_WIDTH, GAUSSIAN_WIDTH = 64, 100, 32, 256
-ANSWER_NOISE = {"ml-100k": 0.1, "ml-1m": 0.02}  # best on validation people for the Gaussian alone
+ANSWER_NOISE = {"ml-100k": 0.1, "ml-1m": 0.02}  # best on validation people for it alone, k = 1024
 
 # Updates of (imitation, DDPG); for DRR-seq (epochs, DDPG).
 BUDGETS = {
@@ -136,6 +136,7 @@ def agents(dataset: str, split: str, per_epoch: int) -> dict[str, Settings]:
         "DRR-set": own,
         "set-gamma-0": replace(own, gamma=0.0),
         "set-no-critic": replace(own, guidance=0.0),
+        "set-all-met": replace(own, unmet=0.0),
         "set-ridge": ridge,
         "ridge-twice": replace(ridge, critic_warmup=2 * ridge.critic_warmup, **longer),
         "set-no-profile": bare,

@@ -314,7 +314,8 @@ def groups(dataset: str) -> pd.DataFrame:
     """DRR-set (training seed 0) / popularity, with other tenths of the people held out whole.
 
     Last what DDPG adds to its warm start, person by person; in the row of means over all groups
-    together, where a person whom two of them hold out counts twice.
+    together, where a person whom two of them hold out counts twice. Settings are those chosen on
+    validation people of the first split, a tenth of whom are in each of the other groups.
     """
     popularity = baselines(dataset, "sessions").get("Popularity")
     found = {}

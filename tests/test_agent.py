@@ -632,6 +632,18 @@ def test_unread_settings_are_found() -> None:
     assert unread(list("abcd"), [source]) == ["c", "d"]
 
 
+@pytest.mark.parametrize("share", [-0.1, 1.0])
+def test_some_people_and_not_all_may_wait_for_stage_2(share: float) -> None:
+    with pytest.raises(ValueError, match=f"unmet must be .*, not {share}"):
+        Settings(state="set", imitate="own", unmet=share)
+
+
+@pytest.mark.parametrize("name", ["unmet", "trust_pace"])
+def test_settings_that_would_do_nothing_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be"):
+        Settings(**{name: 0.5})
+
+
 @pytest.mark.parametrize("name", ["state", "vectors", "replay", "critic_reads", "imitate"])
 def test_settings_refuse_what_they_do_not_know(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name} must be one of .* not 'nonsense'"):

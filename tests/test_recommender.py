@@ -111,6 +111,8 @@ def test_release_writes_all_that_is_needed_to_use_check_and_remake_it(folder: Pa
     assert config["metrics"] == METRICS
     assert config["item_ids"] == ids_of(*range(20))
     assert config["n_users"] == 12
+    assert config["n_people"] == len(set(log.user.tolist()))
+    assert f"{config['n_people']:,} people" in (folder / "README.md").read_text(encoding="utf-8")
     assert (config["dataset"], config["command"]) == ("toys", "make toys")
     positives = [
         sum(int(i) == film and r >= 4 for i, r in zip(log.item, log.rating, strict=True))

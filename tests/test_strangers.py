@@ -1,7 +1,7 @@
 """Sessions with strangers: the rules in plain Python, the loss against autograd, and what each part
 must not see."""
 
-from __future__ import annotations
+from __future__ import json
 
 import copy
 from dataclasses import replace
@@ -1290,12 +1290,8 @@ def test_the_ridge_is_trusted_more_the_more_answers_there_are() -> None:
     torch.testing.assert_close(weight, first + slope * torch.tensor([0.0, 2 / 6, 3 / 6]))
 
 
-def test_an_agent_with_a_ridge_learns_in_both_stages_and_comes_back_from_its_files(
-    tmp_path,
-) -> None:
-    people = crowd()
-    agent = ridge_agent(people, ridge=2.0, imitation_updates=3, ddpg_updates=3, batch_size=4)
-    before = agent.actor.state.linear.film_vectors.clone()
+def trained(agent: DDPG, people: Interactions) -> None:
+    """Three updates of each stage."""
     sessions, demonstrations = agent.play(people)
     for _ in range(3):
         agent.imitate(next(demonstrations))
@@ -1308,6 +1304,15 @@ def test_an_agent_with_a_ridge_learns_in_both_stages_and_comes_back_from_its_fil
         batch, weights, _ = replay.sample(4, agent.generator)
         agent.update(batch, weights, next(demonstrations))
         seen = after
+
+
+def test_an_agent_with_a_ridge_learns_in_both_stages_and_comes_back_from_its_files(
+    tmp_path,
+) -> None:
+    people = crowd()
+    agent = ridge_agent(people, ridge=2.0, imitation_updates=3, ddpg_updates=3, batch_size=4)
+    before = agent.actor.state.linear.film_vectors.clone()
+    trained(agent, people)
     assert torch.equal(agent.actor.state.linear.film_vectors, before)
     about = {"dataset": "d", "command": "c", "protocol": "p", "metrics": {}}
     release(agent, people, tmp_path, **about)
@@ -1364,22 +1369,6 @@ def test_the_gaussian_is_trusted_by_a_line_in_the_number_of_answers() -> None:
     torch.testing.assert_close(state.trusted(seen).squeeze(1), weight)
 
 
-def trained(agent: DDPG, people: Interactions) -> None:
-    """Three updates of each stage."""
-    sessions, demonstrations = agent.play(people)
-    for _ in range(3):
-        agent.imitate(next(demonstrations))
-    replay, seen = agent.memory(), sessions.reset()[0]
-    agent.start_ddpg()
-    for _ in range(3):
-        after, reward, terminated, _, info = sessions.step(agent.explore(agent.act(seen)))
-        live = info["active"]
-        replay.add(Transitions.of(seen, info["item"], reward, after, terminated, live))
-        batch, weights, _ = replay.sample(4, agent.generator)
-        agent.update(batch, weights, next(demonstrations))
-        seen = after
-
-
 def test_the_gaussians_vectors_stay_while_the_agents_own_learn() -> None:
     people = crowd()
     agent = gaussian_agent(people, imitation_updates=3, ddpg_updates=3, batch_size=4)
@@ -1404,6 +1393,23 @@ def test_an_agent_with_a_gaussian_comes_back_from_its_files(tmp_path) -> None:
     back = Recommender.load(tmp_path)
     histories = people.histories(torch.arange(5))
     assert torch.equal(back.score(histories), agent.score(histories))
+    config = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
+    config["settings"]["k"] = 1000
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    with pytest.raises(ValueError, match="config in .* is damaged"):
+        Recommender.load(tmp_path)
+
+
+def test_an_agent_that_is_loaded_reads_the_gaussian_that_was_saved() -> None:
+    people = crowd()
+    one, other = (
+        gaussian_agent(part, noise) for part, noise in ((people, 0.1), (crowd(seed=7), 0.4))
+    )
+    histories = people.histories(torch.arange(5))
+    assert not torch.allclose(other.score(histories), one.score(histories), atol=1e-2)
+    other.load_state_dict(one.state_dict())
+    torch.testing.assert_close(other.score(histories), one.score(histories))
+    assert torch.equal(other.critic.state.linear._noise, one.critic.state.linear._noise)
 
 
 def test_some_people_are_met_in_stage_2_only() -> None:
@@ -1448,10 +1454,10 @@ def test_the_trust_has_a_pace_of_its_own_in_stage_2() -> None:
         agent.imitate(next(agent.play(people)[1]))
         agent.start_ddpg()
         groups = agent.actor_optimizer.param_groups
-        assert groups[-1]["params"][0] is agent.actor.state.trust
-        assert groups[-1]["lr"] == pytest.approx(pace * groups[0]["lr"])
+        (of_trust,) = (g for g in groups if any(p is agent.actor.state.trust for p in g["params"]))
+        assert of_trust["lr"] == pytest.approx(pace * agent.settings.actor_lr)
         assert groups[0]["lr"] == agent.settings.actor_lr
-        assert agent.actor_optimizer.param_groups[-1]["weight_decay"] == 0
+        assert of_trust["weight_decay"] == (agent.settings.weight_decay if pace == 1 else 0)
 
 
 @pytest.mark.parametrize("drops", [True, False])
