@@ -1,9 +1,10 @@
 """Sessions with strangers: the rules in plain Python, the loss against autograd, and what each part
 must not see."""
 
-from __future__ import json
+from __future__ import annotations
 
 import copy
+import json
 from dataclasses import replace
 
 import numpy as np
