@@ -1395,6 +1395,7 @@ def test_an_agent_with_a_gaussian_comes_back_from_its_files(tmp_path) -> None:
     histories = people.histories(torch.arange(5))
     assert torch.equal(back.score(histories), agent.score(histories))
     config = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
+    assert config["n_people"] == 13  # one has no rows
     config["settings"]["k"] = 1000
     (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
     with pytest.raises(ValueError, match="config in .* is damaged"):
