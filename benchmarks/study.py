@@ -53,8 +53,8 @@ ANSWER_NOISE = {"ml-100k": 0.1, "ml-1m": 0.02}  # best on validation people for 
 
 # Updates of (imitation, DDPG); for DRR-seq (epochs, DDPG).
 BUDGETS = {
-    "ml-100k": {"drr": (1000, 400), "seq": (12, 100), "set": (500, 500)},
-    "ml-1m": {"drr": (4000, 800), "seq": (8, 300), "set": (2500, 1500)},
+    "ml-100k": {"drr": (1000, 400), "seq": (12, 100), "set": (500, 200), "ridge": (500, 500)},
+    "ml-1m": {"drr": (4000, 800), "seq": (8, 300), "set": (2500, 600), "ridge": (2500, 1500)},
 }
 # Splits by rows: the agent starts from most of what a person rated, and a session shows what the
 # split will ask for. Chosen on a part of the train rows.
@@ -77,7 +77,9 @@ SESSIONS = {
 
 def agents(dataset: str, split: str, per_epoch: int) -> dict[str, Settings]:
     """The agents by name; the notebook trains DRR-ave, DRR-seq, pure-DDPG and DRR-set."""
-    (imitation, ddpg), (epochs, seq_ddpg), (set_imitation, set_ddpg) = BUDGETS[dataset].values()
+    budget = BUDGETS[dataset]
+    (imitation, ddpg), (epochs, seq_ddpg) = budget["drr"], budget["seq"]
+    (set_imitation, set_ddpg), (ridge_imitation, ridge_ddpg) = budget["set"], budget["ridge"]
     ave = Settings(imitation_updates=imitation, ddpg_updates=ddpg)
     seq = Settings(
         state="seq",
@@ -103,15 +105,15 @@ def agents(dataset: str, split: str, per_epoch: int) -> dict[str, Settings]:
         weight_decay=0.01,
         vectors_lr=0.05,
         imitate="own",
-        imitation_updates=set_imitation,
+        imitation_updates=ridge_imitation,
         imitation_lr=2e-3,
-        ddpg_updates=set_ddpg,
+        ddpg_updates=ridge_ddpg,
         sessions=512,
         batch_size=256,
         actor_lr=3e-4,
         profile="ridge",
         critic="bilinear",
-        critic_warmup=set_ddpg // 10,
+        critic_warmup=ridge_ddpg // 10,
         cloning=0.02,
         replay="uniform",
     )
@@ -120,18 +122,19 @@ def agents(dataset: str, split: str, per_epoch: int) -> dict[str, Settings]:
         profile="gaussian",
         answer_noise=ANSWER_NOISE[dataset],
         unmet=0.15,
-        ddpg_updates=set_ddpg * 2 // 5,
+        imitation_updates=set_imitation,
+        ddpg_updates=set_ddpg,
         gamma=0.95,
         actor_lr=2e-4,
         trust_pace=200.0,
-        critic_warmup=set_ddpg // 15,
+        critic_warmup=set_ddpg // 6,
         critic_dropout=True,
     )
     own = gaussian if split.startswith("people") else replace(ridge, **SESSIONS.get(split, {}))
     bare = replace(ridge, profile="", actor_lr=1e-3)
     if split in SESSIONS:
         bare = replace(own, profile="")
-    longer = {"imitation_updates": 2 * set_imitation, "ddpg_updates": 2 * set_ddpg}
+    longer = {"imitation_updates": 2 * ridge_imitation, "ddpg_updates": 2 * ridge_ddpg}
     return {
         "DRR-set": own,
         "set-gamma-0": replace(own, gamma=0.0),

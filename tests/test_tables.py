@@ -238,6 +238,15 @@ def test_the_judge_agrees_with_published_figures():
         assert f"{figure:.3f}".lstrip("0") in readme
 
 
+@pytest.mark.parametrize("dataset", ["ml-1m", "ml-100k"])
+def test_the_released_agent_has_the_settings_of_the_study(dataset):
+    """It is trained in the notebook, which watches it more often."""
+    config = json.loads((ROOT / "models" / dataset / "config.json").read_text())
+    ours = study.agents(dataset, "people", per_epoch=0)["DRR-set"]
+    seen = {"evaluate_every": config["settings"]["evaluate_every"]}
+    assert config["settings"] == asdict(replace(ours, seed=config["settings"]["seed"], **seen))
+
+
 def test_groups_stand_beside_popularity_and_their_warm_start(results, tmp_path):
     for number, ours, before, theirs in ((1, 0.4, 0.1, 0.3), (2, 0.6, 0.5, 0.2)):
         stages = {"DDPG": figures(np.full(3, ours)), "imitation": figures(np.full(3, before))}
