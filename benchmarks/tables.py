@@ -49,10 +49,16 @@ def signed(difference: tuple[float, float, float]) -> str:
 
 
 def over_seeds(group: list[dict], protocol: str, metric: str, stage: str = "DDPG") -> dict:
-    """One metric of several runs -> mean, sd over seeds, interval over people (mean of theirs)."""
+    """One metric of several runs -> mean, sd over seeds, interval over people.
+
+    The interval: of each person's mean over seeds where that is kept, else the mean of theirs.
+    """
     parts = [run["test"][stage][protocol] for run in group]
     spread = seed_spread([part["mean"][metric] for part in parts])
     interval = np.mean([part["interval"][metric] for part in parts], axis=0)
+    if metric in parts[0].get("people", {}):
+        each = [part["people"][metric] for part in parts]
+        interval = bootstrap_interval(np.mean(each, axis=0))
     return {"mean": spread["mean"], "sd": spread["sd"], "interval": tuple(interval)}
 
 
@@ -262,6 +268,8 @@ AGENTS = {  # row of the table: (agent of the study, stage)
     "DRR-set, sets alone": ("set-no-profile", "DDPG"),
     "DRR-set, ridge, warm start": ("set-ridge", "imitation"),
     "DRR-set, ridge, + DDPG": ("set-ridge", "DDPG"),
+    "DRR-set, all people in both stages, warm start": ("set-all-met", "imitation"),
+    "DRR-set, all people in both stages, + DDPG": ("set-all-met", "DDPG"),
     "DRR-set, warm start": ("DRR-set", "imitation"),
     "DRR-set, more imitation, no critic": ("set-no-critic", "DDPG"),
     "DRR-set, gamma = 0": ("set-gamma-0", "DDPG"),
@@ -310,35 +318,62 @@ def sessions(dataset: str) -> pd.DataFrame:
     return pd.DataFrame(rows).T.fillna("")
 
 
+SPLITS_BY_PEOPLE = ["people", *(f"people-{number}" for number in range(1, 10))]
+
+
 def groups(dataset: str) -> pd.DataFrame:
     """DRR-set (training seed 0) / popularity, with other tenths of the people held out whole.
 
-    Last what DDPG adds to its warm start, person by person; in the row of means over all groups
-    together, where a person whom two of them hold out counts twice. Settings are those chosen on
-    validation people of the first split, a tenth of whom are in each of the other groups.
+    Settings are those chosen on validation people of the first split, a tenth of whom are in each
+    of the other groups.
     """
-    popularity = baselines(dataset, "sessions").get("Popularity")
     found = {}
-    for run in runs(dataset, "people", "DRR-set")[:1] if popularity else ():
-        found["as above"] = run, popularity["test"]
-    for number in range(1, 10):
-        for run in runs(dataset, f"people-{number}", "DRR-set")[:1]:
-            found[f"group {number}"] = run, run["rivals"]["popularity"]["sessions"]["mean"]
+    popularity = baselines(dataset, "sessions").get("Popularity")
+    for split in SPLITS_BY_PEOPLE:
+        for run in runs(dataset, split, "DRR-set")[:1] if popularity else ():
+            rival = run.get("rivals", {}).get("popularity")
+            theirs = rival["sessions"]["mean"] if rival else popularity["test"]
+            found[split] = [(people([run], t).mean(), theirs[f"reward@{t}"]) for t in HORIZONS]
     if len(found) < 2:
         return pd.DataFrame()
-    table = pd.DataFrame(index=[*found, "mean"])
-    for t in HORIZONS:
-        name = f"reward@{t}"
-        rewards = [(people([run], t).mean(), rival[name]) for run, rival in found.values()]
-        rewards.append(np.mean(rewards, axis=0))
-        table[f"T = {t}"] = [f"{mine:.3f} / {theirs:.3f}" for mine, theirs in rewards]
-    for t in HORIZONS:
-        ours = [people([run], t) for run, _ in found.values()]
-        before = [people([run], t, "imitation") for run, _ in found.values()]
-        pairs = *zip(ours, before, strict=True), (np.concatenate(ours), np.concatenate(before))
-        gained = [signed(paired_bootstrap(*pair)[:3]) for pair in pairs]
-        table[f"minus warm start, T = {t}"] = gained
-    return table
+    found["mean"] = np.mean(list(found.values()), axis=0)
+    columns = [f"T = {t}" for t in HORIZONS]
+    rows = {row: [f"{a:.3f} / {b:.3f}" for a, b in pairs] for row, pairs in found.items()}
+    return pd.DataFrame(rows, index=columns).T
+
+
+OVER_GROUPS = {  # row: what is compared, each an (agent of the study, stage)
+    "DRR-set + DDPG minus its warm start": (("DRR-set", "DDPG"), ("DRR-set", "imitation")),
+    "DRR-set + DDPG minus a warm start on all people": (
+        ("DRR-set", "DDPG"),
+        ("set-all-met", "imitation"),
+    ),
+    "all people in both stages: + DDPG minus warm start": (
+        ("set-all-met", "DDPG"),
+        ("set-all-met", "imitation"),
+    ),
+}
+
+
+def over_groups(dataset: str) -> pd.DataFrame:
+    """What DDPG adds, person by person over all groups of held-out people, training seed 0.
+
+    A person whom two groups hold out counts twice.
+    """
+    rows = {}
+    for row, sides in OVER_GROUPS.items():
+        met = [[runs(dataset, s, agent)[:1] for agent, _ in sides] for s in SPLITS_BY_PEOPLE]
+        met = [both for both in met if all(both)]
+        if len(met) < 2:
+            continue
+        rows[row] = {"groups": len(met)}
+        for t in HORIZONS:
+            ours, theirs = (
+                np.concatenate([people(both[i], t, stage) for both in met])
+                for i, (_, stage) in enumerate(sides)
+            )
+            rows[row][f"T = {t}"] = signed(paired_bootstrap(ours, theirs)[:3])
+    return pd.DataFrame(rows).T
 
 
 def shown(lists: list[dict[str, float]]) -> dict[str, str]:

@@ -105,10 +105,10 @@ def test_readme_repeats_the_committed_results():
         assert tables.leave_one_out("ml-1m").loc["DRR-seq, + DDPG", title] in README
     for row, compared in tables.more("ml-1m").iterrows():
         assert compared["minus as it is, T = 40"] in README, row
-    for row, found in tables.groups("ml-1m").iterrows():
-        for t in tables.HORIZONS:
-            assert found[f"T = {t}"] in README, row
-            assert found[f"minus warm start, T = {t}"] in README or row != "mean"
+    for table in (tables.groups("ml-1m"), tables.over_groups("ml-1m")):
+        for row, found in table.iterrows():
+            for t in tables.HORIZONS:
+                assert found[f"T = {t}"] in README, row
     sessions = tables.sessions("ml-1m")
     for row in set(sessions.index) - {"Random"}:
         for t in tables.HORIZONS:
@@ -247,18 +247,44 @@ def test_the_released_agent_has_the_settings_of_the_study(dataset):
     assert config["settings"] == asdict(replace(ours, seed=config["settings"]["seed"], **seen))
 
 
-def test_groups_stand_beside_popularity_and_their_warm_start(results, tmp_path):
-    for number, ours, before, theirs in ((1, 0.4, 0.1, 0.3), (2, 0.6, 0.5, 0.2)):
-        stages = {"DDPG": figures(np.full(3, ours)), "imitation": figures(np.full(3, before))}
+def test_an_agents_protocols_and_the_sessions_table_say_the_same():
+    row = tables.sessions("ml-1m").loc["DRR-set, + DDPG"]
+    found = tables.protocols("ml-1m", "DRR-set")
+    for t in tables.HORIZONS:
+        assert found[f"sessions, T = {t} ({row['seeds']} seeds)"] == row[f"T = {t}"]
+
+
+@pytest.fixture
+def two_groups(results, tmp_path):
+    """Two other tenths, in which DDPG adds .3 and .1 to its warm start and .1 to the other's."""
+    for number, before, theirs in ((1, 0.1, 0.3), (2, 0.5, 0.2)):
+        ours = {1: 0.4, 2: 0.6}[number]
         rival = {"mean": {f"reward@{t}": theirs for t in tables.HORIZONS}}
-        run = {"seed": 0, "test": stages, "rivals": {"popularity": {"sessions": rival}}}
-        (tmp_path / "runs" / f"tiny-people-{number}-DRR-set-0.json").write_text(json.dumps(run))
+        for agent, stages in {
+            "DRR-set": {"DDPG": ours, "imitation": before},
+            "set-all-met": {"DDPG": ours + 0.2, "imitation": ours - 0.1},
+        }.items():
+            test = {stage: figures(np.full(3, reward)) for stage, reward in stages.items()}
+            run = {"seed": 0, "test": test, "rivals": {"popularity": {"sessions": rival}}}
+            path = tmp_path / "runs" / f"tiny-people-{number}-{agent}-0.json"
+            path.write_text(json.dumps(run))
+
+
+def test_groups_stand_beside_popularity_and_have_a_mean(two_groups, tmp_path):
+    models = {"Popularity": {"test": {f"reward@{t}": 0.1 for t in tables.HORIZONS}}}
+    (tmp_path / "baselines-tiny.json").write_text(json.dumps({"sessions": {"models": models}}))
     table = tables.groups("tiny")
-    assert list(table.index) == ["group 1", "group 2", "mean"]
-    assert table.loc["mean", "T = 40"] == "0.500 / 0.250"
-    assert table.loc["group 2", "T = 3"] == "0.600 / 0.200"
-    gains = [text[:7] for text in table["minus warm start, T = 40"]]
-    assert gains == ["+0.3000", "+0.1000", "+0.2000"]
+    assert list(table.index) == ["people", "people-1", "people-2", "mean"]
+    assert table.loc["people", "T = 40"] == "0.400 / 0.100"
+    assert table.loc["people-2", "T = 3"] == "0.600 / 0.200"
+    assert table.loc["mean", "T = 40"] == "0.467 / 0.200"
+
+
+def test_what_ddpg_adds_over_groups_is_paired_and_counts_groups_with_both_sides(two_groups):
+    table = tables.over_groups("tiny")
+    found = table["T = 40"].str[:7].tolist()
+    assert found == ["+0.2000", "+0.1000", "+0.3000"]
+    assert table["groups"].tolist() == [3, 2, 2]
 
 
 def test_gains_compare_the_same_seeds(results, tmp_path):
