@@ -121,7 +121,6 @@ def agents(dataset: str, split: str, per_epoch: int) -> dict[str, Settings]:
         ridge,
         profile="gaussian",
         answer_noise=ANSWER_NOISE[dataset],
-        unmet=0.15,
         imitation_updates=set_imitation,
         ddpg_updates=set_ddpg,
         gamma=0.95,
@@ -131,6 +130,7 @@ def agents(dataset: str, split: str, per_epoch: int) -> dict[str, Settings]:
         critic_dropout=True,
     )
     own = gaussian if split.startswith("people") else replace(ridge, **SESSIONS.get(split, {}))
+    back = replace(own, unmet=0.15)  # DDPG plays with people whom the warm start has not met
     bare = replace(ridge, profile="", actor_lr=1e-3)
     if split in SESSIONS:
         bare = replace(own, profile="")
@@ -139,7 +139,9 @@ def agents(dataset: str, split: str, per_epoch: int) -> dict[str, Settings]:
         "DRR-set": own,
         "set-gamma-0": replace(own, gamma=0.0),
         "set-no-critic": replace(own, guidance=0.0),
-        "set-all-met": replace(own, unmet=0.0),
+        "set-held-back": back,
+        "held-back-gamma-0": replace(back, gamma=0.0),
+        "held-back-no-critic": replace(back, guidance=0.0),
         "set-ridge": ridge,
         "ridge-twice": replace(ridge, critic_warmup=2 * ridge.critic_warmup, **longer),
         "set-no-profile": bare,
