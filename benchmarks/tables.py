@@ -268,8 +268,10 @@ AGENTS = {  # row of the table: (agent of the study, stage)
     "DRR-set, sets alone": ("set-no-profile", "DDPG"),
     "DRR-set, ridge, warm start": ("set-ridge", "imitation"),
     "DRR-set, ridge, + DDPG": ("set-ridge", "DDPG"),
-    "DRR-set, all people in both stages, warm start": ("set-all-met", "imitation"),
-    "DRR-set, all people in both stages, + DDPG": ("set-all-met", "DDPG"),
+    "DRR-set, 15 % held back, warm start": ("set-held-back", "imitation"),
+    "DRR-set, 15 % held back, more imitation": ("held-back-no-critic", "DDPG"),
+    "DRR-set, 15 % held back, gamma = 0": ("held-back-gamma-0", "DDPG"),
+    "DRR-set, 15 % held back, + DDPG": ("set-held-back", "DDPG"),
     "DRR-set, warm start": ("DRR-set", "imitation"),
     "DRR-set, more imitation, no critic": ("set-no-critic", "DDPG"),
     "DRR-set, gamma = 0": ("set-gamma-0", "DDPG"),
@@ -322,58 +324,32 @@ SPLITS_BY_PEOPLE = ["people", *(f"people-{number}" for number in range(1, 10))]
 
 
 def groups(dataset: str) -> pd.DataFrame:
-    """DRR-set (training seed 0) / popularity, with other tenths of the people held out whole.
+    """DRR-set / popularity, with other tenths of the people held out whole; training seed 0.
 
-    Settings are those chosen on validation people of the first split, a tenth of whom are in each
-    of the other groups.
+    The agent is the one that holds back 15 % of its people for stage 2. Settings are those chosen
+    on validation people of the first split, a tenth of whom are in each of the other groups. The
+    last row is what DDPG adds to the warm start, person by person over all groups together, where a
+    person whom two of them hold out counts twice.
     """
-    found = {}
-    popularity = baselines(dataset, "sessions").get("Popularity")
+    ours, popularity = {}, {}
+    chosen = baselines(dataset, "sessions").get("Popularity")
     for split in SPLITS_BY_PEOPLE:
-        for run in runs(dataset, split, "DRR-set")[:1] if popularity else ():
+        for run in runs(dataset, split, "set-held-back")[:1] if chosen else ():
             rival = run.get("rivals", {}).get("popularity")
-            theirs = rival["sessions"]["mean"] if rival else popularity["test"]
-            found[split] = [(people([run], t).mean(), theirs[f"reward@{t}"]) for t in HORIZONS]
-    if len(found) < 2:
+            ours[split] = [run]
+            popularity[split] = rival["sessions"]["mean"] if rival else chosen["test"]
+    if len(ours) < 2:
         return pd.DataFrame()
-    found["mean"] = np.mean(list(found.values()), axis=0)
-    columns = [f"T = {t}" for t in HORIZONS]
-    rows = {row: [f"{a:.3f} / {b:.3f}" for a, b in pairs] for row, pairs in found.items()}
-    return pd.DataFrame(rows, index=columns).T
-
-
-OVER_GROUPS = {  # row: what is compared, each an (agent of the study, stage)
-    "DRR-set + DDPG minus its warm start": (("DRR-set", "DDPG"), ("DRR-set", "imitation")),
-    "DRR-set + DDPG minus a warm start on all people": (
-        ("DRR-set", "DDPG"),
-        ("set-all-met", "imitation"),
-    ),
-    "all people in both stages: + DDPG minus warm start": (
-        ("set-all-met", "DDPG"),
-        ("set-all-met", "imitation"),
-    ),
-}
-
-
-def over_groups(dataset: str) -> pd.DataFrame:
-    """What DDPG adds, person by person over all groups of held-out people, training seed 0.
-
-    A person whom two groups hold out counts twice.
-    """
-    rows = {}
-    for row, sides in OVER_GROUPS.items():
-        met = [[runs(dataset, s, agent)[:1] for agent, _ in sides] for s in SPLITS_BY_PEOPLE]
-        met = [both for both in met if all(both)]
-        if len(met) < 2:
-            continue
-        rows[row] = {"groups": len(met)}
-        for t in HORIZONS:
-            ours, theirs = (
-                np.concatenate([people(both[i], t, stage) for both in met])
-                for i, (_, stage) in enumerate(sides)
-            )
-            rows[row][f"T = {t}"] = signed(paired_bootstrap(ours, theirs)[:3])
-    return pd.DataFrame(rows).T
+    table = pd.DataFrame(index=[*ours, "mean", "DDPG minus warm start"])
+    for t in HORIZONS:
+        after = [people(run, t) for run in ours.values()]
+        before = [people(run, t, "imitation") for run in ours.values()]
+        theirs = [mean[f"reward@{t}"] for mean in popularity.values()]
+        pairs = [(mine.mean(), other) for mine, other in zip(after, theirs, strict=True)]
+        gain = paired_bootstrap(np.concatenate(after), np.concatenate(before))[:3]
+        texts = [f"{a:.3f} / {b:.3f}" for a, b in (*pairs, np.mean(pairs, axis=0))]
+        table[f"T = {t}"] = [*texts, signed(gain)]
+    return table
 
 
 def shown(lists: list[dict[str, float]]) -> dict[str, str]:

@@ -105,10 +105,9 @@ def test_readme_repeats_the_committed_results():
         assert tables.leave_one_out("ml-1m").loc["DRR-seq, + DDPG", title] in README
     for row, compared in tables.more("ml-1m").iterrows():
         assert compared["minus as it is, T = 40"] in README, row
-    for table in (tables.groups("ml-1m"), tables.over_groups("ml-1m")):
-        for row, found in table.iterrows():
-            for t in tables.HORIZONS:
-                assert found[f"T = {t}"] in README, row
+    for row, found in tables.groups("ml-1m").iterrows():
+        for t in tables.HORIZONS:
+            assert found[f"T = {t}"] in README, row
     sessions = tables.sessions("ml-1m")
     for row in set(sessions.index) - {"Random"}:
         for t in tables.HORIZONS:
@@ -254,37 +253,28 @@ def test_an_agents_protocols_and_the_sessions_table_say_the_same():
         assert found[f"sessions, T = {t} ({row['seeds']} seeds)"] == row[f"T = {t}"]
 
 
-@pytest.fixture
-def two_groups(results, tmp_path):
-    """Two other tenths, in which DDPG adds .3 and .1 to its warm start and .1 to the other's."""
-    for number, before, theirs in ((1, 0.1, 0.3), (2, 0.5, 0.2)):
-        ours = {1: 0.4, 2: 0.6}[number]
-        rival = {"mean": {f"reward@{t}": theirs for t in tables.HORIZONS}}
-        for agent, stages in {
-            "DRR-set": {"DDPG": ours, "imitation": before},
-            "set-all-met": {"DDPG": ours + 0.2, "imitation": ours - 0.1},
-        }.items():
-            test = {stage: figures(np.full(3, reward)) for stage, reward in stages.items()}
-            run = {"seed": 0, "test": test, "rivals": {"popularity": {"sessions": rival}}}
-            path = tmp_path / "runs" / f"tiny-people-{number}-{agent}-0.json"
-            path.write_text(json.dumps(run))
-
-
-def test_groups_stand_beside_popularity_and_have_a_mean(two_groups, tmp_path):
+def test_groups_stand_beside_popularity_and_their_warm_start(results, tmp_path):
     models = {"Popularity": {"test": {f"reward@{t}": 0.1 for t in tables.HORIZONS}}}
     (tmp_path / "baselines-tiny.json").write_text(json.dumps({"sessions": {"models": models}}))
+    for split, ours, before in (
+        ("people", 0.4, 0.3),
+        ("people-1", 0.4, 0.1),
+        ("people-2", 0.7, 0.5),
+    ):
+        stages = {"DDPG": figures(np.full(3, ours)), "imitation": figures(np.full(3, before))}
+        rival = {"mean": {f"reward@{t}": 0.2 for t in tables.HORIZONS}}
+        rivals = {"popularity": {"sessions": rival}} if split != "people" else {}
+        run = {"seed": 0, "test": stages, "rivals": rivals}
+        (tmp_path / "runs" / f"tiny-{split}-set-held-back-0.json").write_text(json.dumps(run))
     table = tables.groups("tiny")
-    assert list(table.index) == ["people", "people-1", "people-2", "mean"]
-    assert table.loc["people", "T = 40"] == "0.400 / 0.100"
-    assert table.loc["people-2", "T = 3"] == "0.600 / 0.200"
-    assert table.loc["mean", "T = 40"] == "0.467 / 0.200"
-
-
-def test_what_ddpg_adds_over_groups_is_paired_and_counts_groups_with_both_sides(two_groups):
-    table = tables.over_groups("tiny")
-    found = table["T = 40"].str[:7].tolist()
-    assert found == ["+0.2000", "+0.1000", "+0.3000"]
-    assert table["groups"].tolist() == [3, 2, 2]
+    assert table["T = 40"].tolist()[:4] == [
+        "0.400 / 0.100",
+        "0.400 / 0.200",
+        "0.700 / 0.200",
+        "0.500 / 0.167",
+    ]
+    assert list(table.index) == ["people", "people-1", "people-2", "mean", "DDPG minus warm start"]
+    assert table.loc["DDPG minus warm start", "T = 3"].startswith("+0.2000")
 
 
 def test_gains_compare_the_same_seeds(results, tmp_path):
@@ -302,6 +292,7 @@ def test_controls_change_one_thing_and_share_their_warm_start():
         for name, part in (("set-gamma-0", "gamma"), ("set-no-critic", "guidance")):
             assert found[name] == replace(ours, **{part: 0.0})
             assert study.stage_one(found[name]) == study.stage_one(ours)
+        assert found["set-held-back"] == replace(ours, unmet=0.15)
         for other in (replace(ours, seed=1), replace(ours, epsilon=0.0), found["set-no-profile"]):
             assert study.stage_one(other) != study.stage_one(ours)
 
