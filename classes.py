@@ -1,7 +1,8 @@
-"""What learns and acts: actor, critic, noise, the DDPG agent, and the recommender made from it.
+"""What learns: the DDPG agent.
 
-The parts with a theme of their own are found here too: networks (`actor_critic.py`), vectors and
-states (`states.py`), replay (`replay.py`), environments (`environment.py`, `strangers.py`).
+The parts with a theme of their own are found here too: settings (`settings.py`), networks
+(`actor_critic.py`), vectors and states (`states.py`), replay (`replay.py`), environments
+(`environment.py`, `strangers.py`), and the released agent (`recommender.py`).
 
 Sources: Liu et al., arXiv 1810.12027 (DRR); Lillicrap et al., arXiv 1509.02971 (DDPG); Fujimoto &
 Gu, arXiv 2106.06860 (an imitation term beside Q).
@@ -13,31 +14,20 @@ anonymous.
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
-import os
-import platform
-import warnings
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from actor_critic import Actor, AnyState, Critic, OUNoise
-from bandits import GaussianLikes
 from checkpoint import Interruptible, load_checkpoint, save_checkpoint
 from environment import LoggedSessions, Moments, RecommendationEnv, paper_reward
+from recommender import Recommender, release
 from replay import Observation, PrioritizedReplayBuffer, ReplayBuffer, SumTree, Transitions
 from sequence import Cooccurrence, DRRseq, FullSoftmax, Window, Windows
+from settings import LINEAR, Settings
 from states import (
-    ALS,
     PMF,
     STATES,
     DRRatt,
@@ -51,21 +41,18 @@ from states import (
 from strangers import (
     Likes,
     LikesLoss,
-    LikesRidge,
     OwnSessions,
     StrangerSessions,
     in_two_circles,
     no_profile,
 )
-from utils import POSITIVE, Histories, IdMap, Interactions, fingerprint
+from utils import Histories, IdMap, Interactions
 
 __all__ = [
-    "PMF",
     "Actor",
-    "Critic",
-    "OUNoise",
-    "STATES",
     "Cooccurrence",
+    "Critic",
+    "DDPG",
     "DRRatt",
     "DRRave",
     "DRRp",
@@ -75,10 +62,15 @@ __all__ = [
     "Interruptible",
     "LoggedSessions",
     "Moments",
+    "OUNoise",
     "Observation",
+    "PMF",
     "PrioritizedReplayBuffer",
     "RecommendationEnv",
+    "Recommender",
     "ReplayBuffer",
+    "STATES",
+    "Settings",
     "State",
     "SumTree",
     "Transitions",
@@ -86,115 +78,16 @@ __all__ = [
     "Windows",
     "load_checkpoint",
     "paper_reward",
+    "release",
     "save_checkpoint",
 ]
-
-
-# ---------------------------------------------------------------------------- the agent
 
 
 MAX_GRADIENT_NORM = 1.0
 
 
-@dataclass(frozen=True)
-class Settings:
-    """All that decides what an agent becomes. Saved with the weights."""
-
-    state: str = "ave"  # p, u, ave, att, seq, set or likes
-    k: int = 100  # width of the vectors
-    n: int = 5  # films in the memory
-    hidden: int = 256  # width of the actor's and critic's layers
-    vectors: str = "tuned"  # "tuned": start from given ones, learn on; "frozen": stay; "random"
-    # stage 1: imitation
-    imitation_updates: int = 4000
-    imitation_lr: float = 1e-3  # the peak: 5 % warm-up, then linearly down to 0
-    # the next film of the log; any film a person "likes"; "own": the likes, in own sessions
-    imitate: str = "next"
-    hit: float = 3.0  # own: weight of showing any film that is liked beside showing them all
-    vectors_lr: float = 1.0  # learning rate of the film vectors, as a share of the others'
-    demonstrations: int = 512  # moments in a batch (seq: films in the windows of a batch)
-    # stage 2: DDPG
-    ddpg_updates: int = 1000
-    batch_size: int = 512
-    actor_lr: float = 1e-4  # at first, then linearly down to 0
-    critic_lr: float = 1e-3
-    gamma: float = 0.9
-    tau: float = 0.01  # share of the way that the targets move at each update
-    cloning: float = 1.0  # weight of the imitation term beside Q; 0 is DDPG as published
-    guidance: float = 1.0  # weight of Q; 0 is more imitation, for as long as DDPG would take
-    critic_warmup: int = 200  # updates in which the critic learns alone
-    critic_dropout: bool = False  # the critic learns with its state's dropout
-    trust_pace: float = 1.0  # stage 2: learning rate of the trust in a linear model, a multiple
-    unmet: float = 0.0  # own: share of the people whom stage 1 does not meet, and only stage 2 does
-    critic: str = "joint"  # or "bilinear", see Critic
-    critic_reads: str = "own"  # a state of its "own", or a frozen copy of the warm "actor"'s
-    weight_decay: float = 1e-5
-    # acting
-    sessions: int = 1024  # sessions that step together
-    session_memory: int = 0  # films of the memory in sessions, where shorter than n saves time
-    horizon: int = 10
-    given: float = 3  # own: liked films known at the start; below 1: the share of all rows
-    candidates: str = "all"  # own: or only films that the person "rated"
-    profile: str = ""  # own: the linear model that reads the person too, see LINEAR
-    answer_noise: float = 0.02  # profile "gaussian": variance of what an answer says by chance
-    unrated: float = 0.0  # reward of a film that the person never rated
-    anonymous_share: float = 0.2
-    epsilon: float = 0.1
-    ou_sigma: float = 0.0
-    # replay
-    replay: str = "prioritized"  # or "uniform"
-    capacity: int = 200_000
-    # how to choose
-    evaluate_every: int = 500
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name, known in {
-            "state": tuple(STATES),
-            "vectors": ("tuned", "frozen", "random"),
-            "replay": ("prioritized", "uniform"),
-            "critic_reads": ("own", "actor"),
-            "imitate": ("likes", "next", "own"),
-            "critic": ("joint", "bilinear"),
-            "candidates": ("all", "rated"),
-            "profile": tuple(LINEAR),
-        }.items():
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name} must be one of {known}, not {getattr(self, name)!r}")
-        for name in ("k", "n", "hidden", "sessions", "batch_size", "horizon"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-        if self.capacity < self.sessions:
-            raise ValueError("capacity must be at least sessions: a step stores one row for each")
-        if not (self.guidance or self.cloning):
-            raise ValueError("guidance and cloning are both 0: the actor would learn nothing")
-        if self.profile and (
-            (self.state, self.imitate) != ("set", "own") or self.vectors == "random"
-        ):
-            raise ValueError(
-                "only DRR-set that imitates its own sessions, started from given vectors, "
-                "reads a profile"
-            )
-        if not 0 <= self.unmet < 1 or (self.unmet and self.imitate != "own"):
-            raise ValueError(
-                f"unmet must be 0 or more and below 1, 0 unless imitate is 'own', not {self.unmet}"
-            )
-        if self.trust_pace != 1 and not self.profile:
-            raise ValueError("trust_pace must be 1 without a profile: there is nothing to trust")
-        if self.session_memory not in (0, self.n) and self.state != "seq":
-            raise ValueError(f"DRR-{self.state} reads n films: session_memory must be 0")
-
-
 Environment = LoggedSessions | StrangerSessions
 Start = PMF | Cooccurrence  # what vectors may start from: PMF; for seq and set Cooccurrence
-# what a profile comes from; of people whom the agent knows: pmf, als
-LINEAR = {
-    "": type(None),
-    "pmf": PMF,
-    "als": ALS,
-    "ridge": LikesRidge,
-    "gaussian": GaussianLikes,
-}
 
 
 def build_state(
@@ -297,14 +190,15 @@ class DDPG:
     def _own_sessions(self, people: Interactions) -> tuple[StrangerSessions, OwnSessions]:
         settings = self.settings
         first, later = in_two_circles(people, settings.unmet, settings.seed)
-        played, imitated, at_last = (
-            self.sessions_with(met, torch.Generator().manual_seed(settings.seed + stream))
-            for stream, met in ((1, later), (2, first), (3, later))
-        )
-        return played, OwnSessions(
-            imitated,
+
+        def sessions(met: Interactions, stream: int) -> StrangerSessions:
+            generator = torch.Generator().manual_seed(settings.seed + stream)
+            return self.sessions_with(met, generator)
+
+        return sessions(later, 1), OwnSessions(
+            sessions(first, 2),
             lambda seen: self.explore(self.act(seen)),
-            at_last if settings.unmet else None,
+            sessions(later, 3) if settings.unmet else None,
             lambda: self.imitated >= settings.imitation_updates,
         )
 
@@ -507,198 +401,3 @@ class DDPG:
                 torch._foreach_lerp_(
                     list(target.parameters()), list(source.parameters()), self.settings.tau
                 )
-
-
-# ---------------------------------------------------------------------------- the released agent
-
-FORMAT = 1
-
-
-class Recommender:
-    """A trained actor for people it has never met: films in, films out, by MovieLens id.
-
-    The folder holds `weights.safetensors` and `config.json` (settings, item ids, data fingerprint,
-    metrics, versions, the command that makes it again). Reading them runs no code from either file.
-    """
-
-    def __init__(self, actor: Actor, item_ids: IdMap, config: dict[str, Any]) -> None:
-        self.actor, self._ids, self.config = actor.eval(), item_ids, config
-        self.n_users = config["n_users"]
-
-    @property
-    def item_ids(self) -> np.ndarray:
-        """MovieLens ids in index order, int64 [n_items]."""
-        return self._ids.ids
-
-    @classmethod
-    def load(cls, folder: str | Path) -> Recommender:
-        """Rebuild the actor from its folder; ValueError if a file is missing or does not fit."""
-        folder = Path(folder)
-        try:
-            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-            weights = load_file(folder / "weights.safetensors")
-        except OSError as error:
-            raise ValueError(f"{folder} holds no released agent: {error}") from None
-        except (ValueError, SafetensorError) as error:  # neither JSON nor UTF-8; not safetensors
-            raise ValueError(f"{folder} is damaged: {error}") from None
-        found = config.get("format") if isinstance(config, dict) else None
-        if found != FORMAT:
-            raise ValueError(f"{folder} has format {found}, this code reads {FORMAT}")
-        if config.get("weights_sha256") != _sha256(folder / "weights.safetensors"):
-            raise ValueError(f"{folder} mixes the weights of one save with the config of another")
-        try:
-            settings = Settings(**config["settings"])
-            n_users, ids = config["n_users"], IdMap(np.array(config["item_ids"]))
-            state = STATES[settings.state](n_users, len(ids), settings.k, settings.n)
-            if settings.profile == "ridge":
-                films = weights["state.linear.film_vectors"]
-                state.attach(LikesRidge(films, weights["state.linear.prior_vectors"]))
-            elif settings.profile == "gaussian":
-                films = weights["state.item_vectors.weight"][:-1, settings.k : -1]
-                noise = weights["state.linear.noise"]
-                state.attach(GaussianLikes(films[:, -1], films[:, :-1], noise))
-            actor = Actor(state, settings.hidden)
-        except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
-            reason = f"{type(error).__name__}: {error}"
-            raise ValueError(f"the config in {folder} is damaged: {reason}") from None
-        try:
-            actor.load_state_dict(weights)
-        except RuntimeError as error:
-            raise ValueError(f"the weights in {folder} do not fit its config: {error}") from None
-        return cls(actor, ids, config)
-
-    def save(self, folder: str | Path) -> None:
-        """Write weights and config through temporary files: an interrupt leaves the old ones."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        weights = {name: t.contiguous() for name, t in self.actor.state_dict().items()}
-        save_file(weights, folder / "weights.tmp")
-        config = self.config | {
-            "format": FORMAT,
-            "item_ids": self._ids.ids.tolist(),
-            "weights_sha256": _sha256(folder / "weights.tmp"),
-        }
-        text = json.dumps(config, indent=1, ensure_ascii=False)
-        (folder / "config.tmp").write_text(text + "\n", encoding="utf-8")
-        os.replace(folder / "weights.tmp", folder / "weights.safetensors")
-        os.replace(folder / "config.tmp", folder / "config.json")
-
-    def score(self, histories: Histories) -> Tensor:
-        """The form every evaluation takes: histories by index -> float32 [B, n_items]."""
-        return self.actor.score(histories)
-
-    def scores(self, histories: Sequence[Sequence[int]]) -> np.ndarray:
-        """B lists of liked films (MovieLens ids, oldest first) -> float32 [B, n_items].
-
-        Every history is that of an unknown person. Ids the model does not know are ignored with a
-        warning; a history with no known id is a ValueError.
-        """
-        known = [self._known(history) for history in histories]
-        width = max(map(len, known), default=1)
-        item = torch.full((len(known), width), len(self._ids))
-        for row, index in enumerate(known):
-            item[row, width - len(index) :] = index
-        rating = torch.where(item < len(self._ids), 5.0, 0.0)
-        anonymous = torch.full((len(known),), self.n_users)
-        return self.score(Histories(anonymous, item, rating)).numpy()
-
-    def _known(self, history: Sequence[int]) -> Tensor:
-        index = self._ids.index(history)
-        unknown = [int(i) for i, place in zip(history, index, strict=True) if place < 0]
-        if unknown:
-            warnings.warn(f"films the model does not know are ignored: {unknown}", stacklevel=4)
-        if not (index >= 0).any():
-            raise ValueError(f"the model knows none of these films: {list(map(int, history))}")
-        known = index[index >= 0].tolist()
-        return torch.tensor(list(dict.fromkeys(reversed(known)))[::-1])  # the latest of repeats
-
-    def recommend(self, history: Sequence[int], k: int = 3) -> list[tuple[int, float]]:
-        """The k best films for someone who liked `history` -> [(MovieLens id, score)], best first.
-
-        Never a film of the history, never one twice, always k; ValueError if k films are not left.
-        """
-        scores = torch.from_numpy(self.scores([history])[0])
-        seeds = self._known_quietly(history)
-        scores[seeds] = -torch.inf
-        if not 1 <= k <= len(scores) - len(seeds.unique()):
-            raise ValueError(
-                f"k must be between 1 and {len(scores) - len(seeds.unique())}, not {k}"
-            )
-        top = scores.topk(k)
-        return list(zip(self._ids.id(top.indices).tolist(), top.values.tolist(), strict=True))
-
-    def _known_quietly(self, history: Sequence[int]) -> Tensor:
-        index = self._ids.index(history)
-        return index[index >= 0]
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def release(
-    agent: DDPG,
-    log: Interactions,
-    folder: str | Path,
-    *,
-    dataset: str,
-    command: str,
-    protocol: str,
-    metrics: dict[str, Any],
-) -> Recommender:
-    """Write the agent's actor to `folder` with all that is needed to use, check and remake it.
-
-    log: the interactions it was trained on. metrics, protocol: what was measured, and how.
-    ValueError for an agent that reads PMF or ALS: these know people, and are not kept.
-    """
-    if agent.settings.profile in ("pmf", "als"):
-        raise ValueError("an agent that reads a profile of people it knows is not released")
-    positives = torch.bincount(log.item[log.rating >= POSITIVE], minlength=log.n_items)
-    config = {
-        "format": FORMAT,
-        "dataset": dataset,
-        "settings": asdict(agent.settings),
-        "protocol": protocol,
-        "metrics": metrics,
-        "command": command,
-        "fingerprint": fingerprint(log),
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-        },
-        "n_users": log.n_users,  # the index of somebody unknown
-        "n_people": int((log.offsets.diff() > 0).sum()),  # who have rows to train on
-        "item_ids": log.item_ids.ids.tolist(),
-        "positive_counts": positives.tolist(),
-    }
-    recommender = Recommender(agent.actor, log.item_ids, config)
-    recommender.save(folder)
-    card = Path(folder) / "README.md"
-    card.write_text(model_card(config, Path(folder).name), encoding="utf-8")
-    return recommender
-
-
-def model_card(config: dict[str, Any], name: str) -> str:
-    """What the agent is for, what it was trained on, how good it is, in Markdown."""
-    settings = config["settings"]
-    rows = "\n".join(f"| {metric} | {value} |" for metric, value in config["metrics"].items())
-    return f"""# {name}
-
-A DDPG agent with the state DRR-{settings["state"]}, trained on MovieLens ({config["dataset"]}):
-films that someone liked go in, films they may like come out. Read it with
-`classes.Recommender.load`.
-
-- Made by: `{config["command"]}`, seed {settings["seed"]}, PyTorch {config["versions"]["torch"]}
-- Trained on: {len(config["item_ids"]):,} films, {config["n_people"]:,} people
-- Training rows, SHA-256: `{config["fingerprint"]}`
-- Judged by: {config["protocol"]}
-
-| metric | value |
-|---|---|
-{rows}
-
-Not for commercial use: the weights derive from MovieLens, whose licence forbids it. People who rate
-on MovieLens are not everybody, and the films end where the data set does. Cite F. M. Harper and
-J. A. Konstan, The MovieLens Datasets, ACM TiiS 5(4), 2015.
-"""

@@ -23,8 +23,9 @@ from synthetic import write_movielens
 
 import recommendation
 import utils
-from classes import FORMAT, STATES, Actor, IdMap, Recommender, Settings
+from classes import STATES, Actor, IdMap, Recommender, Settings
 from recommendation import Film, main
+from recommender import FORMAT
 
 REPOSITORY = Path(recommendation.__file__).parent
 DATASET = "ml-latest-small"  # csv files, and no published number of rows to be held against

@@ -15,7 +15,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from toys import random_log, settings_of
 
-from classes import DDPG, Actor, Recommender, _sha256, release
+from classes import DDPG, Actor, Recommender, release
+from recommender import _sha256
 from sequence import PooledDropout
 from utils import Histories, Interactions, fingerprint
 
@@ -375,7 +376,7 @@ def test_an_interrupted_save_leaves_the_old_agent(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(f"classes.{where}", cut)
+        patch.setattr(f"recommender.{where}", cut)
         with pytest.raises(KeyboardInterrupt):
             recommender.save(folder)
     assert np.array_equal(Recommender.load(folder).scores([ids_of(1, 2)]), before)
@@ -398,7 +399,7 @@ def test_a_save_cut_between_its_two_files_is_noticed(
             raise KeyboardInterrupt
         replace(*paths)
 
-    monkeypatch.setattr("classes.os.replace", second_time)
+    monkeypatch.setattr("recommender.os.replace", second_time)
     with pytest.raises(KeyboardInterrupt):
         recommender.save(folder)
     with pytest.raises(ValueError, match="mixes the weights of one save"):
