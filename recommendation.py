@@ -20,7 +20,7 @@ import re
 import sys
 import textwrap
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 HERE = Path(__file__).resolve().parent
 DRAWN = 3  # films drawn when none is named
 POOL = 300  # they are drawn among so many of the most liked films
+MEANT = 3  # films named, at most, that may have been meant
 WIDTH = 96  # columns of the answer
 TITLE_WIDTH = 56  # longer titles push their genres to the right
 
@@ -85,7 +86,8 @@ def _parser() -> argparse.ArgumentParser:
         action="extend",
         metavar="FILM",
         help="the films that were liked, the latest last: MovieLens ids or titles, with or without "
-        'year, as "Matrix, The" or "The Matrix"; what is an id is never taken for a title',
+        'year, as "Matrix, The" or "The Matrix", or words that one title alone holds; what is an '
+        "id is never taken for a title",
     )
     add("--k", type=_whole(1), default=3, help="how many films to suggest (default: %(default)s)")
     add("--seed", type=_whole(0), help="draws the same random films each time")
@@ -127,8 +129,9 @@ class Film:
 
 
 def _key(text: str) -> str:
-    """Upper case, doubled blanks and the two ways to code an accent make no difference."""
-    return " ".join(unicodedata.normalize("NFC", text).split()).casefold()
+    """Upper case, doubled blanks and accents make no difference."""
+    letters = (c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+    return " ".join("".join(letters).split()).casefold()
 
 
 def read_films(folder: Path) -> dict[int, Film]:
@@ -150,7 +153,10 @@ def read_films(folder: Path) -> dict[int, Film]:
 
 
 def find_film(text: str, films: dict[int, Film]) -> Film:
-    """The one film with this id or title. Raises CommandError with what might have been meant."""
+    """The one film with this id or title, or else the one whose title holds it as words.
+
+    Raises CommandError with what might have been meant.
+    """
     wanted = _key(text)
     if not wanted:
         raise CommandError("a film given to --movies is empty: give an id or a title")
@@ -162,19 +168,32 @@ def find_film(text: str, films: dict[int, Film]) -> Film:
         return found[0]
     if found:
         raise CommandError(f"{text!r} may be {_candidates(found)}: name the one you mean by its id")
+    holding = _holding(wanted, films)
+    if len(holding) == 1 and not wanted.isdecimal():  # a number is a slip for another id
+        _note(f"{text!r} is taken for {_candidates(holding)}")
+        return holding[0]
     kind, other = ("id", "a title") if wanted.isdecimal() else ("title", "its id")
-    close = _similar(wanted, films)
+    close = _once([*holding, *_alike(wanted, films)])[:MEANT]
     hint = f"did you mean {_candidates(close)}?" if close else f"check it, or give {other}"
     raise CommandError(f"no film has the {kind} {text!r}; {hint}")
 
 
-def _similar(wanted: str, films: dict[int, Film], most: int = 3) -> list[Film]:
-    """Films whose title holds `wanted` as words, shortest first; then those spelt like it."""
-    by_name = {name: film for film in films.values() for name in film.names}
+def _holding(wanted: str, films: dict[int, Film]) -> list[Film]:
+    """Films whose title holds `wanted` as words, those with the shortest title first."""
     words = re.compile(rf"\b{re.escape(wanted)}\b")
-    names = sorted(filter(words.search, by_name), key=len)
-    names += difflib.get_close_matches(wanted, by_name, n=4 * most, cutoff=0.7)  # 4 names a film
-    return list({by_name[name].id: by_name[name] for name in names}.values())[:most]
+    found = [film for film in films.values() if any(map(words.search, film.names))]
+    return sorted(found, key=lambda film: len(film.label))
+
+
+def _alike(wanted: str, films: dict[int, Film]) -> list[Film]:
+    """Films whose title is spelt much like `wanted`, the closest first."""
+    by_name = {name: film for film in films.values() for name in film.names}
+    names = difflib.get_close_matches(wanted, by_name, n=4 * MEANT, cutoff=0.7)  # 4 names a film
+    return _once(by_name[name] for name in names)
+
+
+def _once(films: Iterable[Film]) -> list[Film]:
+    return list({film.id: film for film in films}.values())
 
 
 def _candidates(films: Sequence[Film]) -> str:

@@ -210,6 +210,7 @@ def test_a_film_listed_under_two_ids_is_neither_repeated_nor_suggested_to_who_li
         ('the best "worst" day', 8),
         ('The Best "Worst" Day (1991)', 8),
         ("SÉANCE À ORLY, LA", 5),
+        ("la seance a orly", 5),
         (unicodedata.normalize("NFD", "La Séance à Orly"), 5),
         ("1984", 14),
         ("Nameless", 26),
@@ -219,6 +220,12 @@ def test_a_film_is_found_by_id_and_by_each_form_of_its_title(ask, typed, item):
     code, out, _ = ask("--movies", typed, "--json")
     assert code == 0
     assert ids_of(out, "seeds") == [item]
+
+
+def test_words_that_one_title_alone_holds_name_it_with_a_note(ask):
+    code, out, err = ask("--movies", "dawn", "--json")
+    assert (code, ids_of(out, "seeds")) == (0, [2])
+    assert err == "note: 'dawn' is taken for Alien Dawn: The Return (1979) [id 2]\n"
 
 
 def test_a_number_that_is_an_id_is_not_taken_for_a_title(world):
@@ -314,7 +321,9 @@ def test_a_seed_beside_movies_is_noted(ask):
         (["--movies", "a\nb"], r"'a\nb'"),
         (["--movies", "Worst Day"], "Day"),
         (["--movies", "Nmaeless"], "did you mean Nameless [id 26]"),
-        (["--movies", "Alien Dawn"], "did you mean Alien Dawn: The Return (1979) [id 2]"),
+        (["--movies", "Alien Dwan: The Return"], "mean Alien Dawn: The Return (1979) [id 2]"),
+        (["--movies", "Told"], "Twice Told (1990) [id 20] or Twice Told (1990) [id 23]"),
+        (["--movies", "1979"], "no film has the id '1979'; did you mean Film 29"),
         (["--movies", "2", ""], "is empty"),
         (["--movies", " "], "is empty"),
         (["--movies"], "--movies"),
