@@ -9,12 +9,13 @@ file is there is not made again. The split of the data is the same for all seeds
 Splits: "leave-one-out" (protocols A, B), "positives" (C), "ratings" (D), "people" (E, and sessions
 with strangers, whose rewards are kept person by person), "time" (G). "people-1", "people-2" ...
 hold out other people: some groups are much easier to please than others. "people-half" trains on
-every second person only.
+every second person only, "people-more" on the validation people too, and has none to validate on.
 """
 
 import argparse
 import copy
 import json
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -173,7 +174,7 @@ def rivals(split: str, log: Interactions) -> dict[str, ev.ScoreFunction]:
         pmf = PMF(log.n_users, log.n_items, 100, generator=generator, l2=0.07)
         pmf.fit(log, generator=generator)
         return {"EASE": baselines.EASE(log, 500.0, min_rating=POSITIVE), "PMF": pmf.score}
-    if split.startswith("people-") and split != "people-half":
+    if re.fullmatch(r"people-\d", split):
         return {"popularity": baselines.Popularity(log, POSITIVE)}
     return {}
 
@@ -207,22 +208,23 @@ def task(data: Interactions, name: str) -> tuple[Interactions, Judge | None, Jud
         test = lambda score: {"D": ev.offline_reranking(score, split.train, split.test).model}  # noqa: E731
         return split.train, None, test
     if name.startswith("people"):
-        number = name.removeprefix("people").removeprefix("-half").removeprefix("-")
+        number = re.sub(r"\D", "", name)
         generator = torch.Generator().manual_seed(int(number or 0))
-        groups = split_users(data.n_users, generator=generator)
+        met, validation, test = split_users(data.n_users, generator=generator)
         if name == "people-half":
-            groups = groups[0][::2], *groups[1:]
-        train, validation, test = (data.select(torch.isin(data.user, users)) for users in groups)
-        return (
-            train,
-            *(
-                lambda score, people=people: {
-                    "E": ev.three_in_three_out(score, people),
-                    "sessions": sessions_with_strangers(score, people),
-                }
-                for people in (validation, test)
-            ),
-        )
+            met = met[::2]
+        elif name == "people-more":
+            met = torch.cat([met, validation])
+
+        def judge(users: torch.Tensor) -> Judge:
+            people = data.select(torch.isin(data.user, users))
+            return lambda score: {
+                "E": ev.three_in_three_out(score, people),
+                "sessions": sessions_with_strangers(score, people),
+            }
+
+        train = data.select(torch.isin(data.user, met))
+        return train, None if name == "people-more" else judge(validation), judge(test)
     if name == "time":
         split = split_by_time(data)
         history, target = split.train.concat(split.validation), split.test

@@ -310,9 +310,14 @@ def test_people_are_trained_on_or_judged(monkeypatch):
         groups = split_users(data.n_users, generator=torch.Generator().manual_seed(seed))
         for people, users in zip((log, *met[-2:]), groups, strict=True):
             assert people.user.unique().tolist() == users.tolist()
+    first, second, third = split_users(data.n_users, generator=torch.Generator().manual_seed(0))
     half, _, _ = study.task(data, "people-half")
-    first, *_ = split_users(data.n_users, generator=torch.Generator().manual_seed(0))
     assert half.user.unique().tolist() == first[::2].tolist()
+    more, nobody, judge = study.task(data, "people-more")
+    assert more.user.unique().tolist() == sorted([*first.tolist(), *second.tolist()])
+    assert nobody is None  # there is nobody left to validate on
+    judge(None)
+    assert met[-1].user.unique().tolist() == third.tolist()
 
 
 @pytest.mark.parametrize("dataset", ["ml-1m", "ml-100k"])
