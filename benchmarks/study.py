@@ -135,16 +135,16 @@ def agents(dataset: str, split: str, per_epoch: int) -> dict[str, Settings]:
     bare = replace(ridge, profile="", actor_lr=1e-3)
     if split in SESSIONS:
         bare = replace(own, profile="")
-    longer = {"imitation_updates": 2 * ridge_imitation, "ddpg_updates": 2 * ridge_ddpg}
+    longer = {"imitation_updates": 2 * set_imitation, "ddpg_updates": 2 * set_ddpg}
     return {
         "DRR-set": own,
         "set-gamma-0": replace(own, gamma=0.0),
         "set-no-critic": replace(own, guidance=0.0),
+        "set-twice": replace(own, critic_warmup=2 * own.critic_warmup, **longer),
         "set-held-back": back,
         "held-back-gamma-0": replace(back, gamma=0.0),
         "held-back-no-critic": replace(back, guidance=0.0),
         "set-ridge": ridge,
-        "ridge-twice": replace(ridge, critic_warmup=2 * ridge.critic_warmup, **longer),
         "set-no-profile": bare,
         "set-likes-only": replace(bare, state="likes"),
         "DRR-ave": ave,

@@ -323,33 +323,50 @@ def sessions(dataset: str) -> pd.DataFrame:
 SPLITS_BY_PEOPLE = ["people", *(f"people-{number}" for number in range(1, 10))]
 
 
-def groups(dataset: str) -> pd.DataFrame:
-    """DRR-set / popularity, with other tenths of the people held out whole; training seed 0.
+GROUP_GAINS = {  # row of `groups`: the agent that is compared with, its stage, and the agent
+    "DDPG minus warm start": ("DRR-set", "imitation", "DRR-set"),
+    "DDPG minus gamma = 0": ("set-gamma-0", "DDPG", "DRR-set"),
+    "DDPG minus more imitation": ("set-no-critic", "DDPG", "DRR-set"),
+    "15 % held back, DDPG minus warm start": ("set-held-back", "imitation", "set-held-back"),
+}
 
-    The agent is the one that holds back 15 % of its people for stage 2. Settings are those chosen
-    on validation people of the first split, a tenth of whom are in each of the other groups. The
-    last row is what DDPG adds to the warm start, person by person over all groups together, where a
-    person whom two of them hold out counts twice.
+
+def groups(dataset: str) -> pd.DataFrame:
+    """DRR-set / popularity, with other tenths of the people held out whole and all trained anew.
+
+    Settings are those chosen on validation people of the first split, a tenth of whom are in each
+    of the other groups. Training seed: the number of the group; with 15 % held back, 0. The last
+    rows are paired person by person over all groups together, where a person whom two of them hold
+    out counts twice.
     """
-    ours, popularity = {}, {}
     chosen = baselines(dataset, "sessions").get("Popularity")
-    for split in SPLITS_BY_PEOPLE:
-        for run in runs(dataset, split, "set-held-back")[:1] if chosen else ():
-            rival = run.get("rivals", {}).get("popularity")
-            ours[split] = [run]
-            popularity[split] = rival["sessions"]["mean"] if rival else chosen["test"]
-    if len(ours) < 2:
+    splits = [split for split in SPLITS_BY_PEOPLE if runs(dataset, split, "DRR-set")]
+    if len(splits) < 2 or not chosen:
         return pd.DataFrame()
-    table = pd.DataFrame(index=[*ours, "mean", "DDPG minus warm start"])
+    ours = {split: runs(dataset, split, "DRR-set")[0] for split in splits}
+    rivals = [run.get("rivals", {}).get("popularity") for run in ours.values()]
+    popularity = [rival["sessions"]["mean"] if rival else chosen["test"] for rival in rivals]
+    table = pd.DataFrame(index=[*splits, "mean"])
     for t in HORIZONS:
-        after = [people(run, t) for run in ours.values()]
-        before = [people(run, t, "imitation") for run in ours.values()]
-        theirs = [mean[f"reward@{t}"] for mean in popularity.values()]
-        pairs = [(mine.mean(), other) for mine, other in zip(after, theirs, strict=True)]
-        gain = paired_bootstrap(np.concatenate(after), np.concatenate(before))[:3]
-        texts = [f"{a:.3f} / {b:.3f}" for a, b in (*pairs, np.mean(pairs, axis=0))]
-        table[f"T = {t}"] = [*texts, signed(gain)]
+        mine = [people([run], t).mean() for run in ours.values()]
+        pairs = [*zip(mine, (mean[f"reward@{t}"] for mean in popularity), strict=True)]
+        table[f"T = {t}"] = [f"{a:.3f} / {b:.3f}" for a, b in (*pairs, np.mean(pairs, axis=0))]
+    for row, (other, stage, agent) in GROUP_GAINS.items():
+        if all(runs(dataset, split, name) for split in splits for name in (other, agent)):
+            table.loc[row] = _gains_over_groups(dataset, splits, other, stage, agent)
     return table
+
+
+def _gains_over_groups(
+    dataset: str, splits: list[str], other: str, stage: str, agent: str
+) -> list[str]:
+    """agent + DDPG minus the stage of another, over the people of all splits, for every horizon."""
+
+    def together(name: str, t: int, stage: str) -> np.ndarray:
+        return np.concatenate([people(runs(dataset, s, name)[:1], t, stage) for s in splits])
+
+    pairs = [(together(agent, t, "DDPG"), together(other, t, stage)) for t in HORIZONS]
+    return [signed(paired_bootstrap(ours, theirs)[:3]) for ours, theirs in pairs]
 
 
 def shown(lists: list[dict[str, float]]) -> dict[str, str]:
@@ -392,32 +409,35 @@ def gains(dataset: str) -> pd.DataFrame:
 
 
 MORE = {  # row: (split, agent) of the study
-    "half of the train people": ("people-half", "set-ridge"),
-    "as it is": ("people", "set-ridge"),
-    "twice the updates": ("people", "ridge-twice"),
+    "half of the train people": ("people-half", "DRR-set"),
+    "as it is": ("people", "DRR-set"),
+    "the validation people too": ("people-more", "DRR-set"),
+    "twice the updates": ("people", "set-twice"),
 }
 
 
 def more(dataset: str) -> pd.DataFrame:
-    """What more people and more training bring to DRR-set with the ridge, over the same seeds.
+    """What more people and more training bring to DRR-set.
 
-    As `sessions`, and the agent as it is subtracted person by person at the longest horizon.
+    As `sessions`, and the agent as it is subtracted person by person at the longest horizon, over
+    the training seeds that both have.
     """
-    groups = {row: runs(dataset, split, agent) for row, (split, agent) in MORE.items()}
-    seeds = set.intersection(*({run["seed"] for run in group} for group in groups.values()))
-    if not seeds:
-        return pd.DataFrame()
-    rows, last = {}, max(HORIZONS)
-    groups = {row: [r for r in group if r["seed"] in seeds] for row, group in groups.items()}
-    for row, group in groups.items():
+    as_it_is, rows, last = runs(dataset, *MORE["as it is"]), {}, max(HORIZONS)
+    for row, key in MORE.items():
+        group = runs(dataset, *key)
+        seeds = {run["seed"] for run in group}
+        same = [run for run in as_it_is if run["seed"] in seeds]
+        if len(same) < len(group) or not group:
+            continue
         rewards = {t: people(group, t) for t in HORIZONS}
+        difference = paired_bootstrap(rewards[last], people(same, last))[:3]
         rows[row] = {
             f"T = {t}": bracketed(v.mean(), bootstrap_interval(v)) for t, v in rewards.items()
+        } | {
+            f"minus as it is, T = {last}": "" if group == as_it_is else signed(difference),
+            "seeds": len(seeds),
         }
-        difference = paired_bootstrap(rewards[last], people(groups["as it is"], last))[:3]
-        rows[row] |= {f"minus as it is, T = {last}": signed(difference), "seeds": len(seeds)}
-    rows["as it is"][f"minus as it is, T = {last}"] = ""
-    return pd.DataFrame(rows).T
+    return pd.DataFrame(rows).T if len(rows) > 1 else pd.DataFrame()
 
 
 def by_step(dataset: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:

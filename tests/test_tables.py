@@ -64,19 +64,22 @@ def test_gains_are_paired_and_leave_out_the_agent_itself(results):
         assert difference[40] == pytest.approx((0.2, 0.2, 0.2))  # the same for every person
 
 
-def test_more_people_and_training_are_compared_over_the_seeds_that_all_have(results, tmp_path):
+def test_more_people_and_training_are_compared_over_the_same_seeds(results, tmp_path):
     assert tables.more("tiny").empty
-    for name, better in (
-        ("people-half-set-ridge", 0.1),
-        ("people-set-ridge", 0.2),
-        ("people-ridge-twice", 0.3),
-    ):
-        run = {"seed": 0, "test": {"DDPG": figures(np.array([0.1, 0.2, 0.3]) + better)}}
-        (tmp_path / "runs" / f"tiny-{name}-0.json").write_text(json.dumps(run))
+    before = results_of(tmp_path, "people-DRR-set-1")
+    for name, better in (("people-half-DRR-set", -0.1), ("people-set-twice", 0.1)):
+        run = {"seed": 1, "test": {"DDPG": figures(before + better)}}
+        (tmp_path / "runs" / f"tiny-{name}-1.json").write_text(json.dumps(run))
     table = tables.more("tiny")
-    assert set(table["seeds"]) == {1}
-    assert [text[:5] for text in table["T = 3"]] == ["0.300", "0.400", "0.500"]
+    assert list(table.index) == ["half of the train people", "as it is", "twice the updates"]
+    assert table["seeds"].tolist() == [1, 2, 1]
     assert [text[:7] for text in table["minus as it is, T = 40"]] == ["-0.1000", "", "+0.1000"]
+
+
+def results_of(folder: Path, name: str) -> np.ndarray:
+    """The rewards that the fixture has written, person by person."""
+    run = json.loads((folder / "runs" / f"tiny-{name}.json").read_text())
+    return np.array(run["test"]["DDPG"]["sessions"]["people"]["reward@40"])
 
 
 def test_steps_have_a_mean_and_an_interval(results):
@@ -267,7 +270,8 @@ def test_groups_stand_beside_popularity_and_their_warm_start(results, tmp_path):
         rival = {"mean": {f"reward@{t}": 0.2 for t in tables.HORIZONS}}
         rivals = {"popularity": {"sessions": rival}} if split != "people" else {}
         run = {"seed": 0, "test": stages, "rivals": rivals}
-        (tmp_path / "runs" / f"tiny-{split}-set-held-back-0.json").write_text(json.dumps(run))
+        for agent in ("DRR-set", "set-held-back") if split == "people-1" else ("DRR-set",):
+            (tmp_path / "runs" / f"tiny-{split}-{agent}-0.json").write_text(json.dumps(run))
     table = tables.groups("tiny")
     assert table["T = 40"].tolist()[:4] == [
         "0.400 / 0.100",
