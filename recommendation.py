@@ -11,19 +11,18 @@ on stderr says; 130 interrupted; 141 whoever read the output went away.
 from __future__ import annotations
 
 import argparse
-import difflib
+import contextlib
 import json
 import math
 import os
 import random
-import re
 import sys
 import textwrap
-import unicodedata
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
+
+from films import Film, Match, NoSuchFilm, candidates, find_film, read_films
 
 if TYPE_CHECKING:
     from classes import Recommender
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 HERE = Path(__file__).resolve().parent
 DRAWN = 3  # films drawn when none is named
 POOL = 300  # they are drawn among so many of the most liked films
-MEANT = 3  # films named, at most, that may have been meant
 WIDTH = 96  # columns of the answer
 TITLE_WIDTH = 56  # longer titles push their genres to the right
 
@@ -45,7 +43,8 @@ class CommandError(Exception):
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise CommandError(f"{message} (--help shows what can be asked)")
+        films = "; films are named after --movies" if message.startswith("unrecognized") else ""
+        raise CommandError(f"{message}{films} (--help shows what can be asked)")
 
 
 def _whole(least: int) -> Callable[[str], int]:
@@ -102,110 +101,22 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-# ------------------------------------------------------------------------- films and titles
+# ------------------------------------------------------------------------- films, data and model
 
 
-@dataclass(frozen=True)
-class Film:
-    id: int
-    title: str  # "The Matrix"
-    filed: str  # "Matrix, The", as in the MovieLens file
-    year: int | None
-    genres: tuple[str, ...]
-
-    @property
-    def label(self) -> str:
-        return self.title if self.year is None else f"{self.title} ({self.year})"
-
-    @property
-    def names(self) -> set[str]:
-        """Every way to write this film, ready to be compared."""
-        year = "" if self.year is None else f" ({self.year})"
-        return {_key(name + end) for name in (self.title, self.filed) for end in ("", year)}
-
-    def as_json(self) -> dict:
-        parts = {"id": self.id, "title": self.title, "year": self.year}
-        return parts | {"genres": list(self.genres)}
-
-
-def _key(text: str) -> str:
-    """Upper case, doubled blanks and accents make no difference."""
-    letters = (c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
-    return " ".join("".join(letters).split()).casefold()
-
-
-def read_films(folder: Path) -> dict[int, Film]:
-    """The films of an extracted MovieLens folder by id. Raises CommandError if they cannot be."""
-    from utils import display_title, load_movies
-
+def open_films(folder: Path) -> dict[int, Film]:
+    """The films by id. Raises CommandError if they cannot be read."""
     try:
-        movies = load_movies(folder)
+        return read_films(folder)
     except (ValueError, OverflowError, OSError) as error:
         raise CommandError(
             f"the films cannot be read: {_line(error)}; remove {folder} to have it fetched again"
         ) from error
-    films = {}
-    for row in movies.fillna({"year": 0}).itertuples(index=False):
-        genres = tuple(filter(None, row.genres.split("|")))
-        parts = int(row.item), display_title(row.title), row.title, int(row.year) or None, genres
-        films[parts[0]] = Film(*parts)
-    return films
-
-
-def find_film(text: str, films: dict[int, Film]) -> Film:
-    """The one film with this id or title, or else the one whose title holds it as words.
-
-    Raises CommandError with what might have been meant.
-    """
-    wanted = _key(text)
-    if not wanted:
-        raise CommandError("a film given to --movies is empty: give an id or a title")
-    for film in films.values():
-        if str(film.id) == wanted:
-            return film
-    found = [film for film in films.values() if wanted in film.names]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise CommandError(f"{text!r} may be {_candidates(found)}: name the one you mean by its id")
-    holding = _holding(wanted, films)
-    if len(holding) == 1 and not wanted.isdecimal():  # a number is a slip for another id
-        _note(f"{text!r} is taken for {_candidates(holding)}")
-        return holding[0]
-    kind, other = ("id", "a title") if wanted.isdecimal() else ("title", "its id")
-    close = _once([*holding, *_alike(wanted, films)])[:MEANT]
-    hint = f"did you mean {_candidates(close)}?" if close else f"check it, or give {other}"
-    raise CommandError(f"no film has the {kind} {text!r}; {hint}")
-
-
-def _holding(wanted: str, films: dict[int, Film]) -> list[Film]:
-    """Films whose title holds `wanted` as words, those with the shortest title first."""
-    words = re.compile(rf"\b{re.escape(wanted)}\b")
-    found = [film for film in films.values() if any(map(words.search, film.names))]
-    return sorted(found, key=lambda film: len(film.label))
-
-
-def _alike(wanted: str, films: dict[int, Film]) -> list[Film]:
-    """Films whose title is spelt much like `wanted`, the closest first."""
-    by_name = {name: film for film in films.values() for name in film.names}
-    names = difflib.get_close_matches(wanted, by_name, n=4 * MEANT, cutoff=0.7)  # 4 names a film
-    return _once(by_name[name] for name in names)
-
-
-def _once(films: Iterable[Film]) -> list[Film]:
-    return list({film.id: film for film in films}.values())
-
-
-def _candidates(films: Sequence[Film]) -> str:
-    return " or ".join(f"{film.label} [id {film.id}]" for film in films)
 
 
 def _line(error: Exception | str) -> str:
     """The first line of an error, for errors that were not written to be one sentence."""
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".:")
-
-
-# ------------------------------------------------------------------------- data and model
 
 
 def released(models: Path) -> list[str]:
@@ -288,22 +199,35 @@ def _without_twins(films: Sequence[Film]) -> list[Film]:
     return list({film.label: film for film in reversed(films)}.values())[::-1]
 
 
+def _found(text: str, films: dict[int, Film]) -> Match:
+    if not text.strip():
+        raise CommandError("a film given to --movies is empty: give an id or a title")
+    try:
+        return find_film(text, films)
+    except NoSuchFilm as error:
+        raise CommandError(str(error)) from error
+
+
 def named_films(texts: Sequence[str], model: Recommender, films: dict[int, Film]) -> list[Film]:
     """The films that were named and that the model knows, in the order given."""
     named: dict[int, Film] = {}
+    notes = []
     for text in texts:
-        film = find_film(text, films)
+        film, note = _found(text, films)
         if film.id in named:
             raise CommandError(f"{film.label} [id {film.id}] is given twice: name each film once")
         named[film.id] = film
+        notes += [note] if note else []
     known = set(model.item_ids.tolist())
     unknown = [film for film in named.values() if film.id not in known]
     if len(unknown) == len(named):
         raise CommandError(
-            f"the model has learned nothing about {_candidates(unknown)}: add a film it knows"
+            f"the model has learned nothing about {candidates(unknown)}: add a film it knows"
         )
+    for note in notes:
+        _note(note)
     if unknown:
-        _note(f"left out, since the model has learned nothing about it: {_candidates(unknown)}")
+        _note(f"left out, since the model has learned nothing about it: {candidates(unknown)}")
     liked = [film for film in named.values() if film.id in known]
     if len(liked) > model.actor.state.n:
         _note(f"the model goes by the last {model.actor.state.n} of these {len(liked)} films")
@@ -330,7 +254,14 @@ def suggest(
 
 
 def _note(sentence: str) -> None:
-    print(f"note: {sentence}", file=sys.stderr)
+    _say(f"note: {sentence}")
+
+
+def _say(sentence: str) -> None:
+    """On stderr, if there is one that can be written to."""
+    if sys.stderr is not None:  # print would take stdout in its place
+        with contextlib.suppress(OSError):
+            print(sentence, file=sys.stderr, flush=True)
 
 
 # ------------------------------------------------------------------------- the answer
@@ -372,7 +303,7 @@ def answer(arguments: argparse.Namespace) -> str:
     dataset, data = open_data(arguments.dataset, arguments.root)
     _check_released(dataset, arguments.models)
     folder = arguments.models / dataset
-    films = read_films(data)
+    films = open_films(data)
     model = load_model(folder, films)
     seed = arguments.seed
     if arguments.movies:
@@ -415,7 +346,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _answer_or_help(argv)
         return 0
     except CommandError as error:
-        print(f"recommendation.py: {error}", file=sys.stderr)
+        _say(f"recommendation.py: {error}")
         return 2
     except KeyboardInterrupt:
         return 130
@@ -424,7 +355,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(error, BrokenPipeError):
             return 141
-        print(f"recommendation.py: the answer cannot be written: {error}", file=sys.stderr)
+        _say(f"recommendation.py: the answer cannot be written: {error}")
         return 2
 
 

@@ -15,6 +15,7 @@ ACM Transactions on Interactive Intelligent Systems 5, 4, 2015. https://doi.org/
 from __future__ import annotations
 
 import hashlib
+import html
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -210,6 +211,8 @@ _INVERTED = re.compile(rf"((?:a\.k\.a\. )?)([^()]*?), ({_ARTICLES})(?=\s*(?:[()]
 def display_title(title: str) -> str:
     """Turns an inverted article back: "Matrix, The" -> "The Matrix", also inside parentheses.
 
+    A character that the file has as "&#8230;" is shown as it is meant.
+
     "City of Lost Children, The (Cité des enfants perdus, La)" -> "The City of Lost Children (La
     Cité des enfants perdus)".
     """
@@ -220,7 +223,7 @@ def display_title(title: str) -> str:
         joint = "" if article.endswith("'") else " "
         return f"{blank}{before}{article}{joint}{name.lstrip()}"
 
-    return _INVERTED.sub(upright, title)
+    return html.unescape(_INVERTED.sub(upright, title))
 
 
 # ----------------------------------------------------------------------- tables to tensors

@@ -122,6 +122,7 @@ def test_a_pipe_in_a_title_of_u_item(tmp_path):
         ("Bye Bye, Love", "Bye Bye, Love"),
         ("Theory, Thereof", "Theory, Thereof"),
         ("Heat", "Heat"),
+        ("Dieu&#8230;Créa", "Dieu…Créa"),
     ],
 )
 def test_display_title(title, shown):

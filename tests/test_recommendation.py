@@ -24,7 +24,8 @@ from synthetic import write_movielens
 import recommendation
 import utils
 from classes import STATES, Actor, IdMap, Recommender, Settings
-from recommendation import Film, main
+from films import Film
+from recommendation import main
 from recommender import FORMAT
 
 REPOSITORY = Path(recommendation.__file__).parent
@@ -223,15 +224,9 @@ def test_a_film_is_found_by_id_and_by_each_form_of_its_title(ask, typed, item):
 
 
 def test_words_that_one_title_alone_holds_name_it_with_a_note(ask):
-    code, out, err = ask("--movies", "dawn", "--json")
+    code, out, err = ask("--movies", "alien dawn", "--json")
     assert (code, ids_of(out, "seeds")) == (0, [2])
-    assert err == "note: 'dawn' is taken for Alien Dawn: The Return (1979) [id 2]\n"
-
-
-def test_a_number_that_is_an_id_is_not_taken_for_a_title(world):
-    films = {187: Film(187, "Some Film", "Some Film", 1990, ()), 3: Film(3, "187", "187", 1997, ())}
-    assert recommendation.find_film("187", films).id == 187
-    assert recommendation.find_film("187 (1997)", films).id == 3
+    assert err == "note: 'alien dawn' is taken for Alien Dawn: The Return (1979) [id 2]\n"
 
 
 def test_repeated_movies_flags_add_up(ask):
@@ -319,7 +314,9 @@ def test_a_seed_beside_movies_is_noted(ask):
         (["--movies", "No such film at all"], "no film has the title 'No such film at all'"),
         (["--movies", "Film 20 (1971)"], "Film 20 (1970) [id 62]"),
         (["--movies", "a\nb"], r"'a\nb'"),
-        (["--movies", "Worst Day"], "Day"),
+        (["--movies", "Alien Dawn", "No such film"], "no film has the title 'No such film'"),
+        (["--movies", "Dawn"], "did you mean Alien Dawn: The Return (1979) [id 2]"),
+        (["--movies", "?"], "no film has the title '?'; check it, or give its id"),
         (["--movies", "Nmaeless"], "did you mean Nameless [id 26]"),
         (["--movies", "Alien Dwan: The Return"], "mean Alien Dawn: The Return (1979) [id 2]"),
         (["--movies", "Told"], "Twice Told (1990) [id 20] or Twice Told (1990) [id 23]"),
@@ -347,7 +344,7 @@ def test_a_seed_beside_movies_is_noted(ask):
         (["--dataset", f"../chosen/{DATASET}"], f"choose --dataset {DATASET}"),
         (["--root", "no/such/folder"], "--root: there is no folder 'no/such/folder'"),
         (["--models", "no/such/folder"], "--models: there is no folder"),
-        (["Film 20"], "unrecognized arguments: Film 20"),
+        (["Film 20"], "unrecognized arguments: Film 20; films are named after --movies"),
         (["--movie", "2"], "unrecognized arguments"),
     ],
 )
@@ -570,6 +567,12 @@ def test_a_reader_that_went_away_is_no_error():
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_note_never_goes_where_the_answer_does(ask, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", None)  # as it is where the caller has closed it
+    _, out, _ = ask("--movies", "alien dawn", "--json")
+    assert ids_of(out, "seeds") == [2]
+
+
 def test_a_full_disk_is_one_sentence():
     with open("/dev/full", "w") as stdout:
         done = run("recommendation.py", "--help", stdout=stdout)
