@@ -43,7 +43,10 @@ class Actor(nn.Module):
 
     @property
     def item_vectors(self) -> Tensor:
-        """v, float32 [n_items, k]: the same vectors that the state reads, padding left out."""
+        """v, float32 [n_items, k]: the same vectors that the state reads, padding left out.
+
+        A state that is an action already has more columns: a bias, and what a linear model has.
+        """
         return self.state.item_vectors.weight[:-1]
 
     def forward(self, observation: Observation) -> Tensor:

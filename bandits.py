@@ -59,9 +59,9 @@ def like_components(
 def like_vectors(train: Interactions, k: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Films by who likes them -> vectors float32 [V, k + 2], prior mean float32 [k + 2].
 
-    Columns: the share and the components of `like_components`, where it finds fewer than k fewer,
-    one ridge penalty suits them all; 1. The prior, 1 for the share and 0 for the rest, is the
-    average training person.
+    Columns: the share; the k components of `like_components` (fewer where it finds fewer), scaled
+    alike, so that one ridge penalty suits them all; 1. The prior, 1 for the share and 0 for the
+    rest, is the average training person.
     """
     share, components = like_components(train, k, generator)
     vectors = torch.cat([share.unsqueeze(1), components, torch.ones(len(share), 1)], 1)

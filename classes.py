@@ -236,7 +236,7 @@ class DDPG:
 
     @torch.no_grad()
     def act(self, observation: Observation) -> Tensor:
-        """The action the agent thinks best, float32 [B, k]."""
+        """The action the agent thinks best, float32 [B, width of the film vectors]."""
         return self.actor(observation)
 
     @torch.no_grad()
@@ -265,7 +265,10 @@ class DDPG:
     # -- stage 1: imitation
 
     def imitation_loss(self, demonstration: Demonstration) -> Tensor:
-        """Cross-entropy of what people rated next, or liked, among all films."""
+        """Cross-entropy of what people rated next, or like, among all films.
+
+        In an agent's own sessions among those that may be shown, and with a term more: `LikesLoss`.
+        """
         if isinstance(demonstration, Likes):
             moment, hit = demonstration, self.settings.hit
             action = self.actor(moment.observation)

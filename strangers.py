@@ -57,7 +57,7 @@ class LikesRidge(nn.Module):
     """A person as a ridge regression on the answers of the session: 1 liked, 0 not.
 
     LinUCB without a bonus (Li et al., WWW 2010), so a linear model that learns at every step.
-    film_vectors: float32 [n_items, p]; prior: float32 [p], who says nothing.
+    film_vectors: float32 [n_items, p]; prior: float32 [p], the person of whom nothing is known.
     """
 
     tuned, scores_are_rewards = True, False
@@ -156,7 +156,10 @@ class DRRset(nn.Module):
         return no_profile(histories) if self.linear is None else self.linear.profile(histories)
 
     def summary(self, films: Tensor) -> tuple[Tensor, Tensor]:
-        """Padded films int64 [B, n] -> sum / sqrt(count) float32 [B, k], its log [B, 1]."""
+        """Padded films int64 [B, n] -> 10 sum / sqrt(count), (log(1 + count) - 2) / 2.
+
+        float32 [B, k] and [B, 1]; 10 sets the small vectors' scale right. Nobody: a sum of 0.
+        """
         count = (films != self.n_items).sum(1, keepdim=True)
         vectors = self.item_vectors.weight[:, : self.k]
         total = F.embedding_bag(films, vectors, mode="sum", padding_idx=self.n_items)
@@ -180,8 +183,9 @@ class DRRset(nn.Module):
         """The weight of the linear model: a polynomial in how full the memories are, [B, 1].
 
         Learned beside a network that comes to know the training people, it is too small for
-        strangers, whom only the linear model gets to know. Stage 2 may set that right, if it plays
-        with people whom stage 1 has not met (`Settings.unmet`).
+        strangers, whom only the linear model gets to know. Stage 2 may set that right, where it
+        learns fast enough (`Settings.trust_pace`), the more so if it plays with people whom stage 1
+        has not met (`Settings.unmet`).
         """
         films = torch.cat([observation.memory, self.rejected(observation)], dim=1)
         full = (films != self.n_items).sum(1, keepdim=True) / self.n
@@ -322,7 +326,7 @@ class StrangerSessions(Resumable):
         return Observation(self._user, self._memory, self._rejected, self._profile)
 
     def step(self, action: Tensor) -> tuple[Observation, Tensor, Tensor, Tensor, Info]:
-        """Act with float32 [B, k] -> (observation, reward, terminated, truncated, info), each [B].
+        """Act with float32 [B, width of the film vectors] -> (observation, reward, terminated, truncated, info), each [B].
 
         info: "item" int64 [B], the film shown; "active" bool [B], whether the session was still
         running when the step was made.

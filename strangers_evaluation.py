@@ -3,7 +3,8 @@
 The protocol is ours. It asks for more than three films in, three films out: a mistake costs one
 step and teaches something, so a model that learns from what was not liked can use it. Nothing is
 simulated: liked means a logged rating of 4 or more, and a film that was never rated counts as not
-liked, so every figure is a lower bound of what people would have liked.
+liked, so every reward is a lower bound of what people would have liked. A difference is none: who
+shows films that many have rated loses less.
 
 S = sessions, one for each person and draw; T = steps, the longest horizon.
 """

@@ -492,6 +492,21 @@ def _simulated_row(group: list[dict]) -> dict[str, str | int]:
     return row | {"seeds": len(group)}
 
 
+def simulated_gains(dataset: str, streak: float = 0.0) -> pd.DataFrame:
+    """DRR-set + DDPG minus the others in the judge's simulator, paired over people.
+
+    Reward per step; the mean over training seeds of the differences and of their intervals.
+    """
+    found = sorted((RESULTS / "simulated").glob(f"{dataset}-streak-{streak:g}-[0-9].json"))
+    ours = [json.loads(path.read_text())["rows"]["DRR-set"]["B"]["minus"] for path in found]
+    rows = {}
+    for name in dict.fromkeys(name for minus in ours for name in minus):
+        each = [minus[name] for minus in ours if name in minus]
+        mean = np.mean([[d[part] for part in ("mean", "low", "high")] for d in each], axis=0)
+        rows[f"DRR-set minus {name}"] = {"in B": signed(mean), "seeds": len(each)}
+    return pd.DataFrame(rows).T
+
+
 def everything(dataset: str) -> dict[str, pd.DataFrame]:
     """Caption -> table, for all that was measured on a data set."""
     found = {
@@ -510,7 +525,9 @@ def everything(dataset: str) -> dict[str, pd.DataFrame]:
         "Sessions with other groups of test people": groups(dataset),
         "Sessions, half of the people and twice the updates": more(dataset),
         "Simulated people": simulated(dataset),
+        "Simulated people, paired differences": simulated_gains(dataset),
         "Simulated people, reward of series (0.1)": simulated(dataset, 0.1),
+        "Simulated people, reward of series (0.1), paired": simulated_gains(dataset, 0.1),
     }
     return {f"{dataset}. {name}": table for name, table in found.items() if len(table)}
 
