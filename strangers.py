@@ -326,10 +326,10 @@ class StrangerSessions(Resumable):
         return Observation(self._user, self._memory, self._rejected, self._profile)
 
     def step(self, action: Tensor) -> tuple[Observation, Tensor, Tensor, Tensor, Info]:
-        """Act with float32 [B, width of the film vectors] -> (observation, reward, terminated, truncated, info), each [B].
+        """Act with float32 [B, k] -> (observation, reward, terminated, truncated, info), each [B].
 
-        info: "item" int64 [B], the film shown; "active" bool [B], whether the session was still
-        running when the step was made.
+        k is the width of the film vectors. info: "item" int64 [B], the film shown; "active" bool
+        [B], whether the session was still running when the step was made.
         """
         with torch.no_grad():
             scores = action @ self.item_vectors.T  # (B, n_items)
