@@ -106,9 +106,12 @@ def test_a_data_set_without_results_has_no_table(results):
 def test_readme_repeats_the_committed_results():
     for title in tables.RANKING.values():
         assert tables.leave_one_out("ml-1m").loc["DRR-seq, + DDPG", title] in README
-    for row, compared in tables.more("ml-1m").iterrows():
+    more, groups = tables.more("ml-1m"), tables.groups("ml-1m")
+    assert list(more.index) == list(tables.MORE)
+    for row, compared in more.iterrows():
         assert compared["minus as it is, T = 40"] in README, row
-    for row, found in tables.groups("ml-1m").iterrows():
+    assert list(groups.index) == [*tables.SPLITS_BY_PEOPLE[:5], "mean", *tables.GROUP_GAINS]
+    for row, found in groups.iterrows():
         for t in tables.HORIZONS:
             assert found[f"T = {t}"] in README, row
     sessions = tables.sessions("ml-1m")
@@ -185,6 +188,26 @@ def test_readme_repeats_the_simulators():
     for row in ("greedy on A", "PMF folded in", "warm start", "gamma 0", "DRR-set", "oracle"):
         for column in ("reward in A", "reward in B", "minus greedy on A, in B"):
             assert table.loc[row, column] in README
+    for dataset, streak, rivals in (
+        ("ml-1m", 0, ("warm start", "gamma 0")),
+        ("ml-100k", 0, ("gamma 0", "LinUCB")),
+        ("ml-100k", 0.1, ("gamma 0", "LinUCB")),
+    ):
+        gains = tables.simulated_gains(dataset, streak)
+        for rival in rivals:
+            assert gains.loc[f"DRR-set minus {rival}", "in B"] in README
+
+
+def test_gains_in_the_simulator_are_means_over_the_seeds_that_have_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "RESULTS", tmp_path)
+    (tmp_path / "simulated").mkdir()
+    for seed, minus in enumerate(({"a": 0.1, "b": 0.5}, {"a": 0.3})):
+        gains = {n: {"mean": d, "low": d - 0.1, "high": d + 0.1} for n, d in minus.items()}
+        rows = {"rows": {"DRR-set": {"B": {"minus": gains}}}}
+        (tmp_path / "simulated" / f"tiny-streak-0-{seed}.json").write_text(json.dumps(rows))
+    table = tables.simulated_gains("tiny")
+    assert table.loc["DRR-set minus a"].tolist() == ["+0.2000 [+0.1000, +0.3000]", 2]
+    assert table.loc["DRR-set minus b"].tolist() == ["+0.5000 [+0.4000, +0.6000]", 1]
 
 
 def write_run(folder: Path, split: str, agent: str, seed: int, stages: dict[str, dict]) -> None:
