@@ -1,6 +1,6 @@
 """Every table of final figures, from the committed results alone; the notebook shows the same ones.
 
-    python benchmarks/tables.py [--dataset ml-1m]
+    python benchmarks/tables.py [--dataset ml-1m] [--plot benchmarks/results/sessions.png]
 
 Means are over training seeds. In brackets a 95 % bootstrap interval over people, the trained
 agents kept: of the mean over seeds where people's figures are kept (sessions), else the mean of
@@ -17,6 +17,7 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import plots  # noqa: E402
 from evaluation import bootstrap_interval, paired_bootstrap, seed_spread  # noqa: E402
 from strangers_evaluation import HORIZONS  # noqa: E402
 
@@ -532,10 +533,24 @@ def everything(dataset: str) -> dict[str, pd.DataFrame]:
     return {f"{dataset}. {name}": table for name, table in found.items() if len(table)}
 
 
+def stages_and_rivals(dataset: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Those lines of `by_step` that a plot has room for: all rivals, and both stages of DRR-set."""
+    stages = "DRR-set, warm start", "DRR-set, + DDPG"
+    lines = by_step(dataset)
+    return {row: line for row, line in lines.items() if "DRR" not in row or row in stages}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dataset", nargs="+", default=["ml-1m", "ml-100k"])
-    for dataset in parser.parse_args().dataset:
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the sessions of the first")
+    options = parser.parse_args()
+    if options.plot:
+        dataset = options.dataset[0]
+        title = f"Sessions with people never met, {dataset}, test people"
+        plots.reward_by_step(stages_and_rivals(dataset), title).savefig(options.plot, dpi=110)
+        return
+    for dataset in options.dataset:
         for caption, table in everything(dataset).items():
             print(f"\n{caption}\n{table.to_string()}")
 
