@@ -332,17 +332,38 @@ GROUP_GAINS = {  # row of `groups`: the agent that is compared with, its stage, 
 }
 
 
+def splits_by_people(dataset: str) -> list[str]:
+    """The splits whose test people DRR-set was trained for anew; [] if there is only one."""
+    splits = [split for split in SPLITS_BY_PEOPLE if runs(dataset, split, "DRR-set")]
+    return splits if len(splits) > 1 else []
+
+
+def group_gains(dataset: str) -> dict[str, dict[int, tuple[float, float, float]]]:
+    """Row -> T -> paired difference (mean, low, high) over the test people of all splits together.
+
+    One training seed a split; a person whom two splits hold out counts twice.
+    """
+    splits, found = splits_by_people(dataset), {}
+
+    def together(agent: str, t: int, stage: str) -> np.ndarray:
+        return np.concatenate([people(runs(dataset, s, agent)[:1], t, stage) for s in splits])
+
+    for row, (other, stage, agent) in GROUP_GAINS.items():
+        if splits and all(runs(dataset, s, name) for s in splits for name in (other, agent)):
+            pairs = {t: (together(agent, t, "DDPG"), together(other, t, stage)) for t in HORIZONS}
+            found[row] = {t: paired_bootstrap(*pair)[:3] for t, pair in pairs.items()}
+    return found
+
+
 def groups(dataset: str) -> pd.DataFrame:
     """DRR-set / popularity, with other tenths of the people held out whole and all trained anew.
 
     Settings are those chosen on validation people of the first split, a tenth of whom are in each
     of the other groups. Training seed: the number of the group; with 15 % held back, 0. The last
-    rows are paired person by person over all groups together, where a person whom two of them hold
-    out counts twice.
+    rows are those of `group_gains`.
     """
-    chosen = baselines(dataset, "sessions").get("Popularity")
-    splits = [split for split in SPLITS_BY_PEOPLE if runs(dataset, split, "DRR-set")]
-    if len(splits) < 2 or not chosen:
+    splits, chosen = splits_by_people(dataset), baselines(dataset, "sessions").get("Popularity")
+    if not splits or not chosen:
         return pd.DataFrame()
     ours = {split: runs(dataset, split, "DRR-set")[0] for split in splits}
     rivals = [run.get("rivals", {}).get("popularity") for run in ours.values()]
@@ -352,22 +373,9 @@ def groups(dataset: str) -> pd.DataFrame:
         mine = [people([run], t).mean() for run in ours.values()]
         pairs = [*zip(mine, (mean[f"reward@{t}"] for mean in popularity), strict=True)]
         table[f"T = {t}"] = [f"{a:.3f} / {b:.3f}" for a, b in (*pairs, np.mean(pairs, axis=0))]
-    for row, (other, stage, agent) in GROUP_GAINS.items():
-        if all(runs(dataset, split, name) for split in splits for name in (other, agent)):
-            table.loc[row] = _gains_over_groups(dataset, splits, other, stage, agent)
+    for row, found in group_gains(dataset).items():
+        table.loc[row] = [signed(found[t]) for t in HORIZONS]
     return table
-
-
-def _gains_over_groups(
-    dataset: str, splits: list[str], other: str, stage: str, agent: str
-) -> list[str]:
-    """agent + DDPG minus the stage of another, over the people of all splits, for every horizon."""
-
-    def together(name: str, t: int, stage: str) -> np.ndarray:
-        return np.concatenate([people(runs(dataset, s, name)[:1], t, stage) for s in splits])
-
-    pairs = [(together(agent, t, "DDPG"), together(other, t, stage)) for t in HORIZONS]
-    return [signed(paired_bootstrap(ours, theirs)[:3]) for ours, theirs in pairs]
 
 
 def shown(lists: list[dict[str, float]]) -> dict[str, str]:
