@@ -349,8 +349,11 @@ def test_people_are_trained_on_or_judged(monkeypatch):
 
 @pytest.mark.parametrize("dataset", ["ml-1m", "ml-100k"])
 def test_committed_sessions_were_run_with_the_settings_of_the_study(dataset):
-    known = study.agents(dataset, "people", per_epoch=0)
-    for agent in {agent for agent, _ in tables.AGENTS.values()}:
-        for run in tables.runs(dataset, "people", agent):
+    agents = {("people", agent) for agent, _ in tables.AGENTS.values()} | {*tables.MORE.values()}
+    of_groups = {name for row in tables.GROUP_GAINS.values() for name in (row[0], row[2])}
+    agents |= {(split, name) for split in tables.SPLITS_BY_PEOPLE for name in of_groups}
+    for split, agent in agents:
+        known = study.agents(dataset, split, per_epoch=0)[agent]
+        for run in tables.runs(dataset, split, agent):
             settings = asdict(study.Settings()) | run["settings"]
-            assert settings == asdict(replace(known[agent], seed=run["seed"])), agent
+            assert settings == asdict(replace(known, seed=run["seed"])), (split, agent)
