@@ -140,6 +140,7 @@ def agents(dataset: str, split: str, per_epoch: int) -> dict[str, Settings]:
         "DRR-set": own,
         "set-gamma-0": replace(own, gamma=0.0),
         "set-no-critic": replace(own, guidance=0.0),
+        "set-longer": replace(own, ddpg_updates=3 * set_ddpg),
         "set-twice": replace(own, critic_warmup=2 * own.critic_warmup, **longer),
         "set-held-back": back,
         "held-back-gamma-0": replace(back, gamma=0.0),
