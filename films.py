@@ -1,7 +1,4 @@
-"""The films of a data set, and which of them somebody means who types a title.
-
-Nothing here waits for PyTorch: a misspelt title is answered at once.
-"""
+"""The films of a data set, and which of them somebody means who types a title."""
 
 from __future__ import annotations
 
@@ -15,7 +12,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 MEANT = 4  # films named, at most, that may have been meant
-SEQUEL = re.compile(r"(part )?([ivx]+|\d{1,2})\b")  # "II", "Part III", "2", but not the year
+YEAR = re.compile(r" (18|19|20)\d\d$")
+SEQUEL = re.compile(r"[a-z]?\d{1,2}|ii+|iv|vi*|ix|x+")  # "2", "D3", "III"; "I" is a word, too
+ARTICLES = {"a", "an", "the"}
 
 
 class NoSuchFilm(ValueError):
@@ -33,6 +32,12 @@ class Film:
     @property
     def label(self) -> str:
         return self.title if self.year is None else f"{self.title} ({self.year})"
+
+    @property
+    def whole(self) -> set[str]:
+        """The full title, with the year, as words."""
+        year = "" if self.year is None else f" {self.year}"
+        return {as_words(title + year) for title in (self.title, self.filed)}
 
     @cached_property
     def names(self) -> frozenset[str]:
@@ -88,10 +93,11 @@ def find_film(text: str, films: dict[int, Film]) -> Match:
         if str(film.id) == typed:
             return Match(film, _also_a_title(typed, film, films))
     found = [film for film in films.values() if wanted in film.names]
-    if len(found) == 1:
-        return Match(found[0])
+    for sure in ([film for film in found if wanted in film.whole], found):
+        if len(sure) == 1:
+            return Match(sure[0])
     if found:
-        year = "add the year, or " if len({film.label for film in found}) > 1 else ""
+        year = "add the year, or " if len({film.year for film in found}) > 1 else ""
         raise NoSuchFilm(f"{text!r} may be {candidates(found)}: {year}name the one by its id")
     holding = _holding(wanted, films)
     if len(holding) == 1 and _names(wanted, holding[0]):
@@ -125,17 +131,25 @@ def _holding(wanted: str, films: dict[int, Film]) -> list[Film]:
 
 
 def _begins(wanted: str, film: Film) -> bool:
-    return any(name.startswith(f"{wanted} ") for name in film.names)
+    return any(f"{name} ".startswith(f"{wanted} ") for name in film.names)
 
 
 def _names(wanted: str, film: Film) -> bool:
     """Whether words of a title name the film: "private ryan" does, "traffic" not Human Traffic.
 
-    One word has to begin the title. A film that goes on with a number is a sequel of what was
-    meant.
+    One word has to begin the title; articles and the year are no words here. A film with a number
+    beside these words is a sequel of what was meant.
     """
-    rests = [name.partition(wanted)[2].strip() for name in film.names if wanted in name]
-    return (" " in wanted or _begins(wanted, film)) and not any(map(SEQUEL.match, rests))
+    words, names = _content(wanted), set(map(_content, film.names))
+    around = [f" {name} ".split(f" {words} ", 1) for name in names]
+    beside = [word for parts in around if len(parts) == 2 for word in " ".join(parts).split()]
+    begins = any(f"{name} ".startswith(f"{words} ") for name in names)
+    return (" " in words or begins) and not any(map(SEQUEL.fullmatch, beside))
+
+
+def _content(name: str) -> str:
+    """Words without articles and the year at the end."""
+    return " ".join(word for word in YEAR.sub("", name).split() if word not in ARTICLES)
 
 
 def _with_all_words(wanted: str, films: dict[int, Film]) -> list[Film]:
@@ -151,7 +165,7 @@ def _with_all_words(wanted: str, films: dict[int, Film]) -> list[Film]:
 def _alike(wanted: str, films: dict[int, Film]) -> list[Film]:
     """Films whose title is spelt much like `wanted`, the closest first; years do not count."""
     by_name = {name: film for film in films.values() for name in film.names}
-    title = re.sub(r" (18|19|20)\d\d$", "", wanted)
+    title = YEAR.sub("", wanted)
     close = difflib.get_close_matches(title, by_name, n=4 * MEANT, cutoff=0.7)  # several a film
     return _once(by_name[name] for name in close)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from films import Film, NoSuchFilm, as_words, find_film
+from utils import display_title
 
 TITLES = {
     1: ("Matrix, The", 1999),
@@ -28,18 +29,16 @@ TITLES = {
     19: ("Godzilla (Gojira)", 1954),
     20: ("Godzilla", 1998),
     21: ("An E.T. Film", 2000),
+    22: ("Maybe (Bewegte Mann, Der)", 1994),
+    23: ("Bewegte Mann, Der", 1994),
+    24: ("D3: The Mighty Ducks", 1996),
+    25: ("10 Things I Hate About You", 1999),
+    26: ("Bhaji on the Beach", 1993),
     187: ("Party Girl", 1995),
     2001: ("Lethal Weapon 2", 1989),
 }
 
-
-def upright(filed: str) -> str:
-    title, comma, rest = filed.partition(", ")
-    article, _, more = rest.partition(" ")
-    return f"{article} {title} {more}".strip() if comma else filed
-
-
-FILMS = {i: Film(i, upright(filed), filed, year, ()) for i, (filed, year) in TITLES.items()}
+FILMS = {i: Film(i, display_title(filed), filed, year, ()) for i, (filed, year) in TITLES.items()}
 
 
 @pytest.mark.parametrize(
@@ -76,6 +75,7 @@ def test_only_words_count(text, words):
         ("Gojira", 19),
         ("nameless", 17),
         ("187 (1997)", 3),
+        ("Der Bewegte Mann (1994)", 23),
     ],
 )
 def test_an_id_or_a_whole_title_is_found_without_a_note(text, film):
@@ -90,6 +90,7 @@ def test_an_id_or_a_whole_title_is_found_without_a_note(text, film):
         ("matrix (1999)", 1),
         ("Star Wars: Episode IV", 12),
         ("2001 a space", 7),
+        ("10 things", 25),
     ],
 )
 def test_words_of_one_title_are_taken_for_it_with_a_note(text, film):
@@ -102,6 +103,10 @@ def test_words_of_one_title_are_taken_for_it_with_a_note(text, film):
     [
         ("Beverly Hills Cop", "did you mean Beverly Hills Cop III (1994) [id 2]?"),  # a sequel
         ("Traffic", "did you mean Human Traffic (1999) [id 6]?"),  # one word of another title
+        ("Traffic (1999)", "did you mean Human Traffic (1999) [id 6]?"),
+        ("The Beach", "did you mean Bhaji on the Beach (1993) [id 26]?"),
+        ("The Mighty Ducks", "did you mean D3: The Mighty Ducks (1996) [id 24]?"),
+        ("Der Bewegte Mann", "[id 23]: name the one by its id"),
         ("Ryan", "did you mean Saving Private Ryan (1998) [id 10]?"),
         ("Star Wars", "Star Wars: Episode IV - A New Hope (1977) [id 12] or Star Wars: Episode V"),
         ("E.T.", "did you mean E.T. the Extra-Terrestrial (1982) [id 5] or An E.T. Film"),

@@ -566,13 +566,13 @@ def test_a_reader_that_went_away_is_no_error():
     assert (done.returncode, done.stderr) == (141, "")
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_a_note_never_goes_where_the_answer_does(ask, monkeypatch):
     monkeypatch.setattr(sys, "stderr", None)  # as it is where the caller has closed it
     _, out, _ = ask("--movies", "alien dawn", "--json")
     assert ids_of(out, "seeds") == [2]
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_a_full_disk_is_one_sentence():
     with open("/dev/full", "w") as stdout:
         done = run("recommendation.py", "--help", stdout=stdout)
