@@ -276,6 +276,7 @@ AGENTS = {  # row of the table: (agent of the study, stage)
     "DRR-set, warm start": ("DRR-set", "imitation"),
     "DRR-set, more imitation, no critic": ("set-no-critic", "DDPG"),
     "DRR-set, gamma = 0": ("set-gamma-0", "DDPG"),
+    "DRR-set, DDPG three times as long": ("set-longer", "DDPG"),
     "DRR-set, + DDPG": ("DRR-set", "DDPG"),
 }
 
@@ -345,13 +346,18 @@ def group_gains(dataset: str) -> dict[str, dict[int, tuple[float, float, float]]
     """
     splits, found = splits_by_people(dataset), {}
 
-    def together(agent: str, t: int, stage: str) -> np.ndarray:
-        return np.concatenate([people(runs(dataset, s, agent)[:1], t, stage) for s in splits])
+    def together(group: list[dict], t: int, stage: str) -> np.ndarray:
+        return np.concatenate([people([run], t, stage) for run in group])
 
     for row, (other, stage, agent) in GROUP_GAINS.items():
-        if splits and all(runs(dataset, s, name) for s in splits for name in (other, agent)):
-            pairs = {t: (together(agent, t, "DDPG"), together(other, t, stage)) for t in HORIZONS}
-            found[row] = {t: paired_bootstrap(*pair)[:3] for t, pair in pairs.items()}
+        ours, theirs = ([runs(dataset, s, name)[:1] for s in splits] for name in (agent, other))
+        if not (splits and all(ours) and all(theirs)):
+            continue
+        ours, theirs = (sum(group, []) for group in (ours, theirs))
+        if [run["seed"] for run in ours] != [run["seed"] for run in theirs]:
+            raise ValueError(f"{row}: the runs of a split must have the same training seed")
+        pairs = {t: (together(ours, t, "DDPG"), together(theirs, t, stage)) for t in HORIZONS}
+        found[row] = {t: paired_bootstrap(*pair)[:3] for t, pair in pairs.items()}
     return found
 
 
@@ -419,34 +425,30 @@ def gains(dataset: str) -> pd.DataFrame:
 
 MORE = {  # row: (split, agent) of the study
     "half of the train people": ("people-half", "DRR-set"),
-    "as it is": ("people", "DRR-set"),
     "the validation people too": ("people-more", "DRR-set"),
-    "twice the updates": ("people", "set-twice"),
+    "DDPG three times as long": ("people", "set-longer"),
+    "twice the updates in both stages": ("people", "set-twice"),
 }
 
 
 def more(dataset: str) -> pd.DataFrame:
-    """What more people and more training bring to DRR-set.
+    """What more people and more training bring: each row minus DRR-set as it is, both + DDPG.
 
-    As `sessions`, and the agent as it is subtracted person by person at the longest horizon, over
-    the training seeds that both have.
+    Person by person, over the training seeds that both have. Last: what DDPG adds in that row.
     """
-    as_it_is, rows, last = runs(dataset, *MORE["as it is"]), {}, max(HORIZONS)
+    as_it_is, rows, last = runs(dataset, "people", "DRR-set"), {}, max(HORIZONS)
     for row, key in MORE.items():
         group = runs(dataset, *key)
-        seeds = {run["seed"] for run in group}
-        same = [run for run in as_it_is if run["seed"] in seeds]
-        if len(same) < len(group) or not group:
+        seeds = {run["seed"] for run in group} & {run["seed"] for run in as_it_is}
+        if not seeds:
             continue
-        rewards = {t: people(group, t) for t in HORIZONS}
-        difference = paired_bootstrap(rewards[last], people(same, last))[:3]
-        rows[row] = {
-            f"T = {t}": bracketed(v.mean(), bootstrap_interval(v)) for t, v in rewards.items()
-        } | {
-            f"minus as it is, T = {last}": "" if group == as_it_is else signed(difference),
-            "seeds": len(seeds),
-        }
-    return pd.DataFrame(rows).T if len(rows) > 1 else pd.DataFrame()
+        group, same = ([r for r in runs_ if r["seed"] in seeds] for runs_ in (group, as_it_is))
+        pairs = {f"T = {t}": (people(group, t), people(same, t)) for t in HORIZONS}
+        stages = people(group, last), people(group, last, "imitation")
+        pairs[f"DDPG minus warm start, T = {last}"] = stages
+        rows[row] = {column: signed(paired_bootstrap(*pair)[:3]) for column, pair in pairs.items()}
+        rows[row]["seeds"] = len(seeds)
+    return pd.DataFrame(rows).T
 
 
 def by_step(dataset: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -532,7 +534,7 @@ def everything(dataset: str) -> dict[str, pd.DataFrame]:
         "Sessions with test people, mean reward per step": sessions(dataset),
         "Sessions, paired differences": gains(dataset),
         "Sessions with other groups of test people": groups(dataset),
-        "Sessions, half of the people and twice the updates": more(dataset),
+        "Sessions, fewer and more people and updates, minus DRR-set as it is": more(dataset),
         "Simulated people": simulated(dataset),
         "Simulated people, paired differences": simulated_gains(dataset),
         "Simulated people, reward of series (0.1)": simulated(dataset, 0.1),

@@ -68,12 +68,23 @@ def test_more_people_and_training_are_compared_over_the_same_seeds(results, tmp_
     assert tables.more("tiny").empty
     before = results_of(tmp_path, "people-DRR-set-1")
     for name, better in (("people-half-DRR-set", -0.1), ("people-set-twice", 0.1)):
-        run = {"seed": 1, "test": {"DDPG": figures(before + better)}}
+        stages = {"DDPG": figures(before + better), "imitation": figures(before + better - 0.3)}
+        run = {"seed": 1, "test": stages}
         (tmp_path / "runs" / f"tiny-{name}-1.json").write_text(json.dumps(run))
     table = tables.more("tiny")
-    assert list(table.index) == ["half of the train people", "as it is", "twice the updates"]
-    assert table["seeds"].tolist() == [1, 2, 1]
-    assert [text[:7] for text in table["minus as it is, T = 40"]] == ["-0.1000", "", "+0.1000"]
+    assert list(table.index) == ["half of the train people", "twice the updates in both stages"]
+    assert table["seeds"].tolist() == [1, 1]
+    assert [text[:7] for text in table["T = 40"]] == ["-0.1000", "+0.1000"]
+    assert [text[:7] for text in table["DDPG minus warm start, T = 40"]] == ["+0.3000", "+0.3000"]
+
+
+def test_runs_of_other_seeds_are_no_pair(results, tmp_path):
+    for split, agent, seed in (("people-1", "DRR-set", 1), ("people-1", "set-no-critic", 2)):
+        stage = figures(np.full(3, 0.5))
+        run = {"seed": seed, "test": {"DDPG": stage, "imitation": stage}}
+        (tmp_path / "runs" / f"tiny-{split}-{agent}-{seed}.json").write_text(json.dumps(run))
+    with pytest.raises(ValueError, match="DDPG minus more imitation: the runs of a split must"):
+        tables.group_gains("tiny")
 
 
 def results_of(folder: Path, name: str) -> np.ndarray:
@@ -108,8 +119,9 @@ def test_readme_repeats_the_committed_results():
         assert tables.leave_one_out("ml-1m").loc["DRR-seq, + DDPG", title] in README
     more, groups = tables.more("ml-1m"), tables.groups("ml-1m")
     assert list(more.index) == list(tables.MORE)
-    for row, compared in more.iterrows():
-        assert compared["minus as it is, T = 40"] in README, row
+    for row, compared in more.drop(columns="seeds").iterrows():
+        for column, text in compared.items():
+            assert text in README, (row, column)
     assert list(groups.index) == [*tables.SPLITS_BY_PEOPLE[:5], "mean", *tables.GROUP_GAINS]
     for row, found in groups.iterrows():
         for t in tables.HORIZONS:
