@@ -200,7 +200,7 @@ def gains(figures: Mapping[str, Mapping[int, tuple[float, float, float]]], title
         axes.axhline(0, color="black", lw=0.8)
         axes.legend(frameon=False, fontsize=8, bbox_to_anchor=(0, -0.08), loc="upper left")
         _bare(axes)
-    panes[0, 0].set(ylabel="reward per step, ours minus")
+    panes[0, 0].set(ylabel="difference of the reward per step")
     figure.suptitle(title)
     figure.tight_layout()
     return figure
