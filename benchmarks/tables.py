@@ -276,7 +276,6 @@ AGENTS = {  # row of the table: (agent of the study, stage)
     "DRR-set, warm start": ("DRR-set", "imitation"),
     "DRR-set, more imitation, no critic": ("set-no-critic", "DDPG"),
     "DRR-set, gamma = 0": ("set-gamma-0", "DDPG"),
-    "DRR-set, DDPG three times as long": ("set-longer", "DDPG"),
     "DRR-set, + DDPG": ("DRR-set", "DDPG"),
 }
 
