@@ -441,7 +441,7 @@ def more(dataset: str) -> pd.DataFrame:
         seeds = {run["seed"] for run in group} & {run["seed"] for run in as_it_is}
         if not seeds:
             continue
-        group, same = ([r for r in runs_ if r["seed"] in seeds] for runs_ in (group, as_it_is))
+        group, same = ([r for r in each if r["seed"] in seeds] for each in (group, as_it_is))
         pairs = {f"T = {t}": (people(group, t), people(same, t)) for t in HORIZONS}
         stages = people(group, last), people(group, last, "imitation")
         pairs[f"DDPG minus warm start, T = {last}"] = stages
