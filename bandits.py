@@ -10,6 +10,7 @@ B = batch, H = length of a history, V = n_items, d = width of the films' vectors
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 
 import torch
@@ -117,13 +118,14 @@ class GaussianLikes(nn.Module):
     def __init__(self, mean: Tensor, components: Tensor, noise: Tensor) -> None:
         super().__init__()
         self.register_buffer("noise", noise)  # (V,)
+        self._latest: tuple[tuple[Tensor, ...], Tensor] | None = None
         # not saved: an agent that reads them has them among its own film vectors
         self.register_buffer("film_vectors", torch.empty(0), persistent=False)
         self.become(torch.cat([components, mean.unsqueeze(1)], 1))
 
     def become(self, film_vectors: Tensor) -> None:
         """The Gaussian with these x and m, float32 [V, k + 1], and the noise that it has."""
-        self.film_vectors = film_vectors
+        self.film_vectors, self._latest = film_vectors, None
         components, mean = film_vectors[:, :-1], film_vectors[:, -1]
         # with a film more, the padding, which says nothing
         padded = F.pad(components, (0, 0, 0, 1))
@@ -142,9 +144,22 @@ class GaussianLikes(nn.Module):
     def profile(self, histories: Histories) -> Tensor:
         return no_profile(histories)
 
-    @torch.no_grad()
+    def __deepcopy__(self, memo: dict) -> GaussianLikes:
+        """Itself: nothing in it is trained, and its covariance is large."""
+        return self
+
     def person(self, observation: Observation) -> Tensor:
-        """z and a 1 for the mean, float32 [B, k + 1]: its product with `film_vectors` scores."""
+        """z and a 1 for the mean, float32 [B, k + 1]: its product with `film_vectors` scores.
+
+        The latest observation is kept with what came of it: actor and critic ask about the same.
+        """
+        asked = observation.memory, observation.rejected
+        if not (self._latest and all(map(operator.is_, asked, self._latest[0]))):
+            self._latest = asked, self._posterior(observation)
+        return self._latest[1]
+
+    @torch.no_grad()
+    def _posterior(self, observation: Observation) -> Tensor:
         film, answer = _answers(observation, len(self.film_vectors))  # (B, S)
         pairs = film.unsqueeze(2) * len(self._mean) + film.unsqueeze(1)
         kernel = self._covariance.take(pairs)  # (B, S, S)

@@ -272,8 +272,8 @@ class DDPG:
         if isinstance(demonstration, Likes):
             moment, hit = demonstration, self.settings.hit
             action = self.actor(moment.observation)
-            vectors = self.actor.item_vectors
-            return LikesLoss.apply(action, vectors, moment.wanted, moment.barred, hit)
+            films = self.actor.item_vectors, moment.wanted, moment.barred
+            return LikesLoss.apply(action, *films, hit, self.actor.state.learns)
         if isinstance(demonstration, Window):
             there = demonstration.following < self.n_items  # (B, L)
             action = self.actor.state.sequence(demonstration.items)[there]

@@ -113,6 +113,7 @@ class DRRset(nn.Module):
         self.norm, self.out = nn.LayerNorm(hidden), nn.Linear(hidden, k)
         self.taste = nn.Parameter(torch.tensor(2.0))  # weight of what was liked, as it is
         self.linear: LinearModel | None = None
+        self.learns: Tensor | None = None  # the columns of the film vectors that do, if not all
 
     @property
     def size(self) -> int:
@@ -145,9 +146,9 @@ class DRRset(nn.Module):
             torch.cat([own, theirs, bias], 1), freeze=False, padding_idx=self.n_items
         )
         if not linear.tuned:
-            learns = torch.ones(self.size)
-            learns[self.k : -1] = 0
-            self.item_vectors.weight.register_hook(lambda gradient: gradient * learns)
+            self.learns = torch.tensor([*range(self.k), self.size - 1])
+            mask = torch.zeros(self.size).index_fill_(0, self.learns, 1.0)
+            self.item_vectors.weight.register_hook(lambda gradient: gradient * mask)
             self.register_load_state_dict_post_hook(_restore)
 
     @torch.no_grad()
@@ -155,13 +156,13 @@ class DRRset(nn.Module):
         """What the linear model makes of people, float32 [B, p]; p = 0 without one."""
         return no_profile(histories) if self.linear is None else self.linear.profile(histories)
 
-    def summary(self, films: Tensor) -> tuple[Tensor, Tensor]:
+    def summary(self, films: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
         """Padded films int64 [B, n] -> 10 sum / sqrt(count), (log(1 + count) - 2) / 2.
 
         float32 [B, k] and [B, 1]; 10 sets the small vectors' scale right. Nobody: a sum of 0.
+        vectors: float32 [n_items + 1, k], the films' own columns.
         """
         count = (films != self.n_items).sum(1, keepdim=True)
-        vectors = self.item_vectors.weight[:, : self.k]
         total = F.embedding_bag(films, vectors, mode="sum", padding_idx=self.n_items)
         scale = (0.5 / EMBEDDING_STD) * count.clamp(min=1).rsqrt()
         return total * scale, (count.float().log1p() - 2) / 2
@@ -201,8 +202,9 @@ class DRRset(nn.Module):
         return F.pad(self.linear.person(observation), (self.k, 1))
 
     def forward(self, observation: Observation) -> Tensor:
-        liked, n_liked = self.summary(observation.memory)
-        rejected, n_rejected = self.summary(self.rejected(observation))
+        own = self.item_vectors.weight[:, : self.k]
+        liked, n_liked = self.summary(observation.memory, own)
+        rejected, n_rejected = self.summary(self.rejected(observation), own)
         x = self.read(self.dropout(torch.cat([liked, rejected, n_liked, n_rejected], dim=1)))
         x = x + self.narrow(F.silu(self.widen(self.inner_norm(x))))  # (B, 2k)
         action = self.out(self.norm(x)) + self.taste * liked  # (B, k)
@@ -333,7 +335,7 @@ class StrangerSessions(Resumable):
         """
         with torch.no_grad():
             scores = action @ self.item_vectors.T  # (B, n_items)
-            return self.execute(scores.masked_fill_(self.barred, -torch.inf).argmax(1))
+            return self.execute(scores.masked_fill_(self.barred, -torch.inf).max(1).indices)
 
     def execute(self, item: Tensor) -> tuple[Observation, Tensor, Tensor, Tensor, Info]:
         """Show films int64 [B] directly; the rest as in `step`."""
@@ -343,7 +345,7 @@ class StrangerSessions(Resumable):
         self._memory = remember(self._memory, item, liked)
         self._rejected = remember(self._rejected, item, ~liked)
         self._steps += 1
-        terminated = ~self.wanted.any(1)
+        terminated = ~self.wanted.amax(1)  # any, only faster
         truncated = torch.full_like(terminated, self._steps >= self.horizon)
         info = {"item": item, "active": self._active}
         self._active = self._active & ~terminated & ~truncated
@@ -448,27 +450,49 @@ class LikesLoss(torch.autograd.Function):
     pi is the softmax of the scores of all films that may be shown. The first term spreads pi over
     all that a person likes; the second wants the next film to be one of them, whichever. Forward
     and gradient in one pass. vectors [B, w], items [V, w], wanted and barred bool [B, V]; sessions
-    in which nothing is wanted do not count.
+    in which nothing is wanted do not count. learns: the columns of `items` that have a gradient,
+    int64 [l]; None for all.
     """
 
     @staticmethod
     def forward(
-        ctx, vectors: Tensor, items: Tensor, wanted: Tensor, barred: Tensor, hit: float
+        ctx,
+        vectors: Tensor,
+        items: Tensor,
+        wanted: Tensor,
+        barred: Tensor,
+        hit: float,
+        learns: Tensor | None = None,
     ) -> Tensor:
-        logits = (vectors @ items.T).masked_fill_(barred, torch.finfo(vectors.dtype).min)
-        log_pi = torch.log_softmax(logits, 1)  # (B, V)
-        likes = wanted.sum(1, keepdim=True)
-        counts = (likes > 0) / (likes > 0).sum().clamp(min=1)  # (B, 1): weights of the sessions
-        share = wanted / likes.clamp(min=1)
-        spread = (share * log_pi.clamp(min=-1e4)).sum(1)
-        pi = log_pi.exp_()
-        hits = pi * wanted
-        chance = hits.sum(1, keepdim=True).clamp(min=1e-30)
-        gradient = pi.mul_(1 + hit).sub_(share).sub_(hits.mul_(hit / chance)).mul_(counts)
-        ctx.save_for_backward(gradient @ items, gradient.T @ vectors)
-        return -(counts.squeeze(1) * (spread + hit * chance.squeeze(1).log())).sum()
+        scores = (vectors @ items.T).masked_fill_(barred, torch.finfo(vectors.dtype).min)
+        row, film = wanted.nonzero(as_tuple=True)  # all that is wanted, W pairs
+        likes = row.bincount(minlength=len(wanted))
+        counts = (likes > 0) / (likes > 0).sum().clamp(min=1)  # (B,): weights of the sessions
+        # the softmax in place: it is the largest array here
+        scores.sub_(scores.amax(1, keepdim=True))
+        log_pi = scores[row, film]
+        pi = scores.exp_()
+        total = pi.sum(1)
+        log_pi = (log_pi - total.log()[row]).clamp_(min=-1e4)
+        hits = log_pi.exp()
+        chance = _sums(hits, row, likes).clamp(min=1e-30)
+        spread = _sums(log_pi, row, likes) / likes.clamp(min=1)
+        gradient = pi.mul_((counts * (1 + hit) / total).unsqueeze(1))
+        gradient[row, film] -= (1 / likes[row] + hit * hits / chance[row]) * counts[row]
+        if learns is None:
+            d_items = gradient.T @ vectors
+        else:
+            d_items = torch.zeros_like(items)
+            d_items[:, learns] = gradient.T @ vectors[:, learns]
+        ctx.save_for_backward(gradient @ items, d_items)
+        return -(counts * (spread + hit * chance.log())).sum()
 
     @staticmethod
-    def backward(ctx, scale: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+    def backward(ctx, scale: Tensor) -> tuple[Tensor | None, ...]:
         d_vectors, d_items = ctx.saved_tensors
-        return d_vectors * scale, d_items * scale, None, None, None
+        return d_vectors * scale, d_items * scale, None, None, None, None
+
+
+def _sums(values: Tensor, row: Tensor, likes: Tensor) -> Tensor:
+    """Sums of W values by the session of each, int64 [W] -> [B]."""
+    return values.new_zeros(len(likes)).index_add_(0, row, values)
