@@ -54,8 +54,20 @@ ANSWER_NOISE = {"ml-100k": 0.1, "ml-1m": 0.02}  # best on validation people for 
 
 # Updates of (imitation, DDPG); for DRR-seq (epochs, DDPG).
 BUDGETS = {
-    "ml-100k": {"drr": (1000, 400), "seq": (12, 100), "set": (500, 200), "ridge": (500, 500)},
-    "ml-1m": {"drr": (4000, 800), "seq": (8, 300), "set": (2500, 600), "ridge": (2500, 1500)},
+    "ml-100k": {
+        "drr": (1000, 400),
+        "seq": (12, 100),
+        "set": (500, 200),
+        "short": (500, 200),
+        "ridge": (500, 500),
+    },
+    "ml-1m": {
+        "drr": (4000, 800),
+        "seq": (8, 300),
+        "set": (5000, 1200),
+        "short": (2500, 600),  # of variants that need not be trained to the end to be compared
+        "ridge": (2500, 1500),
+    },
 }
 # Splits by rows: the agent starts from most of what a person rated, and a session shows what the
 # split will ask for. Chosen on a part of the train rows.
@@ -81,6 +93,7 @@ def agents(dataset: str, split: str, per_epoch: int) -> dict[str, Settings]:
     budget = BUDGETS[dataset]
     (imitation, ddpg), (epochs, seq_ddpg) = budget["drr"], budget["seq"]
     (set_imitation, set_ddpg), (ridge_imitation, ridge_ddpg) = budget["set"], budget["ridge"]
+    short_imitation, short_ddpg = budget["short"]
     ave = Settings(imitation_updates=imitation, ddpg_updates=ddpg)
     seq = Settings(
         state="seq",
@@ -131,17 +144,18 @@ def agents(dataset: str, split: str, per_epoch: int) -> dict[str, Settings]:
         critic_dropout=True,
     )
     own = gaussian if split.startswith("people") else replace(ridge, **SESSIONS.get(split, {}))
-    back = replace(own, unmet=0.15)  # DDPG plays with people whom the warm start has not met
+    brief = {"critic_warmup": short_ddpg // 6, "ddpg_updates": short_ddpg}
+    short = replace(own, imitation_updates=short_imitation, **brief)
+    back = replace(short, unmet=0.15)  # DDPG plays with people whom the warm start has not met
     bare = replace(ridge, profile="", actor_lr=1e-3)
     if split in SESSIONS:
         bare = replace(own, profile="")
-    longer = {"imitation_updates": 2 * set_imitation, "ddpg_updates": 2 * set_ddpg}
     return {
         "DRR-set": own,
         "set-gamma-0": replace(own, gamma=0.0),
         "set-no-critic": replace(own, guidance=0.0),
-        "set-longer": replace(own, ddpg_updates=3 * set_ddpg),
-        "set-twice": replace(own, critic_warmup=2 * own.critic_warmup, **longer),
+        "set-short": short,
+        "set-short-longer": replace(short, ddpg_updates=3 * short_ddpg),
         "set-held-back": back,
         "held-back-gamma-0": replace(back, gamma=0.0),
         "held-back-no-critic": replace(back, guidance=0.0),

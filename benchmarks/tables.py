@@ -273,6 +273,8 @@ AGENTS = {  # row of the table: (agent of the study, stage)
     "DRR-set, 15 % held back, more imitation": ("held-back-no-critic", "DDPG"),
     "DRR-set, 15 % held back, gamma = 0": ("held-back-gamma-0", "DDPG"),
     "DRR-set, 15 % held back, + DDPG": ("set-held-back", "DDPG"),
+    "DRR-set, half the updates, warm start": ("set-short", "imitation"),
+    "DRR-set, half the updates, + DDPG": ("set-short", "DDPG"),
     "DRR-set, warm start": ("DRR-set", "imitation"),
     "DRR-set, more imitation, no critic": ("set-no-critic", "DDPG"),
     "DRR-set, gamma = 0": ("set-gamma-0", "DDPG"),
@@ -328,7 +330,7 @@ GROUP_GAINS = {  # row of `groups`: the agent that is compared with, its stage, 
     "DDPG minus warm start": ("DRR-set", "imitation", "DRR-set"),
     "DDPG minus gamma = 0": ("set-gamma-0", "DDPG", "DRR-set"),
     "DDPG minus more imitation": ("set-no-critic", "DDPG", "DRR-set"),
-    "15 % held back, DDPG minus warm start": ("set-held-back", "imitation", "set-held-back"),
+    "15 % held back, half the updates, DDPG minus warm start": ("set-held-back", "imitation", "set-held-back"),
 }
 
 
@@ -422,26 +424,27 @@ def gains(dataset: str) -> pd.DataFrame:
     return pd.DataFrame(rows).T
 
 
+SHORT = "people", "set-short"
 MORE = {  # row: (split, agent) of the study
-    "half of the train people": ("people-half", "DRR-set"),
-    "the validation people too": ("people-more", "DRR-set"),
-    "DDPG three times as long": ("people", "set-longer"),
-    "twice the updates in both stages": ("people", "set-twice"),
+    "half of the train people": ("people-half", "set-short"),
+    "the validation people too": ("people-more", "set-short"),
+    "DDPG three times as long": ("people", "set-short-longer"),
+    "twice the updates in both stages: DRR-set": ("people", "DRR-set"),
 }
 
 
 def more(dataset: str) -> pd.DataFrame:
-    """What more people and more training bring: each row minus DRR-set as it is, both + DDPG.
+    """What more people and more training bring: each row minus `SHORT`, both + DDPG.
 
     Person by person, over the training seeds that both have. Last: what DDPG adds in that row.
     """
-    as_it_is, rows, last = runs(dataset, "people", "DRR-set"), {}, max(HORIZONS)
+    short, rows, last = runs(dataset, *SHORT), {}, max(HORIZONS)
     for row, key in MORE.items():
         group = runs(dataset, *key)
-        seeds = {run["seed"] for run in group} & {run["seed"] for run in as_it_is}
+        seeds = {run["seed"] for run in group} & {run["seed"] for run in short}
         if not seeds:
             continue
-        group, same = ([r for r in each if r["seed"] in seeds] for each in (group, as_it_is))
+        group, same = ([r for r in each if r["seed"] in seeds] for each in (group, short))
         pairs = {f"T = {t}": (people(group, t), people(same, t)) for t in HORIZONS}
         stages = people(group, last), people(group, last, "imitation")
         pairs[f"DDPG minus warm start, T = {last}"] = stages
@@ -533,7 +536,7 @@ def everything(dataset: str) -> dict[str, pd.DataFrame]:
         "Sessions with test people, mean reward per step": sessions(dataset),
         "Sessions, paired differences": gains(dataset),
         "Sessions with other groups of test people": groups(dataset),
-        "Sessions, fewer and more people and updates, minus DRR-set as it is": more(dataset),
+        "Sessions, more people and updates, minus DRR-set with half the updates": more(dataset),
         "Simulated people": simulated(dataset),
         "Simulated people, paired differences": simulated_gains(dataset),
         "Simulated people, reward of series (0.1)": simulated(dataset, 0.1),

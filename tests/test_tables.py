@@ -67,12 +67,14 @@ def test_gains_are_paired_and_leave_out_the_agent_itself(results):
 def test_more_people_and_training_are_compared_over_the_same_seeds(results, tmp_path):
     assert tables.more("tiny").empty
     before = results_of(tmp_path, "people-DRR-set-1")
-    for name, better in (("people-half-DRR-set", -0.1), ("people-set-twice", 0.1)):
+    agents = ("people-set-short", 0), ("people-half-set-short", -0.1), ("people-DRR-set", 0.1)
+    for name, better in agents:
         stages = {"DDPG": figures(before + better), "imitation": figures(before + better - 0.3)}
         run = {"seed": 1, "test": stages}
         (tmp_path / "runs" / f"tiny-{name}-1.json").write_text(json.dumps(run))
     table = tables.more("tiny")
-    assert list(table.index) == ["half of the train people", "twice the updates in both stages"]
+    rows = ["half of the train people", "twice the updates in both stages: DRR-set"]
+    assert list(table.index) == rows
     assert table["seeds"].tolist() == [1, 1]
     assert [text[:7] for text in table["T = 40"]] == ["-0.1000", "+0.1000"]
     assert [text[:7] for text in table["DDPG minus warm start, T = 40"]] == ["+0.3000", "+0.3000"]
@@ -333,7 +335,7 @@ def test_controls_change_one_thing_and_share_their_warm_start():
         for name, part in (("set-gamma-0", "gamma"), ("set-no-critic", "guidance")):
             assert found[name] == replace(ours, **{part: 0.0})
             assert study.stage_one(found[name]) == study.stage_one(ours)
-        assert found["set-held-back"] == replace(ours, unmet=0.15)
+        assert found["set-held-back"] == replace(found["set-short"], unmet=0.15)
         for other in (replace(ours, seed=1), replace(ours, epsilon=0.0), found["set-no-profile"]):
             assert study.stage_one(other) != study.stage_one(ours)
 
