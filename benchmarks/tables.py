@@ -330,7 +330,11 @@ GROUP_GAINS = {  # row of `groups`: the agent that is compared with, its stage, 
     "DDPG minus warm start": ("DRR-set", "imitation", "DRR-set"),
     "DDPG minus gamma = 0": ("set-gamma-0", "DDPG", "DRR-set"),
     "DDPG minus more imitation": ("set-no-critic", "DDPG", "DRR-set"),
-    "15 % held back, half the updates, DDPG minus warm start": ("set-held-back", "imitation", "set-held-back"),
+    "15 % held back, half the updates, DDPG minus warm start": (
+        "set-held-back",
+        "imitation",
+        "set-held-back",
+    ),
 }
 
 

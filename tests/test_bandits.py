@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from toys import log_of, random_log, two_tastes
 import bandits
 from bandits import GaussianLikes, HLinUCB, LinUCB, like_vectors, liked, pmf_vectors
 from environment import paper_reward
+from replay import Observation
 from states import PMF
 from utils import SHOWN, Histories
 
@@ -175,6 +178,19 @@ def test_the_gaussian_neither_reads_padding_nor_order_nor_its_neighbours():
     torch.testing.assert_close(together[0], together[2])
     torch.testing.assert_close(together[3], model.film_vectors[:, -1])
     assert model.score(histories([])).shape == (1, N_ITEMS)
+
+
+def test_the_gaussian_answers_what_it_is_asked_whatever_it_was_asked_before():
+    model = GaussianLikes.fit(random_log(40, 12), 4, torch.Generator().manual_seed(0), 0.1)
+    memory, empty = torch.tensor([[1, 2, 3]]), torch.full((1, 3), 12)
+    questions = [(memory, empty), (empty, memory), (memory, memory + 3), (memory + 3, memory)]
+    fresh = [copy.copy(model).person(Observation(None, *asked)) for asked in questions]
+    for asked, wants in [*zip(questions, fresh, strict=True)] * 2:
+        assert torch.equal(model.person(Observation(None, *asked)), wants)
+        assert torch.equal(model.person(Observation(None, *asked)), wants)
+    assert len({tuple(person.flatten().tolist()) for person in fresh}) == 4
+    model.become(model.film_vectors * 2)
+    assert not torch.equal(model.person(Observation(None, *questions[-1])), fresh[-1])
 
 
 def test_people_without_rows_are_no_training_people():

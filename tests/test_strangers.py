@@ -676,6 +676,19 @@ def test_likes_loss_gradient_by_finite_differences() -> None:
     )
 
 
+def test_likes_loss_teaches_the_columns_that_learn_as_it_does_with_all() -> None:
+    vectors, items, wanted, barred = some_likes()
+    learns = torch.tensor([0, 3])
+    all_of_it, some_of_it = (
+        torch.autograd.grad(LikesLoss.apply(vectors, items, wanted, barred, 3.0, which), inputs)
+        for inputs in ((vectors, items),)
+        for which in (None, learns)
+    )
+    assert torch.equal(some_of_it[0], all_of_it[0])
+    torch.testing.assert_close(some_of_it[1][:, learns], all_of_it[1][:, learns])
+    assert not some_of_it[1][:, [1, 2, 4]].any()
+
+
 def test_likes_loss_in_closed_form() -> None:
     """Equal scores of m films, w of them wanted: log m + hit log (m / w)."""
     wanted, barred = torch.zeros(2, 2, N_ITEMS, dtype=torch.bool)
@@ -1383,6 +1396,29 @@ def test_the_gaussians_vectors_stay_while_the_agents_own_learn() -> None:
         assert own[:-1].any()
         assert bias[:-1].any() or network in (agent.critic, agent.target_critic)
     assert torch.equal(agent.actor.item_vectors[:, k:-1], agent.actor.state.linear.film_vectors)
+
+
+def test_actor_critic_and_targets_ask_one_gaussian_and_once(monkeypatch) -> None:
+    people = crowd()
+    agent = gaussian_agent(people, critic="bilinear", batch_size=4, sessions=4)
+    agent.start_ddpg()
+    replay, (sessions, demonstrations) = agent.memory(), agent.play(people)
+    sessions.reset()
+    before = sessions.observation()
+    after, reward, terminated, _, info = sessions.step(agent.act(before))
+    replay.add(Transitions.of(before, info["item"], reward, after, terminated, info["active"]))
+    batch, weights, _ = replay.sample(4, agent.generator)
+    demonstration, asked = next(demonstrations), []
+    monkeypatch.setattr(
+        GaussianLikes,
+        "_posterior",
+        lambda self, seen, count=GaussianLikes._posterior: asked.append(seen) or count(self, seen),
+    )
+    agent.update(batch, weights, demonstration)
+    wants = batch.observation, batch.next_observation, batch.observation, demonstration.observation
+    assert [seen.memory is want.memory for seen, want in zip(asked, wants, strict=True)] == [
+        True
+    ] * 4
 
 
 def test_an_agent_with_a_gaussian_comes_back_from_its_files(tmp_path) -> None:
