@@ -155,6 +155,8 @@ def agents(dataset: str, split: str, per_epoch: int) -> dict[str, Settings]:
         "set-gamma-0": replace(own, gamma=0.0),
         "set-no-critic": replace(own, guidance=0.0),
         "set-short": short,
+        "short-gamma-0": replace(short, gamma=0.0),
+        "short-no-critic": replace(short, guidance=0.0),
         "set-short-longer": replace(short, ddpg_updates=3 * short_ddpg),
         "set-held-back": back,
         "held-back-gamma-0": replace(back, gamma=0.0),

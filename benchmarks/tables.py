@@ -330,11 +330,11 @@ GROUP_GAINS = {  # row of `groups`: the agent that is compared with, its stage, 
     "DDPG minus warm start": ("DRR-set", "imitation", "DRR-set"),
     "DDPG minus gamma = 0": ("set-gamma-0", "DDPG", "DRR-set"),
     "DDPG minus more imitation": ("set-no-critic", "DDPG", "DRR-set"),
-    "15 % held back, half the updates, DDPG minus warm start": (
-        "set-held-back",
-        "imitation",
-        "set-held-back",
-    ),
+    "DDPG minus half the updates": ("set-short", "DDPG", "DRR-set"),
+    "half the updates, DDPG minus warm start": ("set-short", "imitation", "set-short"),
+    "half the updates, DDPG minus gamma = 0": ("short-gamma-0", "DDPG", "set-short"),
+    "half the updates, DDPG minus more imitation": ("short-no-critic", "DDPG", "set-short"),
+    "15 % held back, DDPG minus warm start": ("set-held-back", "imitation", "set-held-back"),
 }
 
 
