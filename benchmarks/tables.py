@@ -328,8 +328,6 @@ SPLITS_BY_PEOPLE = ["people", *(f"people-{number}" for number in range(1, 10))]
 
 GROUP_GAINS = {  # row of `groups`: the agent that is compared with, its stage, and the agent
     "DDPG minus warm start": ("DRR-set", "imitation", "DRR-set"),
-    "DDPG minus gamma = 0": ("set-gamma-0", "DDPG", "DRR-set"),
-    "DDPG minus more imitation": ("set-no-critic", "DDPG", "DRR-set"),
     "DDPG minus half the updates": ("set-short", "DDPG", "DRR-set"),
     "half the updates, DDPG minus warm start": ("set-short", "imitation", "set-short"),
     "half the updates, DDPG minus gamma = 0": ("short-gamma-0", "DDPG", "set-short"),

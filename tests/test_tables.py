@@ -81,11 +81,12 @@ def test_more_people_and_training_are_compared_over_the_same_seeds(results, tmp_
 
 
 def test_runs_of_other_seeds_are_no_pair(results, tmp_path):
-    for split, agent, seed in (("people-1", "DRR-set", 1), ("people-1", "set-no-critic", 2)):
+    agents = ("people", "set-short", 0), ("people-1", "DRR-set", 1), ("people-1", "set-short", 2)
+    for split, agent, seed in agents:
         stage = figures(np.full(3, 0.5))
         run = {"seed": seed, "test": {"DDPG": stage, "imitation": stage}}
         (tmp_path / "runs" / f"tiny-{split}-{agent}-{seed}.json").write_text(json.dumps(run))
-    with pytest.raises(ValueError, match="DDPG minus more imitation: the runs of a split must"):
+    with pytest.raises(ValueError, match="DDPG minus half the updates: the runs of a split must"):
         tables.group_gains("tiny")
 
 
