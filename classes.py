@@ -273,7 +273,7 @@ class DDPG:
             moment, hit = demonstration, self.settings.hit
             action = self.actor(moment.observation)
             films = self.actor.item_vectors, moment.wanted, moment.barred
-            return LikesLoss.apply(action, *films, hit, self.actor.state.learns)
+            return LikesLoss.apply(action, *films, hit, getattr(self.actor.state, "learns", None))
         if isinstance(demonstration, Window):
             there = demonstration.following < self.n_items  # (B, L)
             action = self.actor.state.sequence(demonstration.items)[there]

@@ -722,9 +722,9 @@ def test_likes_loss_survives_sessions_in_which_all_is_barred_and_large_scores() 
     torch.testing.assert_close(loss, plain_loss(vectors * 30, items, wanted, barred, 3.0))
 
 
-@pytest.mark.parametrize("hit", [0.0, 3.0])
-def test_the_agent_learns_by_that_loss_with_its_own_weight(hit: float) -> None:
-    agent = DDPG(settings_of(state="set", imitate="own", hit=hit), 3, N_ITEMS)
+@pytest.mark.parametrize(("state", "hit"), [("set", 0.0), ("set", 3.0), ("ave", 3.0)])
+def test_the_agent_learns_by_that_loss_with_its_own_weight(state: str, hit: float) -> None:
+    agent = DDPG(settings_of(state=state, imitate="own", hit=hit), 14, N_ITEMS)
     moment = next(agent.play(crowd())[1])
     action, vectors = agent.act(moment.observation), agent.actor.item_vectors
     wanted = plain_loss(action, vectors, moment.wanted, moment.barred, hit)
