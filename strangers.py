@@ -139,7 +139,8 @@ class DRRset(nn.Module):
     def attach(self, linear: LinearModel) -> None:
         """Read a linear model from now on: its film vectors join the film vectors."""
         self.linear = linear.requires_grad_(False)
-        self.trust = nn.Parameter(torch.tensor(linear.trust))
+        self.trust = nn.Parameter(torch.empty(len(linear.trust)))
+        self.put_back_trust()
         own, bias = self.item_vectors.weight.data.split([self.k, 1], dim=1)
         theirs = F.pad(linear.film_vectors, (0, 0, 0, 1))  # padding is 0
         self.item_vectors = nn.Embedding.from_pretrained(
@@ -150,6 +151,10 @@ class DRRset(nn.Module):
             mask = torch.zeros(self.size).index_fill_(0, self.learns, 1.0)
             self.item_vectors.weight.register_hook(lambda gradient: gradient * mask)
             self.register_load_state_dict_post_hook(_restore)
+
+    def put_back_trust(self) -> None:
+        """The linear model is trusted as it was before any training."""
+        self.trust.data = torch.tensor(self.linear.trust)
 
     @torch.no_grad()
     def profile(self, histories: Histories) -> Tensor:

@@ -18,7 +18,7 @@ import json
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -48,6 +48,7 @@ RESULTS = Path(__file__).parent / "results" / "runs"
 Judge = Callable[[ev.ScoreFunction], dict[str, ev.Evaluation]]
 
 PROBED = ("DRR-ave",)  # agents that are judged with parts taken away, too: see `probes`
+TRUST_PUT_BACK = "imitation, trust put back"
 # Of the linear models that DRR-set may read.
 ALS_WIDTH, PMF_WIDTH, RIDGE_WIDTH, GAUSSIAN_WIDTH = 64, 100, 32, 256
 ANSWER_NOISE = {"ml-100k": 0.1, "ml-1m": 0.02}  # best on validation people for it alone, k = 1024
@@ -371,6 +372,18 @@ def probes(
     }
 
 
+def warm_stages(agent: DDPG, warm: dict) -> Iterator[tuple[str, ev.ScoreFunction]]:
+    """The actor after stage 1; and with the trust of before it, where stage 2 learns that faster.
+
+    The second shows how much of what stage 2 brings is that trust.
+    """
+    agent.actor.load_state_dict(warm)
+    yield "imitation", agent.score
+    if agent.settings.trust_pace != 1:
+        agent.actor.state.put_back_trust()
+        yield TRUST_PUT_BACK, agent.score
+
+
 def stage_one(settings: Settings) -> Settings:
     """Equal for two agents whose first stages are the same."""
     settings = replace(settings, gamma=0.0, guidance=1.0, replay="uniform")
@@ -417,8 +430,8 @@ def run(
         untrained = DDPG(settings, log.n_users, log.n_items, start).score
         for probe, score in probes(agent, untrained, log).items():
             stages[probe] = figures(on_test(score), counts)
-    agent.actor.load_state_dict(warm)
-    stages["imitation"] = figures(on_test(agent.score), counts)
+    for stage, score in warm_stages(agent, warm):
+        stages[stage] = figures(on_test(score), counts)
     rewards = [r for r in rewards if r is not None]
     tenth = max(1, len(rewards) // 10)
     return {

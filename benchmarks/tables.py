@@ -24,10 +24,11 @@ from strangers_evaluation import HORIZONS  # noqa: E402
 RESULTS = Path(__file__).parent / "results"
 
 
-def runs(dataset: str, split: str, agent: str) -> list[dict]:
-    """All committed runs of one agent, by training seed."""
+def runs(dataset: str, split: str, agent: str, stage: str = "DDPG") -> list[dict]:
+    """All committed runs of one agent in which this stage was judged, by training seed."""
     found = (RESULTS / "runs").glob(f"{dataset}-{split}-{agent}-[0-9].json")
-    return [json.loads(path.read_text()) for path in sorted(found)]
+    found = (json.loads(path.read_text()) for path in sorted(found))
+    return [run for run in found if stage in run["test"]]
 
 
 def baselines(dataset: str, task: str) -> dict[str, dict]:
@@ -241,7 +242,7 @@ def ablation_figures(
     found: dict[str, dict[str, dict]] = {}
     for row, (agent, stage) in wanted.items():
         for column, (split, protocol, metric) in ABLATED.items():
-            group = [run for run in runs(dataset, split, agent) if stage in run["test"]]
+            group = runs(dataset, split, agent, stage)
             if group:
                 each = [run["test"][stage][protocol]["mean"][metric] for run in group]
                 figures = over_seeds(group, protocol, metric, stage) | {"seeds": each}
@@ -276,7 +277,8 @@ AGENTS = {  # row of the table: (agent of the study, stage)
     "DRR-set, half the updates, warm start": ("set-short", "imitation"),
     "DRR-set, half the updates, + DDPG": ("set-short", "DDPG"),
     "DRR-set, warm start": ("DRR-set", "imitation"),
-    "DRR-set, more imitation, no critic": ("set-no-critic", "DDPG"),
+    "DRR-set, warm start, trust put back": ("DRR-set", "imitation, trust put back"),
+    "DRR-set, more imitation": ("set-no-critic", "DDPG"),
     "DRR-set, gamma = 0": ("set-gamma-0", "DDPG"),
     "DRR-set, + DDPG": ("DRR-set", "DDPG"),
 }
@@ -311,7 +313,7 @@ def sessions(dataset: str) -> pd.DataFrame:
         } | {"seeds": len(theirs)}
         rows["DDPG of Stable-Baselines3"] |= shown([run["lists"] for run in theirs])
     for row, (agent, stage) in AGENTS.items():
-        group = runs(dataset, "people", agent)
+        group = runs(dataset, "people", agent, stage)
         if group:
             lists = [run["test"][stage]["sessions"]["lists"] for run in group]
             rows[row] = {
@@ -328,10 +330,11 @@ SPLITS_BY_PEOPLE = ["people", *(f"people-{number}" for number in range(1, 10))]
 
 GROUP_GAINS = {  # row of `groups`: the agent that is compared with, its stage, and the agent
     "DDPG minus warm start": ("DRR-set", "imitation", "DRR-set"),
+    "DDPG minus warm start, trust put back": ("DRR-set", "imitation, trust put back", "DRR-set"),
+    "DDPG minus gamma = 0": ("set-gamma-0", "DDPG", "DRR-set"),
     "DDPG minus half the updates": ("set-short", "DDPG", "DRR-set"),
     "half the updates, DDPG minus warm start": ("set-short", "imitation", "set-short"),
     "half the updates, DDPG minus gamma = 0": ("short-gamma-0", "DDPG", "set-short"),
-    "half the updates, DDPG minus more imitation": ("short-no-critic", "DDPG", "set-short"),
     "15 % held back, DDPG minus warm start": ("set-held-back", "imitation", "set-held-back"),
 }
 
@@ -353,7 +356,8 @@ def group_gains(dataset: str) -> dict[str, dict[int, tuple[float, float, float]]
         return np.concatenate([people([run], t, stage) for run in group])
 
     for row, (other, stage, agent) in GROUP_GAINS.items():
-        ours, theirs = ([runs(dataset, s, name)[:1] for s in splits] for name in (agent, other))
+        ours = [runs(dataset, split, agent)[:1] for split in splits]
+        theirs = [runs(dataset, split, other, stage)[:1] for split in splits]
         if not (splits and all(ours) and all(theirs)):
             continue
         ours, theirs = (sum(group, []) for group in (ours, theirs))
@@ -401,7 +405,7 @@ def gain_figures(dataset: str) -> dict[str, dict[int, tuple[float, float, float]
     """
     ours, found = runs(dataset, "people", "DRR-set"), {}
     for row, (agent, stage) in AGENTS.items():
-        theirs = runs(dataset, "people", agent)
+        theirs = runs(dataset, "people", agent, stage)
         seeds = {run["seed"] for run in ours} & {run["seed"] for run in theirs}
         if (agent, stage) == ("DRR-set", "DDPG") or not seeds:
             continue
@@ -426,7 +430,36 @@ def gains(dataset: str) -> pd.DataFrame:
     return pd.DataFrame(rows).T
 
 
+OWN_WARM_START = {  # row: (agent of the study, its warm start)
+    "DRR-set": ("DRR-set", "imitation"),
+    "DRR-set, trust put back": ("DRR-set", "imitation, trust put back"),
+    "half the updates": ("set-short", "imitation"),
+    "15 % held back": ("set-held-back", "imitation"),
+    "ridge": ("set-ridge", "imitation"),
+    "sets alone": ("set-no-profile", "imitation"),
+    "sets alone, without what was not liked": ("set-likes-only", "imitation"),
+}
+
+
+def own_gains(dataset: str) -> pd.DataFrame:
+    """What DDPG adds to the agent's own warm start, person by person, over all training seeds."""
+    rows = {}
+    for row, (agent, stage) in OWN_WARM_START.items():
+        group = runs(dataset, "people", agent, stage)
+        if group:
+            pairs = {t: (people(group, t), people(group, t, stage)) for t in HORIZONS}
+            rows[row] = {f"T = {t}": signed(paired_bootstrap(*p)[:3]) for t, p in pairs.items()}
+            rows[row]["seeds"] = len(group)
+    return pd.DataFrame(rows).T
+
+
 SHORT = "people", "set-short"
+NAMES = {  # in plots; tables have the names of the classes
+    "Popularity": "popularity",
+    "ItemKNN": "item-kNN",
+    "IALS": "iALS",
+    "GaussianLikes": "Gaussian of likes",
+}
 MORE = {  # row: (split, agent) of the study
     "half of the train people": ("people-half", "set-short"),
     "the validation people too": ("people-more", "set-short"),
@@ -462,7 +495,7 @@ def by_step(dataset: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         mean, interval = model["test"], model["test_interval_95"]
         lines[name] = np.array([mean[n] for n in names]), np.array([interval[n] for n in names])
     for row, (agent, stage) in AGENTS.items():
-        group = runs(dataset, "people", agent)
+        group = runs(dataset, "people", agent, stage)
         if group:
             figures = [over_seeds(group, "sessions", n, stage) for n in names]
             interval = np.array([f["interval"] for f in figures])
@@ -537,6 +570,7 @@ def everything(dataset: str) -> dict[str, pd.DataFrame]:
         "Protocol G, one cut in time, test rows": judged(dataset, "G", G),
         "Sessions with test people, mean reward per step": sessions(dataset),
         "Sessions, paired differences": gains(dataset),
+        "Sessions, DDPG minus the agent's own warm start": own_gains(dataset),
         "Sessions with other groups of test people": groups(dataset),
         "Sessions, more people and updates, minus DRR-set with half the updates": more(dataset),
         "Simulated people": simulated(dataset),
@@ -550,8 +584,8 @@ def everything(dataset: str) -> dict[str, pd.DataFrame]:
 def stages_and_rivals(dataset: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Those lines of `by_step` that a plot has room for: all rivals, and both stages of DRR-set."""
     stages = "DRR-set, warm start", "DRR-set, + DDPG"
-    lines = by_step(dataset)
-    return {row: line for row, line in lines.items() if "DRR" not in row or row in stages}
+    lines = by_step(dataset).items()
+    return {NAMES.get(row, row): line for row, line in lines if "DRR" not in row or row in stages}
 
 
 def main() -> None:

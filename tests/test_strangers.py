@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from toys import Training, log_of, settings_of
 
 from bandits import GaussianLikes, LinUCB, like_vectors
+from benchmarks.study import TRUST_PUT_BACK, warm_stages
 from classes import DDPG, Actor, Critic, Recommender, Settings, release
 from replay import Observation, PrioritizedReplayBuffer, ReplayBuffer, Transitions
 from sequence import EMBEDDING_STD, Cooccurrence, PooledDropout
@@ -1496,6 +1497,22 @@ def test_the_trust_has_a_pace_of_its_own_in_stage_2() -> None:
         assert of_trust["lr"] == pytest.approx(pace * agent.settings.actor_lr)
         assert groups[0]["lr"] == agent.settings.actor_lr
         assert of_trust["weight_decay"] == (agent.settings.weight_decay if pace == 1 else 0)
+
+
+@pytest.mark.parametrize("pace", [1.0, 100.0])
+def test_the_warm_start_is_judged_with_the_trust_put_back_where_stage_2_moves_it(pace) -> None:
+    agent = gaussian_agent(crowd(), trust_pace=pace)
+    warm = {name: weight + 1 for name, weight in agent.actor.state_dict().items()}
+    seen = []
+    for stage, _ in warm_stages(agent, warm):
+        seen.append((stage, agent.actor.state_dict()["state.trust"].tolist()))
+        others = {n: w for n, w in agent.actor.state_dict().items() if n != "state.trust"}
+        assert all(torch.equal(weight, warm[name]) for name, weight in others.items())
+    first, slope = GaussianLikes.trust
+    expected = [("imitation", [first + 1, slope + 1])]
+    if pace != 1:
+        expected.append((TRUST_PUT_BACK, [first, slope]))
+    assert seen == expected
 
 
 @pytest.mark.parametrize("drops", [True, False])

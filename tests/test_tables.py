@@ -49,7 +49,7 @@ def test_sessions_are_means_over_seeds_and_people(results):
     table = tables.sessions("tiny")
     assert list(table.index) == [
         "DRR-set, warm start",
-        "DRR-set, more imitation, no critic",
+        "DRR-set, more imitation",
         "DRR-set, + DDPG",
     ]
     assert table.loc["DRR-set, + DDPG", "T = 3"].startswith("0.450 [")
@@ -59,7 +59,7 @@ def test_sessions_are_means_over_seeds_and_people(results):
 
 def test_gains_are_paired_and_leave_out_the_agent_itself(results):
     found = tables.gain_figures("tiny")
-    assert set(found) == {"DRR-set, warm start", "DRR-set, more imitation, no critic"}
+    assert set(found) == {"DRR-set, warm start", "DRR-set, more imitation"}
     for difference in found.values():
         assert difference[40] == pytest.approx((0.2, 0.2, 0.2))  # the same for every person
 
@@ -78,6 +78,18 @@ def test_more_people_and_training_are_compared_over_the_same_seeds(results, tmp_
     assert table["seeds"].tolist() == [1, 1]
     assert [text[:7] for text in table["T = 40"]] == ["-0.1000", "+0.1000"]
     assert [text[:7] for text in table["DDPG minus warm start, T = 40"]] == ["+0.3000", "+0.3000"]
+
+
+def test_ddpg_is_compared_with_every_warm_start_of_its_own(results, tmp_path):
+    table = tables.own_gains("tiny")
+    assert list(table.index) == ["DRR-set"]  # in no run was the trust put back
+    assert table.loc["DRR-set"].tolist() == ["+0.2000 [+0.2000, +0.2000]"] * 4 + [2]
+    path = tmp_path / "runs" / "tiny-people-DRR-set-1.json"
+    run = json.loads(path.read_text())
+    run["test"][study.TRUST_PUT_BACK] = figures(results_of(tmp_path, "people-DRR-set-1") + 0.1)
+    path.write_text(json.dumps(run))
+    row = tables.own_gains("tiny").loc["DRR-set, trust put back"]
+    assert row.tolist() == ["-0.1000 [-0.1000, -0.1000]"] * 4 + [1]
 
 
 def test_runs_of_other_seeds_are_no_pair(results, tmp_path):
@@ -129,6 +141,11 @@ def test_readme_repeats_the_committed_results():
     for row, found in groups.iterrows():
         for t in tables.HORIZONS:
             assert found[f"T = {t}"] in README, row
+    own = tables.own_gains("ml-1m")
+    assert list(own.index) == list(tables.OWN_WARM_START)
+    for row, found in own.drop(columns="seeds").iterrows():
+        for text in found:
+            assert text in README, row
     sessions = tables.sessions("ml-1m")
     for row in set(sessions.index) - {"Random"}:
         for t in tables.HORIZONS:
@@ -325,7 +342,7 @@ def test_gains_compare_the_same_seeds(results, tmp_path):
     stage = figures(np.array([0.9, 0.8, 0.9]))
     run = {"seed": 2, "test": {"DDPG": stage, "imitation": stage}}
     (tmp_path / "runs" / "tiny-people-DRR-set-2.json").write_text(json.dumps(run))
-    found = tables.gain_figures("tiny")["DRR-set, more imitation, no critic"]
+    found = tables.gain_figures("tiny")["DRR-set, more imitation"]
     assert found[40] == pytest.approx((0.2, 0.2, 0.2))
 
 
