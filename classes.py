@@ -301,6 +301,8 @@ class DDPG:
         """Between the stages: targets start from the warm actor, and so does a critic's copy."""
         if self.settings.trust_pace != 1:
             self.actor_optimizer.param_groups[-1]["pace"] = self.settings.trust_pace
+        if self.settings.trust_put_back:
+            self.actor.state.put_back_trust()
         self._set_lr(self.actor_optimizer, self.settings.actor_lr)
         self.target_actor.load_state_dict(self.actor.state_dict())
         if self.settings.critic_reads == "actor":

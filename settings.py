@@ -47,6 +47,7 @@ class Settings:
     critic_warmup: int = 200  # updates in which the critic learns alone
     critic_dropout: bool = False  # the critic learns with its state's dropout
     trust_pace: float = 1.0  # stage 2: learning rate of the trust in a linear model, a multiple
+    trust_put_back: bool = False  # stage 2 starts with the trust of before stage 1
     unmet: float = 0.0  # own: share of the people whom stage 1 does not meet, and only stage 2 does
     critic: str = "joint"  # or "bilinear", see Critic
     critic_reads: str = "own"  # a state of its "own", or a frozen copy of the warm "actor"'s
@@ -103,5 +104,7 @@ class Settings:
             )
         if self.trust_pace != 1 and not self.profile:
             raise ValueError("trust_pace must be 1 without a profile: there is nothing to trust")
+        if self.trust_put_back and not self.profile:
+            raise ValueError("trust_put_back must be False without a profile: there is no trust")
         if self.session_memory not in (0, self.n) and self.state != "seq":
             raise ValueError(f"DRR-{self.state} reads n films: session_memory must be 0")

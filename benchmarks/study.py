@@ -155,6 +155,7 @@ def agents(dataset: str, split: str, per_epoch: int) -> dict[str, Settings]:
         "DRR-set": own,
         "set-gamma-0": replace(own, gamma=0.0),
         "set-no-critic": replace(own, guidance=0.0),
+        "set-put-back": replace(own, trust_put_back=own.profile == "gaussian"),
         "set-short": short,
         "short-gamma-0": replace(short, gamma=0.0),
         "short-no-critic": replace(short, guidance=0.0),
@@ -386,7 +387,7 @@ def warm_stages(agent: DDPG, warm: dict) -> Iterator[tuple[str, ev.ScoreFunction
 
 def stage_one(settings: Settings) -> Settings:
     """Equal for two agents whose first stages are the same."""
-    settings = replace(settings, gamma=0.0, guidance=1.0, replay="uniform")
+    settings = replace(settings, gamma=0.0, guidance=1.0, replay="uniform", trust_put_back=False)
     if settings.imitate == "own":  # there the agent explores in stage 1 already
         return settings
     return replace(settings, epsilon=0.0, ou_sigma=0.0)

@@ -22,6 +22,7 @@ from evaluation import bootstrap_interval, paired_bootstrap, seed_spread  # noqa
 from strangers_evaluation import HORIZONS  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results"
+TRUST_PUT_BACK = "imitation, trust put back"  # the stage, as `study.warm_stages` names it
 
 
 def runs(dataset: str, split: str, agent: str, stage: str = "DDPG") -> list[dict]:
@@ -277,7 +278,8 @@ AGENTS = {  # row of the table: (agent of the study, stage)
     "DRR-set, half the updates, warm start": ("set-short", "imitation"),
     "DRR-set, half the updates, + DDPG": ("set-short", "DDPG"),
     "DRR-set, warm start": ("DRR-set", "imitation"),
-    "DRR-set, warm start, trust put back": ("DRR-set", "imitation, trust put back"),
+    "DRR-set, warm start, trust put back": ("DRR-set", TRUST_PUT_BACK),
+    "DRR-set, trust put back, + DDPG": ("set-put-back", "DDPG"),
     "DRR-set, more imitation": ("set-no-critic", "DDPG"),
     "DRR-set, gamma = 0": ("set-gamma-0", "DDPG"),
     "DRR-set, + DDPG": ("DRR-set", "DDPG"),
@@ -330,7 +332,8 @@ SPLITS_BY_PEOPLE = ["people", *(f"people-{number}" for number in range(1, 10))]
 
 GROUP_GAINS = {  # row of `groups`: the agent that is compared with, its stage, and the agent
     "DDPG minus warm start": ("DRR-set", "imitation", "DRR-set"),
-    "DDPG minus warm start, trust put back": ("DRR-set", "imitation, trust put back", "DRR-set"),
+    "DDPG minus warm start, trust put back": ("DRR-set", TRUST_PUT_BACK, "DRR-set"),
+    "trust put back: DDPG minus warm start": ("set-put-back", TRUST_PUT_BACK, "set-put-back"),
     "DDPG minus gamma = 0": ("set-gamma-0", "DDPG", "DRR-set"),
     "DDPG minus half the updates": ("set-short", "DDPG", "DRR-set"),
     "half the updates, DDPG minus warm start": ("set-short", "imitation", "set-short"),
@@ -432,7 +435,8 @@ def gains(dataset: str) -> pd.DataFrame:
 
 OWN_WARM_START = {  # row: (agent of the study, its warm start)
     "DRR-set": ("DRR-set", "imitation"),
-    "DRR-set, trust put back": ("DRR-set", "imitation, trust put back"),
+    "DRR-set, minus the warm start with the trust put back": ("DRR-set", TRUST_PUT_BACK),
+    "DRR-set, trust put back before DDPG": ("set-put-back", TRUST_PUT_BACK),
     "half the updates": ("set-short", "imitation"),
     "15 % held back": ("set-held-back", "imitation"),
     "ridge": ("set-ridge", "imitation"),

@@ -638,7 +638,7 @@ def test_some_people_and_not_all_may_wait_for_stage_2(share: float) -> None:
         Settings(state="set", imitate="own", unmet=share)
 
 
-@pytest.mark.parametrize("name", ["unmet", "trust_pace"])
+@pytest.mark.parametrize("name", ["unmet", "trust_pace", "trust_put_back"])
 def test_settings_that_would_do_nothing_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name} must be"):
         Settings(**{name: 0.5})

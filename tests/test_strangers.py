@@ -1499,6 +1499,19 @@ def test_the_trust_has_a_pace_of_its_own_in_stage_2() -> None:
         assert of_trust["weight_decay"] == (agent.settings.weight_decay if pace == 1 else 0)
 
 
+@pytest.mark.parametrize("put_back", [False, True])
+def test_the_trust_is_put_back_before_stage_2_where_it_is_told(put_back) -> None:
+    agent = gaussian_agent(crowd(), trust_put_back=put_back)
+    learned = torch.tensor([3.0, 1.0])
+    agent.actor.state.trust.data = learned.clone()
+    agent.start_ddpg()
+    expected = torch.tensor(GaussianLikes.trust) if put_back else learned
+    for actor in (agent.actor, agent.target_actor):
+        assert torch.equal(actor.state.trust.data, expected)
+    groups = agent.actor_optimizer.param_groups
+    assert any(p is agent.actor.state.trust for group in groups for p in group["params"])
+
+
 @pytest.mark.parametrize("pace", [1.0, 100.0])
 def test_the_warm_start_is_judged_with_the_trust_put_back_where_stage_2_moves_it(pace) -> None:
     agent = gaussian_agent(crowd(), trust_pace=pace)

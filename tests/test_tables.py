@@ -86,9 +86,10 @@ def test_ddpg_is_compared_with_every_warm_start_of_its_own(results, tmp_path):
     assert table.loc["DRR-set"].tolist() == ["+0.2000 [+0.2000, +0.2000]"] * 4 + [2]
     path = tmp_path / "runs" / "tiny-people-DRR-set-1.json"
     run = json.loads(path.read_text())
+    assert tables.TRUST_PUT_BACK == study.TRUST_PUT_BACK
     run["test"][study.TRUST_PUT_BACK] = figures(results_of(tmp_path, "people-DRR-set-1") + 0.1)
     path.write_text(json.dumps(run))
-    row = tables.own_gains("tiny").loc["DRR-set, trust put back"]
+    row = tables.own_gains("tiny").loc["DRR-set, minus the warm start with the trust put back"]
     assert row.tolist() == ["-0.1000 [-0.1000, -0.1000]"] * 4 + [1]
 
 
@@ -353,6 +354,9 @@ def test_controls_change_one_thing_and_share_their_warm_start():
         for name, part in (("set-gamma-0", "gamma"), ("set-no-critic", "guidance")):
             assert found[name] == replace(ours, **{part: 0.0})
             assert study.stage_one(found[name]) == study.stage_one(ours)
+        put_back = found["set-put-back"]
+        assert put_back == replace(ours, trust_put_back=ours.profile == "gaussian")
+        assert study.stage_one(put_back) == study.stage_one(ours)
         assert found["set-held-back"] == replace(found["set-short"], unmet=0.15)
         for other in (replace(ours, seed=1), replace(ours, epsilon=0.0), found["set-no-profile"]):
             assert study.stage_one(other) != study.stage_one(ours)
