@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 # Okabe & Ito, their yellow left out: it is hard to see on white
-COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
+COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F"]
 
 
 def _bare(axes: plt.Axes) -> None:
@@ -211,7 +211,7 @@ def shown_by_step(shown: Mapping[str, Tensor], counts: Tensor) -> Figure:
 
     shown: name -> films [people, draws, T], padded with n_items; counts [n_items]: training rows.
     """
-    figure, panes = plt.subplots(1, 2, figsize=(10, 3.4))
+    figure, panes = plt.subplots(1, 2, figsize=(12, 3.4))
     below = counts.sort().values
     share = (torch.searchsorted(below, counts) / len(counts)).tolist() + [float("nan")]
     share = np.array(share)
@@ -222,7 +222,7 @@ def shown_by_step(shown: Mapping[str, Tensor], counts: Tensor) -> Figure:
         panes[1].plot(step, [len(np.unique(f)) for f in films.T], color=colour, label=name)
     panes[0].set(xlabel="step", ylabel="share of films less popular")
     panes[1].set(xlabel="step", ylabel="different films, all people")
-    panes[0].legend(frameon=False, fontsize=8)
+    panes[1].legend(frameon=False, fontsize=8, bbox_to_anchor=(1.01, 1), loc="upper left")
     for pane in panes:
         _bare(pane)
     figure.tight_layout()
