@@ -559,6 +559,23 @@ def simulated_gains(dataset: str, streak: float = 0.0) -> pd.DataFrame:
     return pd.DataFrame(rows).T
 
 
+def elsewhere(dataset: str) -> pd.DataFrame:
+    """Sessions with the people of another data set, reward per step; and ours minus the rivals."""
+    path = RESULTS / f"elsewhere-{dataset}.json"
+    report = json.loads(path.read_text()) if path.exists() else {"rows": {}}
+    names, rows = NAMES | {"DRR-set": "DRR-set, as released"}, {}
+    for name, found in report["rows"].items():
+        metrics = {f"T = {t}": f"reward@{t}" for t in HORIZONS}
+        rows[names.get(name, name)] = {
+            title: bracketed(found["mean"][m], found["interval"][m]) for title, m in metrics.items()
+        }
+        if "ours_minus" in found:
+            rows[f"DRR-set minus {names.get(name, name)}"] = {
+                title: signed(found["ours_minus"][m]) for title, m in metrics.items()
+            }
+    return pd.DataFrame(rows).T
+
+
 def everything(dataset: str) -> dict[str, pd.DataFrame]:
     """Caption -> table, for all that was measured on a data set."""
     found = {
@@ -577,6 +594,7 @@ def everything(dataset: str) -> dict[str, pd.DataFrame]:
         "Sessions, DDPG minus the agent's own warm start": own_gains(dataset),
         "Sessions with other groups of test people": groups(dataset),
         "Sessions, more people and updates, minus DRR-set with half the updates": more(dataset),
+        "Sessions with the people of ml-latest-small": elsewhere(dataset),
         "Simulated people": simulated(dataset),
         "Simulated people, paired differences": simulated_gains(dataset),
         "Simulated people, reward of series (0.1)": simulated(dataset, 0.1),

@@ -8,12 +8,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from toys import random_log
 
-from benchmarks import study, tables
-from utils import split_users
+from benchmarks import elsewhere, study, tables
+from utils import IdMap, split_users
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -158,6 +159,25 @@ def test_the_results_in_full_repeat_the_committed_ones():
         if row not in ("ItemKNN", "DRR-set, ridge, warm start") and not held_back:
             for t in tables.HORIZONS:
                 assert tables.signed(found[t]) in IN_FULL, row
+
+
+def test_the_results_in_full_repeat_the_people_from_elsewhere():
+    table = tables.elsewhere("ml-1m")
+    assert "DRR-set minus Gaussian of likes" in table.index
+    for row, found in table.iterrows():
+        for text in found:
+            assert text in IN_FULL, row
+
+
+def test_people_from_elsewhere_keep_the_films_that_the_catalogue_has():
+    ratings = pd.DataFrame({
+        "user": [7, 7, 9], "item": [30, 10, 99], "rating": [4.5, 1.0, 5.0], "timestamp": [2, 1, 1]
+    })  # fmt: skip
+    people = elsewhere.of_catalogue(ratings, IdMap(np.array([10, 20, 30])))
+    assert people.n_items == 3
+    assert people.item_ids.id(people.item).tolist() == [10, 30]  # by time; 99 is nowhere
+    assert people.rating.tolist() == [1.0, 4.5]
+    assert people.n_users == 1
 
 
 def test_readme_has_no_figure_that_the_results_in_full_lack():
