@@ -145,6 +145,9 @@ def agents(dataset: str, split: str, per_epoch: int) -> dict[str, Settings]:
         critic_dropout=True,
     )
     own = gaussian if split.startswith("people") else replace(ridge, **SESSIONS.get(split, {}))
+    gentle = own  # DDPG from a trust put back and kept, slower: chosen on validation people for that
+    if own.profile == "gaussian":
+        gentle = replace(own, trust_put_back=True, trust_pace=0.0, actor_lr=3e-5)
     brief = {"critic_warmup": short_ddpg // 6, "ddpg_updates": short_ddpg}
     short = replace(own, imitation_updates=short_imitation, **brief)
     back = replace(short, unmet=0.15)  # DDPG plays with people whom the warm start has not met
@@ -156,6 +159,7 @@ def agents(dataset: str, split: str, per_epoch: int) -> dict[str, Settings]:
         "set-gamma-0": replace(own, gamma=0.0),
         "set-no-critic": replace(own, guidance=0.0),
         "set-put-back": replace(own, trust_put_back=own.profile == "gaussian"),
+        "set-gentle": gentle,
         "set-short": short,
         "short-gamma-0": replace(short, gamma=0.0),
         "short-no-critic": replace(short, guidance=0.0),
