@@ -145,7 +145,7 @@ def agents(dataset: str, split: str, per_epoch: int) -> dict[str, Settings]:
         critic_dropout=True,
     )
     own = gaussian if split.startswith("people") else replace(ridge, **SESSIONS.get(split, {}))
-    gentle = own  # DDPG from a trust put back and kept, slower: chosen on validation people for that
+    gentle = own  # DDPG made for a trust that is put back; chosen on validation people
     if own.profile == "gaussian":
         gentle = replace(own, trust_put_back=True, trust_pace=0.0, actor_lr=3e-5)
     brief = {"critic_warmup": short_ddpg // 6, "ddpg_updates": short_ddpg}
@@ -160,6 +160,7 @@ def agents(dataset: str, split: str, per_epoch: int) -> dict[str, Settings]:
         "set-no-critic": replace(own, guidance=0.0),
         "set-put-back": replace(own, trust_put_back=own.profile == "gaussian"),
         "set-gentle": gentle,
+        "gentle-gamma-0": replace(gentle, gamma=0.0),
         "set-short": short,
         "short-gamma-0": replace(short, gamma=0.0),
         "short-no-critic": replace(short, guidance=0.0),
