@@ -170,6 +170,7 @@ def agents(dataset: str, split: str, per_epoch: int) -> dict[str, Settings]:
         "held-back-no-critic": replace(back, guidance=0.0),
         "set-ridge": ridge,
         "set-no-profile": bare,
+        "no-profile-no-critic": replace(bare, guidance=0.0),
         "set-likes-only": replace(bare, state="likes"),
         "DRR-ave": ave,
         "DRR-p": replace(ave, state="p"),
