@@ -268,6 +268,7 @@ def ablations(dataset: str) -> pd.DataFrame:
 
 AGENTS = {  # row of the table: (agent of the study, stage)
     "DRR-set, sets alone, without what was not liked": ("set-likes-only", "DDPG"),
+    "DRR-set, sets alone, more imitation": ("no-profile-no-critic", "DDPG"),
     "DRR-set, sets alone": ("set-no-profile", "DDPG"),
     "DRR-set, ridge, warm start": ("set-ridge", "imitation"),
     "DRR-set, ridge, + DDPG": ("set-ridge", "DDPG"),
@@ -437,16 +438,18 @@ def gains(dataset: str) -> pd.DataFrame:
     return pd.DataFrame(rows).T
 
 
-OWN_WARM_START = {  # row: (agent of the study, its warm start)
+OWN_WARM_START = {  # row: (agent of the study, its warm start); or a stage of another agent
     "DRR-set": ("DRR-set", "imitation"),
     "DRR-set, minus the warm start with the trust put back": ("DRR-set", TRUST_PUT_BACK),
-    "DRR-set, trust put back before DDPG": ("set-put-back", TRUST_PUT_BACK),
+    "DRR-set, trust put back, + DDPG": ("set-put-back", TRUST_PUT_BACK),
     "DRR-set, trust kept": ("set-gentle", TRUST_PUT_BACK),
     "DRR-set, trust kept, gamma = 0": ("gentle-gamma-0", TRUST_PUT_BACK),
     "half the updates": ("set-short", "imitation"),
     "15 % held back": ("set-held-back", "imitation"),
     "ridge": ("set-ridge", "imitation"),
     "sets alone": ("set-no-profile", "imitation"),
+    "sets alone, minus more imitation": ("set-no-profile", "DDPG", "no-profile-no-critic"),
+    "sets alone, more imitation": ("no-profile-no-critic", "imitation"),
     "sets alone, without what was not liked": ("set-likes-only", "imitation"),
 }
 
@@ -454,12 +457,16 @@ OWN_WARM_START = {  # row: (agent of the study, its warm start)
 def own_gains(dataset: str) -> pd.DataFrame:
     """What DDPG adds to the agent's own warm start, person by person, over all training seeds."""
     rows = {}
-    for row, (agent, stage) in OWN_WARM_START.items():
+    for row, (agent, stage, *other) in OWN_WARM_START.items():
         group = runs(dataset, "people", agent, stage)
-        if group:
-            pairs = {t: (people(group, t), people(group, t, stage)) for t in HORIZONS}
-            rows[row] = {f"T = {t}": signed(paired_bootstrap(*p)[:3]) for t, p in pairs.items()}
-            rows[row]["seeds"] = len(group)
+        rival = runs(dataset, "people", other[0], stage) if other else group
+        if not (group and rival):
+            continue
+        if [run["seed"] for run in group] != [run["seed"] for run in rival]:
+            raise ValueError(f"{row}: both agents must have the same training seeds")
+        pairs = {t: (people(group, t), people(rival, t, stage)) for t in HORIZONS}
+        rows[row] = {f"T = {t}": signed(paired_bootstrap(*p)[:3]) for t, p in pairs.items()}
+        rows[row]["seeds"] = len(group)
     return pd.DataFrame(rows).T
 
 
