@@ -96,6 +96,19 @@ def test_ddpg_is_compared_with_every_warm_start_of_its_own(results, tmp_path):
     assert row.tolist() == ["-0.1000 [-0.1000, -0.1000]"] * 4 + [1]
 
 
+def test_an_agent_without_the_gaussian_is_compared_with_more_imitation(results, tmp_path):
+    before = results_of(tmp_path, "people-DRR-set-1")
+    path = tmp_path / "runs" / "tiny-people-no-profile-no-critic-1.json"
+    for agent, better in (("set-no-profile", 0.1), ("no-profile-no-critic", 0.0)):
+        run = {"seed": 1, "test": {"DDPG": figures(before + better), "imitation": figures(before)}}
+        (tmp_path / "runs" / f"tiny-people-{agent}-1.json").write_text(json.dumps(run))
+    row = tables.own_gains("tiny").loc["sets alone, minus more imitation"]
+    assert row.tolist() == ["+0.1000 [+0.1000, +0.1000]"] * 4 + [1]
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"seed": 2}))
+    with pytest.raises(ValueError, match="both agents must have the same training seeds"):
+        tables.own_gains("tiny")
+
+
 def test_runs_of_other_seeds_are_no_pair(results, tmp_path):
     agents = ("people", "set-short", 0), ("people-1", "DRR-set", 1), ("people-1", "set-short", 2)
     for split, agent, seed in agents:
