@@ -38,7 +38,8 @@ def learning_curves(
         pane.set(title=name, xlabel="updates (shaded: DDPG)")
         for i, (label, value) in enumerate(baselines.items()):
             pane.axhline(value, color="grey", ls=[":", "--", "-."][i % 3], lw=1)
-            pane.annotate(label, (0, value), fontsize=8, color="grey", va="bottom")
+            side = "top" if i % 2 else "bottom"  # neighbouring lines may be close
+            pane.annotate(label, (0, value), fontsize=8, color="grey", va=side)
         _bare(pane)
     panes[0][0].set_ylabel(f"{metric}, validation sample")
     figure.tight_layout()
@@ -83,6 +84,7 @@ def embedding_map(vectors: Tensor, group: Sequence[str], labels: Mapping[int, st
         ):
             continue  # a label there would cover an earlier one
         taken.append((x[index], y[index]))
+        axes.scatter(x[index], y[index], s=16, facecolors="none", edgecolors="black", lw=0.8)
         axes.annotate(
             title,
             (x[index], y[index]),

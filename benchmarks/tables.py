@@ -455,7 +455,10 @@ OWN_WARM_START = {  # row: (agent of the study, its warm start); or a stage of a
 
 
 def own_gains(dataset: str) -> pd.DataFrame:
-    """What DDPG adds to the agent's own warm start, person by person, over all training seeds."""
+    """What DDPG adds to the agent's own warm start, person by person, over all training seeds.
+
+    A row that names another agent is minus a stage of that one, trained with the same seeds.
+    """
     rows = {}
     for row, (agent, stage, *other) in OWN_WARM_START.items():
         group = runs(dataset, "people", agent, stage)
