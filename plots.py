@@ -84,7 +84,8 @@ def embedding_map(vectors: Tensor, group: Sequence[str], labels: Mapping[int, st
         ):
             continue  # a label there would cover an earlier one
         taken.append((x[index], y[index]))
-        axes.scatter(x[index], y[index], s=16, facecolors="none", edgecolors="black", lw=0.8)
+        ring = {"facecolors": "none", "edgecolors": "black", "lw": 0.8, "zorder": 4}  # above labels
+        axes.scatter(x[index], y[index], s=16, **ring)
         axes.annotate(
             title,
             (x[index], y[index]),
