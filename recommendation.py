@@ -22,10 +22,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from films import Film, Match, NoSuchFilm, candidates, find_film, read_films
+from recsys_rl.data.films import Film, Match, NoSuchFilm, candidates, find_film, read_films
 
 if TYPE_CHECKING:
-    from classes import Recommender
+    from recsys_rl.serving import Recommender
 
 HERE = Path(__file__).resolve().parent
 DRAWN = 3  # films drawn when none is named
@@ -121,7 +121,7 @@ def _line(error: Exception | str) -> str:
 
 def released(models: Path) -> list[str]:
     """The data sets that a model is released for."""
-    from download import SOURCES
+    from recsys_rl.data.download import SOURCES
 
     return [name for name in sorted(SOURCES) if (models / name / "config.json").is_file()]
 
@@ -140,7 +140,7 @@ def _check_released(dataset: str | None, models: Path) -> None:
 
 def open_data(dataset: str | None, root: Path) -> tuple[str, Path]:
     """Name and folder of the data set, which is downloaded if it is not there."""
-    from utils import DataUnavailable, open_movielens
+    from recsys_rl.data.download import DataUnavailable, open_movielens
 
     try:
         return open_movielens(dataset, root)
@@ -159,7 +159,7 @@ def open_data(dataset: str | None, root: Path) -> tuple[str, Path]:
 
 def load_model(folder: Path, films: dict[int, Film]) -> Recommender:
     """The released agent. Raises CommandError if it is damaged or not of these films."""
-    from classes import Recommender
+    from recsys_rl.serving import Recommender
 
     try:
         model = Recommender.load(folder)

@@ -9,23 +9,22 @@ samples of MovieLens' people, so a few may be in both. Writes results/elsewhere-
 """
 
 import argparse
-import sys
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
+import torch
+
+from benchmarks import study, tables, tune_baselines
+from recsys_rl.baselines.registry import BASELINES
+from recsys_rl.data.interactions import IdMap, Interactions
+from recsys_rl.data.movielens import load_ratings
+from recsys_rl.evaluation.scores import ScoreFunction
+from recsys_rl.evaluation.sessions import HORIZONS, oracle_sessions, sessions_with_strangers
+from recsys_rl.evaluation.statistics import Evaluation
+from recsys_rl.serving import Recommender
+
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-import pandas as pd  # noqa: E402
-import torch  # noqa: E402
-
-import baselines  # noqa: E402
-from benchmarks import study, tables, tune_baselines  # noqa: E402
-from classes import Recommender  # noqa: E402
-from evaluation import Evaluation, ScoreFunction  # noqa: E402
-from strangers_evaluation import HORIZONS, oracle_sessions, sessions_with_strangers  # noqa: E402
-from utils import IdMap, Interactions, load_ratings  # noqa: E402
-
 RIVALS = "Popularity", "ItemKNN", "EASE", "LinUCB", "GaussianLikes"
 METRICS = [f"reward@{t}" for t in HORIZONS]
 
@@ -42,8 +41,7 @@ def rivals(train: Interactions) -> dict[str, ScoreFunction]:
     chosen = tables.baselines("ml-1m", "sessions")
     build = {name: tune_baselines.BY_NAME.get(name) for name in RIVALS}
     return {
-        name: (build[name] or getattr(baselines, name))(train, **chosen[name]["chosen"])
-        for name in RIVALS
+        name: (build[name] or BASELINES[name])(train, **chosen[name]["chosen"]) for name in RIVALS
     }
 
 

@@ -7,18 +7,19 @@ agents have random weights where none are released: that costs the same.
 """
 
 import argparse
-import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import torch
 
-import torch  # noqa: E402
-
-import baselines  # noqa: E402
-from classes import DDPG, Recommender, Settings  # noqa: E402
-from evaluation import leave_one_out_metrics, ranking_task, sample_negatives  # noqa: E402
-from utils import Interactions, leave_one_out, load_ratings  # noqa: E402
+from recsys_rl.agent.config import Settings
+from recsys_rl.agent.ddpg import DDPG
+from recsys_rl.baselines import ease, popularity
+from recsys_rl.data.interactions import Interactions
+from recsys_rl.data.movielens import load_ratings
+from recsys_rl.data.splits import leave_one_out
+from recsys_rl.evaluation.protocols import leave_one_out_metrics, ranking_task, sample_negatives
+from recsys_rl.serving import Recommender
 
 
 def main() -> None:
@@ -35,8 +36,8 @@ def main() -> None:
     history, target = ranking_task(split, "test")
     negatives = sample_negatives(data, target.user, generator=torch.Generator().manual_seed(3))
     models = {
-        "popularity": baselines.Popularity(split.train),
-        "EASE": baselines.EASE(split.train),
+        "popularity": popularity.Popularity(split.train),
+        "EASE": ease.EASE(split.train),
         "DRR-ave": DDPG(Settings(vectors="random"), data.n_users, data.n_items).score,
         "DRR-set": Recommender.load(options.models / options.dataset).score,
         "DRR-seq": Recommender.load(options.models / f"{options.dataset}-next").score,

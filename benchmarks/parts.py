@@ -8,22 +8,20 @@ compared with each other, not with those of another machine or day.
 """
 
 import argparse
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import torch
+from torch import Tensor
+from torch.nn import functional as F
 
-import torch  # noqa: E402
-from torch import Tensor  # noqa: E402
-from torch.nn import functional as F  # noqa: E402
-
-import states  # noqa: E402
-from classes import DRRseq, Observation, SumTree  # noqa: E402
-from sequence import FullSoftmax, PooledDropout  # noqa: E402
-from strangers import LikesLoss  # noqa: E402
-from utils import Histories  # noqa: E402
+from recsys_rl.agent.losses import FullSoftmax, LikesLoss
+from recsys_rl.agent.sum_tree import SumTree
+from recsys_rl.data.interactions import Histories
+from recsys_rl.data.observation import Observation
+from recsys_rl.embeddings import batching, pmf
+from recsys_rl.states.drr_seq import DRRseq
+from recsys_rl.states.layers import PooledDropout
 
 N_ITEMS, PEOPLE = 3706, 512
 
@@ -87,14 +85,14 @@ def pairs(generator: torch.Generator) -> dict[str, tuple[Callable, Callable]]:
         return state(seen)
 
     logs = histories(generator, 1500)
-    pmf = states.PMF(1, N_ITEMS, 64, generator=generator).requires_grad_(False)
+    folded = pmf.PMF(1, N_ITEMS, 64, generator=generator).requires_grad_(False)
 
     def in_one(run: Callable[[], Tensor]) -> Tensor:
-        grouped, states.by_length = states.by_length, one_group
+        grouped, batching.by_length = batching.by_length, one_group
         try:
             return run()
         finally:
-            states.by_length = grouped
+            batching.by_length = grouped
 
     tree, leaf = SumTree(200_000), torch.randint(200_000, (512,), generator=generator)
     priority = torch.rand(512, generator=generator)
@@ -117,8 +115,8 @@ def pairs(generator: torch.Generator) -> dict[str, tuple[Callable, Callable]]:
         "dropout": (lambda: F.dropout(hidden, 0.2), lambda: dropout(hidden)),
         "DRR-seq reads 512 memories": (whole, ours),
         "512 people folded in": (
-            lambda: in_one(lambda: pmf.fold_in(logs)),
-            lambda: pmf.fold_in(logs),
+            lambda: in_one(lambda: folded.fold_in(logs)),
+            lambda: folded.fold_in(logs),
         ),
         "512 priorities into the sum tree": (one_by_one, lambda: tree.set(leaf, priority)),
     }

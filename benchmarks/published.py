@@ -11,16 +11,16 @@ history includes the validation film here.
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import torch
 
-import torch  # noqa: E402
-
-from baselines import EASE, Popularity  # noqa: E402
-from evaluation import leave_one_out_metrics, ranking_task, sample_negatives  # noqa: E402
-from utils import Interactions, leave_one_out, load_ratings  # noqa: E402
+from recsys_rl.baselines.ease import EASE
+from recsys_rl.baselines.popularity import Popularity
+from recsys_rl.data.interactions import Interactions
+from recsys_rl.data.movielens import load_ratings
+from recsys_rl.data.splits import leave_one_out
+from recsys_rl.evaluation.protocols import leave_one_out_metrics, ranking_task, sample_negatives
 
 GRID = (200.0, 500.0, 1000.0, 2000.0)
 # Hit@10, nDCG@10, published for the files of He et al., WWW 2017 (NCF).

@@ -17,23 +17,23 @@ Source: Liu et al., arXiv 1810.12027, section 5.
 
 import argparse
 import json
-import sys
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+import torch
 
-import study  # noqa: E402
-import torch  # noqa: E402
-
-from bandits import HLinUCB, LinUCB, pmf_vectors  # noqa: E402
-from baselines import Popularity, Random  # noqa: E402
-from classes import DDPG, PMF, Settings  # noqa: E402
-from environment import paper_reward  # noqa: E402
-from evaluation import Evaluation, ScoreFunction  # noqa: E402
-from simulator import (  # noqa: E402
+from benchmarks import study
+from recsys_rl.agent.config import Settings
+from recsys_rl.agent.ddpg import DDPG
+from recsys_rl.baselines.linucb import HLinUCB, LinUCB
+from recsys_rl.baselines.popularity import Popularity, Random
+from recsys_rl.data.interactions import Interactions
+from recsys_rl.data.movielens import load_ratings
+from recsys_rl.data.rewards import paper_reward
+from recsys_rl.data.splits import split_users
+from recsys_rl.embeddings.pmf import PMF, pmf_vectors
+from recsys_rl.envs.simulated import (
     NeighbourRatings,
     SimulatedSessions,
     Simulator,
@@ -41,7 +41,8 @@ from simulator import (  # noqa: E402
     total_reward,
     two_halves,
 )
-from utils import Interactions, load_ratings, split_users  # noqa: E402
+from recsys_rl.evaluation.scores import ScoreFunction
+from recsys_rl.evaluation.statistics import Evaluation
 
 RESULTS = Path(__file__).parent / "results" / "simulated"
 STEPS, GIVEN = 10, 3

@@ -8,16 +8,17 @@ ratio: transitions learned from for each one played. The vectors are random: tha
 """
 
 import argparse
-import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import torch
 
-import torch  # noqa: E402
-
-from classes import DDPG, Settings, Transitions  # noqa: E402
-from utils import Interactions, leave_one_out, load_ratings  # noqa: E402
+from recsys_rl.agent.config import Settings
+from recsys_rl.agent.ddpg import DDPG
+from recsys_rl.agent.replay import Transitions
+from recsys_rl.data.interactions import Interactions
+from recsys_rl.data.movielens import load_ratings
+from recsys_rl.data.splits import leave_one_out
 
 
 def play(agent: DDPG, log: Interactions, steps: int, learn: bool) -> float:

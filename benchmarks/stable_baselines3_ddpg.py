@@ -10,25 +10,24 @@ benchmarks/results/strangers/<dataset>-SB3-DDPG-<seed>.json, whichever people ju
 
 import argparse
 import json
-import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import gymnasium
+import numpy as np
+import stable_baselines3
+import torch
+from stable_baselines3 import DDPG
+from stable_baselines3.common.noise import NormalActionNoise
+from stable_baselines3.common.vec_env import DummyVecEnv
+from torch import Tensor
 
-import gymnasium  # noqa: E402
-import numpy as np  # noqa: E402
-import stable_baselines3  # noqa: E402
-import torch  # noqa: E402
-from stable_baselines3 import DDPG  # noqa: E402
-from stable_baselines3.common.noise import NormalActionNoise  # noqa: E402
-from stable_baselines3.common.vec_env import DummyVecEnv  # noqa: E402
-from torch import Tensor  # noqa: E402
-
-from evaluation import Evaluation, ScoreFunction, list_statistics  # noqa: E402
-from gym_env import ID, film_vectors, load_people, score_function  # noqa: E402
-from strangers_evaluation import HORIZONS, sessions_with_strangers  # noqa: E402
-from utils import Interactions  # noqa: E402
+from recsys_rl.data.interactions import Interactions
+from recsys_rl.envs.registration import ID, film_vectors, load_people, score_function
+from recsys_rl.evaluation.metrics import list_statistics
+from recsys_rl.evaluation.scores import ScoreFunction
+from recsys_rl.evaluation.sessions import HORIZONS, sessions_with_strangers
+from recsys_rl.evaluation.statistics import Evaluation
 
 # The best of thirteen short runs on validation people of ml-100k, one seed each, no full search.
 SETTINGS = {

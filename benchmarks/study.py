@@ -16,36 +16,36 @@ import argparse
 import copy
 import json
 import re
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import torch
 
-import torch  # noqa: E402
-
-import baselines  # noqa: E402
-import evaluation as ev  # noqa: E402
-from bandits import GaussianLikes, like_vectors  # noqa: E402
-from classes import DDPG, PMF, Cooccurrence, Settings, Start, Transitions  # noqa: E402
-from states import ALS  # noqa: E402
-from strangers import LikesRidge, in_two_circles  # noqa: E402
-from strangers_evaluation import sessions_with_strangers  # noqa: E402
-from utils import (  # noqa: E402
-    POSITIVE,
-    Histories,
-    Interactions,
+from recsys_rl.agent.config import Settings
+from recsys_rl.agent.ddpg import DDPG, Start
+from recsys_rl.agent.replay import Transitions
+from recsys_rl.baselines import ease, popularity
+from recsys_rl.baselines.gaussian import GaussianLikes
+from recsys_rl.data.interactions import POSITIVE, Histories, Interactions
+from recsys_rl.data.movielens import load_ratings
+from recsys_rl.data.splits import (
+    in_two_circles,
     leave_one_out,
-    load_ratings,
     random_split,
     split_by_time,
     split_users,
 )
+from recsys_rl.embeddings.als import ALS
+from recsys_rl.embeddings.cooccurrence import Cooccurrence, like_vectors
+from recsys_rl.embeddings.pmf import PMF
+from recsys_rl.evaluation import metrics, protocols, scores, statistics
+from recsys_rl.evaluation.sessions import sessions_with_strangers
+from recsys_rl.states.linear import LikesRidge
 
 RESULTS = Path(__file__).parent / "results" / "runs"
-Judge = Callable[[ev.ScoreFunction], dict[str, ev.Evaluation]]
+Judge = Callable[[scores.ScoreFunction], dict[str, statistics.Evaluation]]
 
 PROBED = ("DRR-ave",)  # agents that are judged with parts taken away, too: see `probes`
 TRUST_PUT_BACK = "imitation, trust put back"
@@ -190,17 +190,17 @@ def agents(dataset: str, split: str, per_epoch: int) -> dict[str, Settings]:
     }
 
 
-def rivals(split: str, log: Interactions) -> dict[str, ev.ScoreFunction]:
+def rivals(split: str, log: Interactions) -> dict[str, scores.ScoreFunction]:
     """What the agent is compared with person by person; settings chosen on a part of `log`."""
     if split == "positives":
-        return {"popularity": baselines.Popularity(log), "EASE": baselines.EASE(log, 1000.0)}
+        return {"popularity": popularity.Popularity(log), "EASE": ease.EASE(log, 1000.0)}
     if split == "ratings":
         generator = torch.Generator().manual_seed(0)
         pmf = PMF(log.n_users, log.n_items, 100, generator=generator, l2=0.07)
         pmf.fit(log, generator=generator)
-        return {"EASE": baselines.EASE(log, 500.0, min_rating=POSITIVE), "PMF": pmf.score}
+        return {"EASE": ease.EASE(log, 500.0, min_rating=POSITIVE), "PMF": pmf.score}
     if re.fullmatch(r"people-\d", split):
-        return {"popularity": baselines.Popularity(log, POSITIVE)}
+        return {"popularity": popularity.Popularity(log, POSITIVE)}
     return {}
 
 
@@ -210,27 +210,31 @@ def task(data: Interactions, name: str) -> tuple[Interactions, Judge | None, Jud
         split = leave_one_out(data)
 
         def judge(part: str) -> Judge:
-            history, target = ev.ranking_task(split, part)
-            negatives = ev.sample_negatives(
+            history, target = protocols.ranking_task(split, part)
+            negatives = protocols.sample_negatives(
                 data, target.user, generator=torch.Generator().manual_seed(3)
             )
-            return lambda score: {"AB": ev.leave_one_out_metrics(score, history, target, negatives)}
+            return lambda score: {
+                "AB": protocols.leave_one_out_metrics(score, history, target, negatives)
+            }
 
         return split.train, judge("validation"), judge("test")
     if name == "positives":
-        split = ev.random_positive_split(data)
-        negatives = ev.sample_negatives(
+        split = protocols.random_positive_split(data)
+        negatives = protocols.sample_negatives(
             split.train.concat(split.test),
             split.test.user,
             generator=torch.Generator().manual_seed(3),
         )
         test = lambda score: {  # noqa: E731
-            "C": ev.random_positive_metrics(score, split.train, split.test, negatives)
+            "C": protocols.random_positive_metrics(score, split.train, split.test, negatives)
         }
         return split.train, None, test
     if name == "ratings":
         split = random_split(data)
-        test = lambda score: {"D": ev.offline_reranking(score, split.train, split.test).model}  # noqa: E731
+        test = lambda score: {
+            "D": protocols.offline_reranking(score, split.train, split.test).model
+        }  # noqa: E731
         return split.train, None, test
     if name.startswith("people"):
         number = re.sub(r"\D", "", name)
@@ -244,7 +248,7 @@ def task(data: Interactions, name: str) -> tuple[Interactions, Judge | None, Jud
         def judge(users: torch.Tensor) -> Judge:
             people = data.select(torch.isin(data.user, users))
             return lambda score: {
-                "E": ev.three_in_three_out(score, people),
+                "E": protocols.three_in_three_out(score, people),
                 "sessions": sessions_with_strangers(score, people),
             }
 
@@ -255,8 +259,10 @@ def task(data: Interactions, name: str) -> tuple[Interactions, Judge | None, Jud
         history, target = split.train.concat(split.validation), split.test
         return (
             split.train,
-            lambda score: {"G": ev.global_time_metrics(score, split.train, split.validation)},
-            lambda score: {"G": ev.global_time_metrics(score, history, target)},
+            lambda score: {
+                "G": protocols.global_time_metrics(score, split.train, split.validation)
+            },
+            lambda score: {"G": protocols.global_time_metrics(score, history, target)},
         )
     raise ValueError(f"unknown split {name!r}")
 
@@ -301,26 +307,26 @@ def train(agent: DDPG, log: Interactions, watch: Callable[[int, dict], None], wa
     return after_imitation
 
 
-def figures(judged: dict[str, ev.Evaluation], counts: torch.Tensor) -> dict:
+def figures(judged: dict[str, statistics.Evaluation], counts: torch.Tensor) -> dict:
     """Means, intervals over people and what the lists are made of, protocol by protocol."""
     return {
         protocol: {
             "mean": result.mean(),
             "interval": result.interval(),
-            "lists": ev.list_statistics(result.top, counts),
+            "lists": metrics.list_statistics(result.top, counts),
         }
         | ({"people": by_person(result)} if protocol == "sessions" else {})
         for protocol, result in judged.items()
     }
 
 
-def comparison(ours: ev.Evaluation, theirs: ev.Evaluation) -> dict:
+def comparison(ours: statistics.Evaluation, theirs: statistics.Evaluation) -> dict:
     """A rival's figures, and ours minus theirs over the same people: mean, low, high."""
     gains = {name: ours.compare(theirs, name)[:3] for name in theirs.metrics}
     return {"mean": theirs.mean(), "interval": theirs.interval(), "ours_minus": gains}
 
 
-def by_person(result: ev.Evaluation) -> dict[str, list[float]]:
+def by_person(result: statistics.Evaluation) -> dict[str, list[float]]:
     """Each person's rewards, for paired intervals over several seeds."""
     names = [name for name in result.metrics if name.startswith("reward@")]
     return {name: result.metrics[name].round(5).tolist() for name in names}
@@ -350,10 +356,10 @@ def start_of(settings: Settings, log: Interactions, generator: torch.Generator) 
 
 
 def probes(
-    agent: DDPG, untrained: ev.ScoreFunction, log: Interactions
-) -> dict[str, ev.ScoreFunction]:
+    agent: DDPG, untrained: scores.ScoreFunction, log: Interactions
+) -> dict[str, scores.ScoreFunction]:
     """The agent, with something taken away from it when it is judged."""
-    generator = ev.own_stream(agent.settings.seed, "shuffled histories")
+    generator = scores.own_stream(agent.settings.seed, "shuffled histories")
 
     def nothing(histories: Histories) -> torch.Tensor:
         return agent.score(
@@ -379,7 +385,7 @@ def probes(
     }
 
 
-def warm_stages(agent: DDPG, warm: dict) -> Iterator[tuple[str, ev.ScoreFunction]]:
+def warm_stages(agent: DDPG, warm: dict) -> Iterator[tuple[str, scores.ScoreFunction]]:
     """The actor after stage 1; and with the trust of before it, where stage 2 learns that faster.
 
     The second shows how much of what stage 2 brings is that trust.

@@ -9,17 +9,14 @@ the seeds' intervals. "sd" is the other uncertainty, the spread of the figure ov
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-import plots  # noqa: E402
-from evaluation import bootstrap_interval, paired_bootstrap, seed_spread  # noqa: E402
-from strangers_evaluation import HORIZONS  # noqa: E402
+from recsys_rl.evaluation import plots
+from recsys_rl.evaluation.sessions import HORIZONS
+from recsys_rl.evaluation.statistics import bootstrap_interval, paired_bootstrap, seed_spread
 
 RESULTS = Path(__file__).parent / "results"
 TRUST_PUT_BACK = "imitation, trust put back"  # the stage, as `study.warm_stages` names it

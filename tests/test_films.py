@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from films import Film, NoSuchFilm, as_words, find_film
-from utils import display_title
+from recsys_rl.data.films import Film, NoSuchFilm, as_words, find_film
+from recsys_rl.data.titles import display_title
 
 TITLES = {
     1: ("Matrix, The", 1999),

@@ -16,9 +16,16 @@ from gymnasium.utils.env_checker import check_env
 from synthetic import write_movielens
 from toys import log_of, random_log
 
-from gym_env import ID, StrangerEnv, film_vectors, flat_observation, load_people, score_function
-from strangers_evaluation import sessions_with_strangers
-from utils import POSITIVE, Histories, Interactions
+from recsys_rl.data.interactions import POSITIVE, Histories, Interactions
+from recsys_rl.envs.registration import (
+    ID,
+    StrangerEnv,
+    film_vectors,
+    flat_observation,
+    load_people,
+    score_function,
+)
+from recsys_rl.evaluation.sessions import sessions_with_strangers
 
 K = 5
 OBSERVE = "films", "vectors"
@@ -354,8 +361,3 @@ def test_the_example_writes_its_row(example: ModuleType, tmp_path: Path) -> None
 def test_flat_observation_of_nothing_is_zero() -> None:
     nothing = torch.full((2, 4), 7)
     assert torch.equal(flat_observation(nothing, nothing, torch.randn(7, 3)), torch.zeros(2, 8))
-
-
-def test_loading_the_file_twice_registers_once() -> None:
-    loaded("gym_env.py")
-    assert gymnasium.spec(ID).entry_point == "gym_env:StrangerEnv"

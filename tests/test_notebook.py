@@ -7,7 +7,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from classes import Recommender
+from recsys_rl.serving import Recommender
 from tests.synthetic import write_movielens
 
 ROOT = Path(__file__).parent.parent
@@ -15,8 +15,8 @@ SMALL = """
 DATASET, DATA, MODELS, CHECKPOINTS = "ml-tiny", {data!r}, {models!r}, {checkpoints!r}
 BUDGETS["ml-1m"] = {{"ave": (40, 12), "seq": (2, 6), "set": (20, 10)}}
 SAMPLE, THREADS = 40, 1
-import utils
-utils.open_movielens = lambda name, root: (name, __import__("pathlib").Path(root) / name)
+from recsys_rl.data import download
+download.open_movielens = lambda name, root: (name, __import__("pathlib").Path(root) / name)
 """
 
 

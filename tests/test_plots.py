@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-import plots
+from recsys_rl.evaluation import plots
 
 SERIES = [f"series {i}" for i in range(len(plots.COLOURS) + 2)]
 

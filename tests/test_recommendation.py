@@ -22,11 +22,16 @@ import torch
 from synthetic import write_movielens
 
 import recommendation
-import utils
-from classes import STATES, Actor, IdMap, Recommender, Settings
-from films import Film
 from recommendation import main
-from recommender import FORMAT
+
+# utils
+from recsys_rl.agent.config import Settings
+from recsys_rl.agent.networks import Actor
+from recsys_rl.data import download
+from recsys_rl.data.films import Film
+from recsys_rl.data.interactions import IdMap
+from recsys_rl.serving import FORMAT, Recommender
+from recsys_rl.states.registry import STATES
 
 REPOSITORY = Path(recommendation.__file__).parent
 DATASET = "ml-latest-small"  # csv files, and no published number of rows to be held against
@@ -359,7 +364,7 @@ def test_bad_input_is_one_sentence_and_writes_nothing(
 
 
 def test_no_model_is_said_before_any_data_is_fetched(ask, world, monkeypatch):
-    monkeypatch.setattr(utils, "open_movielens", lambda *_: pytest.fail("the data were opened"))
+    monkeypatch.setattr(download, "open_movielens", lambda *_: pytest.fail("the data were opened"))
     assert "holds no released model" in refused(ask(models="none"))
     assert f"'ml-1m': choose --dataset {DATASET}" in refused(ask("--dataset", "ml-1m"))
 
@@ -446,9 +451,11 @@ def test_a_damaged_movie_file_is_one_sentence(ask, world, tmp_path):
 
 def test_data_that_cannot_be_had_is_one_sentence(ask, tmp_path, monkeypatch):
     def unavailable(name: str, root: Path):
-        raise utils.DataUnavailable(name, root, [("one.example", "timed out"), ("two", "HTTP 404")])
+        raise download.DataUnavailable(
+            name, root, [("one.example", "timed out"), ("two", "HTTP 404")]
+        )
 
-    monkeypatch.setattr(utils, "open_movielens", unavailable)
+    monkeypatch.setattr(download, "open_movielens", unavailable)
     error = refused(ask("--root", str(tmp_path)))
     assert f"{DATASET} could not be had (one.example: timed out; two: HTTP 404)" in error
     assert f"put it into {tmp_path}" in error
@@ -458,7 +465,7 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(ask, tmp_path, monkeypa
     def full(name: str, root: Path):
         raise PermissionError(13, "Permission denied", str(root))
 
-    monkeypatch.setattr(utils, "open_movielens", full)
+    monkeypatch.setattr(download, "open_movielens", full)
     assert "Permission denied" in refused(ask("--root", str(tmp_path)))
 
 
@@ -479,7 +486,7 @@ def test_without_a_name_the_data_set_that_is_there_answers(world, tmp_path, caps
 
 
 def test_a_missing_package_is_one_sentence(ask, monkeypatch):
-    monkeypatch.setitem(sys.modules, "classes", None)
+    monkeypatch.setitem(sys.modules, "recsys_rl.serving", None)
     assert "pip install -r requirements.txt" in refused(ask())
 
 

@@ -15,10 +15,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from toys import random_log, settings_of
 
-from classes import DDPG, Actor, Recommender, release
-from recommender import _sha256
-from sequence import PooledDropout
-from utils import Histories, Interactions, fingerprint
+from recsys_rl.agent.ddpg import DDPG
+from recsys_rl.agent.networks import Actor
+from recsys_rl.data.interactions import Histories, Interactions, fingerprint
+from recsys_rl.serving import Recommender, _sha256, release
+from recsys_rl.states.layers import PooledDropout
 
 KINDS = ("ave", "att", "p", "u", "seq")
 MODELS = Path(__file__).resolve().parent.parent / "models"
@@ -376,7 +377,7 @@ def test_an_interrupted_save_leaves_the_old_agent(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(f"recommender.{where}", cut)
+        patch.setattr(f"recsys_rl.serving.{where}", cut)
         with pytest.raises(KeyboardInterrupt):
             recommender.save(folder)
     assert np.array_equal(Recommender.load(folder).scores([ids_of(1, 2)]), before)
@@ -399,7 +400,7 @@ def test_a_save_cut_between_its_two_files_is_noticed(
             raise KeyboardInterrupt
         replace(*paths)
 
-    monkeypatch.setattr("recommender.os.replace", second_time)
+    monkeypatch.setattr("recsys_rl.serving.os.replace", second_time)
     with pytest.raises(KeyboardInterrupt):
         recommender.save(folder)
     with pytest.raises(ValueError, match="mixes the weights of one save"):

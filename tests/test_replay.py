@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from replay import Observation, PrioritizedReplayBuffer, ReplayBuffer, SumTree, Transitions
+from recsys_rl.agent.replay import PrioritizedReplayBuffer, ReplayBuffer, Transitions
+from recsys_rl.agent.sum_tree import SumTree
+from recsys_rl.data.observation import Observation
 
 N = 3
 KINDS = (ReplayBuffer, PrioritizedReplayBuffer)

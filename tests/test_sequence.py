@@ -10,10 +10,14 @@ import torch
 from torch.nn import functional as F
 from toys import log_of, random_log
 
-import sequence
-from replay import Observation
-from sequence import Cooccurrence, DRRseq, FullSoftmax, PooledDropout, Window, Windows
-from utils import Interactions
+from recsys_rl.agent.demonstrations import Window, Windows
+from recsys_rl.agent.losses import FullSoftmax
+from recsys_rl.data.interactions import Interactions
+from recsys_rl.data.observation import Observation
+from recsys_rl.embeddings import cooccurrence
+from recsys_rl.embeddings.cooccurrence import Cooccurrence
+from recsys_rl.states.drr_seq import DRRseq
+from recsys_rl.states.layers import PooledDropout
 
 N_ITEMS, K, N = 13, 8, 6
 
@@ -319,7 +323,7 @@ def test_cooccurrence_puts_films_of_one_block_together() -> None:
     same = block.unsqueeze(1) == block
     assert float(alike[same].min()) > 0.8
     assert float(alike[~same].max()) < 0.3
-    assert float(start.item.std()) == pytest.approx(sequence.EMBEDDING_STD, rel=0.01)
+    assert float(start.item.std()) == pytest.approx(cooccurrence.EMBEDDING_STD, rel=0.01)
 
 
 def test_cooccurrence_does_not_pair_films_of_two_people() -> None:
@@ -358,7 +362,7 @@ def test_drr_seq_starts_from_cooccurrence() -> None:
 def test_cooccurrence_refuses_more_films_than_memory_holds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sequence, "MAX_DENSE", 20)
+    monkeypatch.setattr(cooccurrence, "MAX_DENSE", 20)
     with pytest.raises(ValueError, match="25 films are too many"):
         Cooccurrence(blocks_log(), 4, torch.Generator())
 

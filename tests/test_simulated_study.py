@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from toys import two_tastes
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
-
-from simulated import REWARD, SimulatedAgent, World, agents, among, learn  # noqa: E402
-
-from evaluation import Evaluation  # noqa: E402
+from benchmarks.simulated import REWARD, SimulatedAgent, World, agents, among, learn
+from recsys_rl.evaluation.statistics import Evaluation
 
 N_USERS = 80
 

@@ -9,10 +9,12 @@ import pytest
 import torch
 from toys import log_of, random_log
 
-import simulator as sim
-from baselines import Random
-from replay import Observation
-from simulator import (
+from recsys_rl.agent.demonstrations import OwnSessions
+from recsys_rl.baselines.popularity import Random
+from recsys_rl.data.interactions import Histories
+from recsys_rl.data.observation import Observation
+from recsys_rl.envs import simulated
+from recsys_rl.envs.simulated import (
     LONGEST_RUN,
     NeighbourRatings,
     SimulatedSessions,
@@ -23,8 +25,7 @@ from simulator import (
     total_reward,
     two_halves,
 )
-from strangers import OwnSessions
-from utils import Histories
+from recsys_rl.evaluation import scores
 
 N_USERS, N_ITEMS = 9, 14
 
@@ -111,7 +112,7 @@ def test_rating_error_is_that_of_the_pairs_held_out():
     log = random_log()
     known, held_out = two_halves(log)
     table = 6 * torch.rand(log.n_users, log.n_items, generator=gen())
-    found = sim.rating_error(lambda h: table[h.user], known, held_out, batch_size=5)
+    found = simulated.rating_error(lambda h: table[h.user], known, held_out, batch_size=5)
     errors = table[held_out.user, held_out.item].clamp(1, 5) - held_out.rating
     assert found == pytest.approx(float(errors.square().mean().sqrt()), rel=1e-5)
 
@@ -321,7 +322,7 @@ def test_the_protocol_against_a_loop(people, streak):
 
     users = torch.tensor([0, 1, 3, 8])
     found = simulated_reward(score, people, users, steps=4, given=2, streak=streak, batch_size=3)
-    starts = some_likes(people.likes(users), 2, sim.own_stream(0, "simulated starts"))
+    starts = some_likes(people.likes(users), 2, scores.own_stream(0, "simulated starts"))
     for row in range(1, 4):  # person 0 has no history: all films tie
         user = int(users[row])
         films, rewards = by_hand(score, people, starts[row], user, 4, streak)
@@ -361,7 +362,7 @@ def test_its_own_simulator_is_the_oracle(people):
     """The best T stars that were not named, each person; nobody does better."""
     found = simulated_reward(people.score, people, steps=4, given=1, known=True)
     named = some_likes(
-        people.likes(torch.arange(N_USERS)), 1, sim.own_stream(0, "simulated starts")
+        people.likes(torch.arange(N_USERS)), 1, scores.own_stream(0, "simulated starts")
     )
     for user in range(N_USERS):
         left = [i for i in range(N_ITEMS) if i != int(named[user])]
@@ -398,7 +399,7 @@ def test_environment_and_protocol_pay_the_same(people):
     direction = torch.tensor([[1.0, -2.0, 0.5]])
     users = torch.arange(N_USERS)
     sessions = SimulatedSessions(people, vectors, given=2, n=4, horizon=5, streak=0.3)
-    sessions.generator = sim.own_stream(0, "simulated starts")
+    sessions.generator = scores.own_stream(0, "simulated starts")
     sessions.reset(options={"users": users})
     played = [sessions.step(direction.expand(N_USERS, -1))[1] for _ in range(5)]
     found = simulated_reward(

@@ -14,23 +14,28 @@ from torch import Tensor
 from torch.nn import functional as F
 from toys import Training, log_of, settings_of
 
-from bandits import GaussianLikes, LinUCB, like_vectors
 from benchmarks.study import TRUST_PUT_BACK, warm_stages
-from classes import DDPG, Actor, Critic, Recommender, Settings, release
-from replay import Observation, PrioritizedReplayBuffer, ReplayBuffer, Transitions
-from sequence import EMBEDDING_STD, Cooccurrence, PooledDropout
-from states import ALS, PMF, STATES, DRRave
-from strangers import (
-    DRRlikes,
-    DRRset,
-    LikesLoss,
-    LikesRidge,
-    OwnSessions,
-    StrangerSessions,
-    in_two_circles,
-    likes_and_rejections,
-)
-from utils import POSITIVE, SHOWN, Histories, Interactions, split_users
+from recsys_rl.agent.config import Settings
+from recsys_rl.agent.ddpg import DDPG
+from recsys_rl.agent.demonstrations import OwnSessions
+from recsys_rl.agent.losses import LikesLoss
+from recsys_rl.agent.networks import Actor, Critic
+from recsys_rl.agent.replay import PrioritizedReplayBuffer, ReplayBuffer, Transitions
+from recsys_rl.baselines.gaussian import GaussianLikes
+from recsys_rl.baselines.linucb import LinUCB
+from recsys_rl.data.interactions import POSITIVE, SHOWN, Histories, Interactions
+from recsys_rl.data.observation import Observation, likes_and_rejections
+from recsys_rl.data.splits import in_two_circles, split_users
+from recsys_rl.embeddings.als import ALS
+from recsys_rl.embeddings.cooccurrence import EMBEDDING_STD, Cooccurrence, like_vectors
+from recsys_rl.embeddings.pmf import PMF
+from recsys_rl.envs.cold_start import StrangerSessions
+from recsys_rl.serving import Recommender, release
+from recsys_rl.states.drr import DRRave
+from recsys_rl.states.drr_set import DRRlikes, DRRset
+from recsys_rl.states.layers import PooledDropout
+from recsys_rl.states.linear import LikesRidge
+from recsys_rl.states.registry import STATES
 
 N_ITEMS, K = 24, 5
 STARS = (1.0, 3.5, 4.0, 5.0)  # two of them are likes, two are not

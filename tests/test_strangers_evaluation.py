@@ -9,13 +9,14 @@ import pytest
 import torch
 from toys import log_of
 
-import strangers_evaluation
-from baselines import EASE
-from evaluation import Evaluation
-from states import PMF
-from strangers import likes_and_rejections
-from strangers_evaluation import oracle_sessions, sessions_with_strangers
-from utils import POSITIVE, SHOWN, Histories, Interactions
+# strangers_evaluation
+from recsys_rl.baselines.ease import EASE
+from recsys_rl.data.interactions import POSITIVE, SHOWN, Histories, Interactions
+from recsys_rl.data.observation import likes_and_rejections
+from recsys_rl.embeddings.pmf import PMF
+from recsys_rl.evaluation import sessions
+from recsys_rl.evaluation.sessions import oracle_sessions, sessions_with_strangers
+from recsys_rl.evaluation.statistics import Evaluation
 
 N_ITEMS = 24
 STARS = (1.0, 3.5, 4.0, 5.0)  # two of them are likes, two are not
@@ -298,7 +299,7 @@ def test_seeds_and_ties_have_streams_of_their_own(monkeypatch: pytest.MonkeyPatc
         asked[name] = (seed, torch.Generator().manual_seed(len(asked)))
         return asked[name][1]
 
-    monkeypatch.setattr(strangers_evaluation, "own_stream", stream)
+    monkeypatch.setattr(sessions, "own_stream", stream)
     sessions_with_strangers(constant, crowd(), (2,), seed=7)
     assert asked.keys() == {"seeds", "ties"}
     for name, (seed, generator) in asked.items():

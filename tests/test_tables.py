@@ -15,7 +15,8 @@ import torch
 from toys import random_log
 
 from benchmarks import elsewhere, study, tables
-from utils import IdMap, split_users
+from recsys_rl.data.interactions import IdMap
+from recsys_rl.data.splits import split_users
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -403,7 +404,7 @@ def test_controls_change_one_thing_and_share_their_warm_start():
 def test_people_are_trained_on_or_judged(monkeypatch):
     data, met = random_log(80, 20), []
     monkeypatch.setattr(study, "sessions_with_strangers", lambda score, people: met.append(people))
-    monkeypatch.setattr(study.ev, "three_in_three_out", lambda score, people: None)
+    monkeypatch.setattr(study.protocols, "three_in_three_out", lambda score, people: None)
     for name, seed in (("people", 0), ("people-3", 3)):
         log, *judges = study.task(data, name)
         for judge in judges:

@@ -8,8 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from classes import DDPG, LoggedSessions, ReplayBuffer, Settings, Start, Transitions
-from utils import IdMap, Interactions
+from recsys_rl.agent.config import Settings
+from recsys_rl.agent.ddpg import DDPG, Start
+from recsys_rl.agent.replay import ReplayBuffer, Transitions
+from recsys_rl.data.interactions import IdMap, Interactions
+from recsys_rl.envs.logged import LoggedSessions
 
 torch.set_num_threads(1)  # everything here is tiny: threads cost more than they bring
 

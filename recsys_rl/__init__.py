@@ -1,0 +1,28 @@
+"""Reinforcement learning for recommendation: the DRR framework on MovieLens.
+
+The names below are imported when they are first used, so that `import recsys_rl` loads neither
+PyTorch nor pandas. The environments are registered with Gymnasium, by name only.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import gymnasium
+
+_EXPORTS = {
+    "DDPG": "recsys_rl.agent.ddpg",
+    "Settings": "recsys_rl.agent.config",
+    "Recommender": "recsys_rl.serving",
+    "Interactions": "recsys_rl.data.interactions",
+}
+__all__ = sorted(_EXPORTS)
+
+gymnasium.register("recsys_rl/ColdStart-v0", entry_point="recsys_rl.envs.registration:StrangerEnv")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _EXPORTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_EXPORTS[name]), name)

@@ -1,0 +1,22 @@
+"""Noise with which an agent explores."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class OUNoise:
+    """Ornstein-Uhlenbeck noise, one walk a session: x <- x - theta x + sigma N(0, 1)."""
+
+    def __init__(self, sessions: int, k: int, sigma: float, theta: float = 0.15) -> None:
+        self.sigma, self.theta = sigma, theta
+        self.x = torch.zeros(sessions, k)
+
+    def reset(self) -> None:
+        self.x = torch.zeros_like(self.x)
+
+    def sample(self, generator: torch.Generator) -> Tensor:
+        shock = torch.randn(self.x.shape, generator=generator)
+        self.x = self.x - self.theta * self.x + self.sigma * shock
+        return self.x  # (B, k)

@@ -1,0 +1,47 @@
+"""Counts that several baselines start from."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from recsys_rl.data.interactions import Histories, Interactions
+
+MAX_ITEMS = 10_000  # dense item-item matrices: 400 MB in float32, twice that while fitting
+
+
+def items_of(histories: Histories, n_items: int, min_rating: float | None = None) -> Tensor:
+    """The set of items of each history; without those shown but not rated, or below `min_rating`.
+
+    -> int64 [B, H], ascending and without repetition, the rest is padding (n_items).
+    """
+    unread = histories.rating <= 0 if min_rating is None else histories.rating < min_rating
+    item = histories.item.masked_fill(unread, n_items)
+    item = item.sort(dim=1).values
+    return item.masked_fill(F.pad(item[:, 1:] == item[:, :-1], (1, 0)), n_items)
+
+
+def _liked(train: Interactions, min_rating: float | None) -> Interactions:
+    return train if min_rating is None else train.select(train.rating >= min_rating)
+
+
+def _counts(train: Interactions) -> Tensor:
+    """Rows of each item -> float32 [n_items]."""
+    return torch.bincount(train.item, minlength=train.n_items).float()
+
+
+def _gram(train: Interactions, batch_size: int = 1024) -> Tensor:
+    """How many users have both items -> float32 [n_items, n_items]; the diagonal: either.
+
+    Raises ValueError for more than MAX_ITEMS items.
+    """
+    if train.n_items > MAX_ITEMS:
+        raise ValueError(
+            f"{train.n_items} items, but a dense item-item matrix is limited to {MAX_ITEMS}"
+        )
+    gram = torch.zeros(train.n_items, train.n_items)
+    for users in torch.arange(train.n_users).split(batch_size):
+        hot = train.mask_of(users).float()
+        gram.addmm_(hot.T, hot)
+    return gram

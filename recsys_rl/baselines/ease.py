@@ -1,0 +1,27 @@
+"""EASE."""
+
+from __future__ import annotations
+
+import torch
+
+from recsys_rl.baselines.counts import _gram, _liked
+from recsys_rl.baselines.neighbours import ItemItem
+from recsys_rl.data.interactions import Interactions
+
+
+class EASE(ItemItem):
+    """The item-item ridge regression without self-similarity, in closed form.
+
+    `regularization` is Steck's lambda: what is added to the diagonal of the Gram matrix.
+    """
+
+    def __init__(
+        self, train: Interactions, regularization: float = 500.0, min_rating: float | None = None
+    ):
+        if regularization <= 0:
+            raise ValueError(f"regularization must be positive, not {regularization}")
+        gram = _gram(_liked(train, min_rating)).double()
+        gram.diagonal().add_(regularization)
+        inverse = torch.cholesky_inverse(torch.linalg.cholesky(gram))
+        weights = (inverse / -inverse.diagonal()).float().fill_diagonal_(0)
+        super().__init__(weights, min_rating)

@@ -1,0 +1,109 @@
+"""Train, validation and test parts: by the last rows, by rows, by users, by time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recsys_rl.data.interactions import Interactions
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Three disjoint parts of one set of interactions, with the same id maps."""
+
+    train: Interactions
+    validation: Interactions
+    test: Interactions
+
+
+def _split(interactions: Interactions, validation: Tensor, test: Tensor) -> Split:
+    parts = (~(validation | test), validation, test)
+    return Split(*(interactions.select(mask) for mask in parts))
+
+
+def _check_shares(*shares: float) -> None:
+    if min(shares) < 0 or sum(shares) >= 1:
+        raise ValueError(f"shares must not be negative and must leave a training part: {shares}")
+
+
+def leave_one_out(interactions: Interactions) -> Split:
+    """Each user's last row is test, the one before it validation (He et al., WWW 2017).
+
+    A user with fewer than three rows is in train only.
+    """
+    offsets, user = interactions.offsets, interactions.user
+    enough = (offsets.diff() >= 3)[user]
+    from_end = offsets[user + 1] - torch.arange(len(user), device=user.device)  # 1 = last
+    return _split(interactions, enough & (from_end == 2), enough & (from_end == 1))
+
+
+def random_split(
+    interactions: Interactions,
+    test_share: float = 0.2,
+    seed: int = 0,
+    validation_share: float = 0.0,
+) -> Split:
+    """By rows, uniformly at random (Liu et al.: 80 / 20). The same seed, the same split."""
+    _check_shares(test_share, validation_share)
+    n = len(interactions)
+    n_test, n_validation = round(n * test_share), round(n * validation_share)
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+    test, validation = torch.zeros(2, n, dtype=torch.bool)
+    test[order[:n_test]] = True
+    validation[order[n_test : n_test + n_validation]] = True
+    return _split(interactions, validation, test)
+
+
+def split_users(
+    n_users: int,
+    shares: Sequence[float] = (0.8, 0.1, 0.1),
+    generator: torch.Generator | None = None,
+) -> tuple[Tensor, ...]:
+    """Whole people at random: one ascending int64 row of user indices for each share.
+
+    Without a generator the split is that of seed 0. Raises ValueError unless shares add up to 1.
+    """
+    generator = generator or torch.Generator().manual_seed(0)
+    if min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
+        raise ValueError(f"shares must not be negative and must add up to 1: {tuple(shares)}")
+    order = torch.randperm(n_users, generator=generator)
+    bounds = np.rint(np.cumsum(shares) * n_users).astype(int)
+    return tuple(part.sort().values for part in order.tensor_split(bounds[:-1].tolist()))
+
+
+def split_by_time(
+    interactions: Interactions, test_share: float = 0.1, validation_share: float = 0.1
+) -> Split:
+    """Two global times cut the log: every training row is older than every validation row, and
+    those are older than every test row. Rows at a cut's own time stay on the older side."""
+    _check_shares(test_share, validation_share)
+    time = interactions.timestamp
+    ordered, n = time.sort().values, len(time)
+    if not n:
+        return _split(interactions, time > 0, time > 0)
+    train_rows = max(1, round(n * (1 - test_share - validation_share)))
+    train_end = ordered[train_rows - 1]
+    validation_end = ordered[max(train_rows, round(n * (1 - test_share))) - 1]
+    return _split(
+        interactions, (time > train_end) & (time <= validation_end), time > validation_end
+    )
+
+
+def in_two_circles(
+    people: Interactions, unmet: float, seed: int
+) -> tuple[Interactions, Interactions]:
+    """Those whom an agent meets first, and the share `unmet` of whom it meets in stage 2 only.
+
+    Without a share all people are in both.
+    """
+    if not unmet:
+        return people, people
+    users = people.user.unique()
+    users = users[torch.randperm(len(users), generator=torch.Generator().manual_seed(seed))]
+    later = torch.isin(people.user, users[: round(unmet * len(users))])
+    return people.select(~later), people.select(later)

@@ -1,0 +1,58 @@
+"""Rows of tables and histories of like length, in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from recsys_rl.data.interactions import Histories, Interactions
+
+
+def rows(table: Tensor, index: Tensor) -> Tensor:
+    """table[index], with a gradient that is added up in the same order every time.
+
+    The gradient of plain indexing is added by several threads at once, in whatever order they
+    come: the same seed would give other weights.
+    """
+    if table.dim() == 1:
+        return F.embedding(index, table.unsqueeze(1)).squeeze(-1)
+    return F.embedding(index, table)
+
+
+def by_length(
+    histories: Histories, n_items: int, size: int = 64
+) -> Iterator[tuple[Tensor, Histories]]:
+    """The rated films of B histories without the gaps, in groups of about one length.
+
+    -> (which of the B, int64 [b]; their films, padded on the right with n_items).
+    """
+    if not len(histories):
+        return
+    there = (histories.rating > 0) & (histories.item < n_items)
+    count = there.sum(1)
+    longest = int(count.max())
+    place = torch.where(there, there.cumsum(1) - 1, longest)  # the last column is thrown away
+    shape = len(count), longest + 1
+    item = histories.item.new_full(shape, n_items).scatter_(1, place, histories.item)
+    rating = histories.rating.new_zeros(shape).scatter_(1, place, histories.rating)
+    for rows in count.argsort(stable=True).split(size):
+        here = int(count[rows[-1]])
+        yield rows, Histories(histories.user[rows], item[rows, :here], rating[rows, :here])
+
+
+def _transposed(log: Interactions) -> Interactions:
+    """The same rows with people and films exchanged."""
+    order = log.item.argsort(stable=True)
+    return replace(
+        log,
+        user=log.item[order],
+        item=log.user[order],
+        rating=log.rating[order],
+        timestamp=log.timestamp[order],
+        user_ids=log.item_ids,
+        item_ids=log.user_ids,
+    )

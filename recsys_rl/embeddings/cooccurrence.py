@@ -1,0 +1,128 @@
+"""Item vectors from co-occurrence, and principal components of likes."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from recsys_rl.data.interactions import POSITIVE, Interactions
+
+MAX_DENSE = 10_000  # films; a dense table of that many squared takes 400 MB
+
+
+EMBEDDING_STD = 0.05
+
+
+class Cooccurrence:
+    """Film vectors from who is rated near whom, and biases from how often: a start worth epochs.
+
+    Counts of pairs of films at most `reach` rows apart in a log, weighted by 1 / sqrt(distance), or
+    without `reach` counts of the people who have both, are turned into positive pointwise mutual
+    information; its truncated singular vectors, scaled to the spread of a random start, are the
+    vectors (Levy & Goldberg, NIPS 2014).
+
+    item: float32 [n_items, k]; bias: float32 [n_items], log popularity less its mean. linear: a
+    linear model that DRR-set may read beside its own vectors.
+    """
+
+    linear = None
+
+    def __init__(
+        self, log: Interactions, k: int, generator: torch.Generator, reach: int | None = 10
+    ) -> None:
+        if log.n_items > MAX_DENSE:
+            raise ValueError(
+                f"{log.n_items} films are too many for a dense table ({MAX_DENSE} at most): "
+                'start from vectors="random"'
+            )
+        information = self._shared(log) if reach is None else self._information(log, reach)
+        left, strength = self._singular(information, k, generator)
+        vectors = left * strength.sqrt()
+        vectors = vectors - vectors.mean(0)
+        # a rotation spreads the strong directions over all columns, so over all attention heads
+        rotation, _ = torch.linalg.qr(torch.randn(k, k, generator=generator))
+        self.item = vectors / vectors.std() * EMBEDDING_STD @ rotation
+        popularity = torch.bincount(log.item, minlength=log.n_items).float().add(1).log()
+        self.bias = popularity - popularity.mean()
+
+    @staticmethod
+    def _information(log: Interactions, reach: int) -> Tensor:
+        n = log.n_items
+        pairs = torch.zeros(n * n)
+        for distance in range(1, reach + 1):
+            together = log.user[distance:] == log.user[:-distance]
+            place = (log.item[:-distance] * n + log.item[distance:])[together]
+            pairs += torch.bincount(place, minlength=n * n) * distance**-0.5
+        pairs = pairs.view(n, n)
+        pairs = pairs + pairs.T
+        margin = pairs.sum(1) + 1e-9
+        return (pairs * margin.sum() / torch.outer(margin, margin)).clamp(min=1).log()
+
+    @staticmethod
+    def _shared(log: Interactions) -> Tensor:
+        """Positive mutual information of having both films; one row more shrinks rare ones."""
+        pairs = torch.zeros(log.n_items, log.n_items)
+        for users in torch.arange(log.n_users).split(1024):
+            rated = log.mask_of(users).float()
+            pairs.addmm_(rated.T, rated)
+        margin = pairs.diagonal() + 1
+        people = (log.offsets.diff() > 0).sum()
+        information = (pairs * people / torch.outer(margin, margin)).clamp(min=1).log()
+        return information.fill_diagonal_(0)
+
+    @staticmethod
+    def _singular(
+        matrix: Tensor, k: int, generator: torch.Generator, passes: int = 6
+    ) -> tuple[Tensor, Tensor]:
+        """The k leading singular vectors and values, by subspace iteration (Halko et al. 2011)."""
+        basis = torch.randn(len(matrix), k + 16, generator=generator)
+        for _ in range(passes):
+            basis, _ = torch.linalg.qr(matrix @ basis)
+        left, strength, _ = torch.linalg.svd(basis.T @ matrix, full_matrices=False)
+        return (basis @ left)[:, :k], strength[:k]
+
+
+def liked(rating: Tensor) -> Tensor:
+    """1 for 4 stars or more, else 0; so for films that were SHOWN and not liked."""
+    return (rating >= POSITIVE).float()
+
+
+def like_components(
+    train: Interactions, k: int, generator: torch.Generator, rounds: int = 8
+) -> tuple[Tensor, Tensor]:
+    """The likes of the training people -> share float32 [V], components float32 [V, k].
+
+    Share: of the people who like the film (not rated is not liked). Components: the k principal
+    ones of the likes less that share (fewer, where there are fewer people or films), scaled so that
+    over the training people their coordinates have mean 0 and variance 1; the products of two
+    films' rows are then their covariance.
+    """
+    rows = train.select(train.rating >= POSITIVE)
+    met = train.offsets.diff() > 0  # people without a row are none of the training's
+    likes = rows.mask_of(met.nonzero().squeeze(1)).float()  # (U, V)
+    share = likes.mean(0)
+    likes = likes.sub_(share).div_(len(likes) ** 0.5)
+    width = min(k + 10, *likes.shape)
+    basis = torch.randn(train.n_items, width, generator=generator)
+    for _ in range(rounds):
+        basis = torch.linalg.qr(likes.T @ (likes @ basis)).Q
+    _, spread, turn = torch.linalg.svd(likes @ basis, full_matrices=False)
+    return share, (basis @ turn.T * spread)[:, :k]
+
+
+def like_vectors(train: Interactions, k: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Films by who likes them -> vectors float32 [V, k + 2], prior mean float32 [k + 2].
+
+    Columns: the share; the k components of `like_components` (fewer where it finds fewer), scaled
+    alike, so that one ridge penalty suits them all; 1. The prior, 1 for the share and 0 for the
+    rest, is the average training person.
+    """
+    share, components = like_components(train, k, generator)
+    vectors = torch.cat([share.unsqueeze(1), components, torch.ones(len(share), 1)], 1)
+    return vectors, _first(vectors)
+
+
+def _first(vectors: Tensor) -> Tensor:
+    """1 for the first column, 0 for the others."""
+    return F.one_hot(torch.tensor(0), vectors.shape[1]).float()

@@ -1,0 +1,78 @@
+"""Score functions, checked and batched, and the lists made from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recsys_rl.data.interactions import Histories
+
+ScoreFunction = Callable[[Histories], Tensor]
+
+
+def own_stream(seed: int, name: str) -> torch.Generator:
+    """A generator for `seed` whose numbers are its own.
+
+    `torch.Generator().manual_seed(0)` is what anybody may have used for a model or the negatives.
+    Were ties or strangers drawn from the same numbers, they would be correlated with the scores.
+    """
+    entropy = np.random.SeedSequence([seed, *name.encode()]).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(entropy[0]) >> 1)
+
+
+def top_k(scores: Tensor, candidates: Tensor, k: int, generator: torch.Generator) -> Tensor:
+    """The k best candidates, best first, equal scores in random order.
+
+    scores [B, n], candidates bool [B, n] -> int64 [B, k]; n (padding) where a row has fewer than
+    k candidates with a score above -inf.
+    """
+    n = scores.shape[1]
+    masked = scores.masked_fill(~candidates, -torch.inf)
+    values, items = masked.topk(min(k + 1, n))
+    # Only rows with equal neighbours need the slow path: draw a random key for each tie.
+    tied = (values[:, 1:] == values[:, :-1]).any(1).nonzero().squeeze(1)
+    values, items = values[:, :k], items[:, :k]
+    if len(tied):
+        rows, last = masked[tied], values[tied, -1:]
+        keys = torch.rand(rows.shape, generator=generator)
+        keys = keys.add_(rows > last).masked_fill_(rows < last, -1)  # better ones first
+        drawn = keys.topk(items.shape[1]).indices
+        order = rows.gather(1, drawn).sort(dim=1, descending=True, stable=True)
+        values[tied], items[tied] = order.values, drawn.gather(1, order.indices)
+    items = items.masked_fill(values == -torch.inf, n)
+    return torch.nn.functional.pad(items, (0, k - items.shape[1]), value=n)
+
+
+def checked_scores(score: ScoreFunction, histories: Histories, n_items: int) -> Tensor:
+    """The scores, checked: right shape, on the CPU, no NaN, no +inf -> float32 [B, n_items]."""
+    with torch.no_grad():
+        scores = score(histories).to("cpu", torch.float32)
+    if scores.shape != (len(histories), n_items):
+        raise ValueError(f"scores {tuple(scores.shape)}, expected {(len(histories), n_items)}")
+    if not scores.max() < torch.inf:  # a NaN anywhere makes the maximum NaN
+        raise ValueError("scores hold NaN or +inf")
+    return scores
+
+
+def batches(users: Tensor, size: int) -> tuple[Tensor, ...]:
+    """`users` [U] in order, `size` at a time -> int64 [<= size] each; ValueError if U = 0."""
+    if not len(users):
+        raise ValueError("no user to evaluate")
+    return users.split(size)
+
+
+def joined(parts: list[dict[str, Tensor]]) -> dict[str, np.ndarray]:
+    """The metrics [B] of all batches, one after another -> name -> float32 [U]."""
+    return {name: torch.cat([p[name] for p in parts]).float().numpy() for name in parts[0]}
+
+
+def extended(history: Histories, item: Tensor, rating: Tensor, going: Tensor) -> Histories:
+    """Histories [B, H] and one row [B, 1] -> [B, H + 1]; padding on the left if not `going`."""
+
+    def appended(old: Tensor, new: Tensor) -> Tensor:
+        return torch.where(going, torch.cat([old, new], 1), torch.cat([new, old], 1))
+
+    return Histories(history.user, appended(history.item, item), appended(history.rating, rating))

@@ -1,0 +1,160 @@
+"""What a model did user by user, and how sure the figures made of it are.
+
+There are two uncertainties, and neither contains the other. Another set of *users*, the trained
+model kept: the bootstrap (`bootstrap_interval`, `paired_bootstrap`). Another *training run*, the
+users kept: `seed_spread`.
+
+A user whose value is NaN does not count. The same seed draws the same users, so that models which
+were judged on the same ones are compared in pairs.
+
+Sources: Efron & Tibshirani, An Introduction to the Bootstrap, Chapman & Hall 1993 (chapter 13: the
+percentile interval); Koehn, EMNLP 2004 (paired bootstrap of two systems on one test set).
+
+U = users, M = metrics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What one model did under one protocol, user by user.
+
+    `metrics`: name -> float32 [U], NaN where a user does not count towards that metric.
+    `users` int64 [U] are user indices; `top` int64 [U, k] ([U, draws, k] for strangers) the lists
+    shown, padded with n_items; `weights` float32 [U], where rows and not users are averaged.
+    """
+
+    protocol: str
+    metrics: dict[str, np.ndarray]
+    users: Tensor
+    top: Tensor | None = None
+    weights: np.ndarray | None = None
+
+    def mean(self) -> dict[str, float]:
+        """Metric name -> (weighted) mean over the users who count."""
+        return {name: _mean(values, self.weights) for name, values in self.metrics.items()}
+
+    def interval(
+        self, n_boot: int = 1000, level: float = 0.95, seed: int = 0
+    ) -> dict[str, tuple[float, float]]:
+        """Metric name -> bootstrap interval over users; see `bootstrap_interval`."""
+        means = resampled_means(list(self.metrics.values()), self.weights, n_boot, seed)
+        return {
+            name: percentile_interval(m, level)
+            for name, m in zip(self.metrics, means.T, strict=True)
+        }
+
+    def compare(self, other: Evaluation, metric: str, **options) -> Difference:
+        """`paired_bootstrap` of self minus other; ValueError unless both judged the same users."""
+        if self.protocol != other.protocol or not torch.equal(self.users, other.users):
+            raise ValueError("only evaluations of the same users and protocol can be compared")
+        return paired_bootstrap(
+            self.metrics[metric], other.metrics[metric], weights=self.weights, **options
+        )
+
+
+class Difference(NamedTuple):
+    """A paired difference of means, its interval, and the share of resamples in which it is > 0."""
+
+    mean: float
+    low: float
+    high: float
+    share_positive: float
+
+
+def _mean(values: np.ndarray, weights: np.ndarray | None) -> float:
+    """The (weighted) mean of values [U] that are not NaN; NaN if all are."""
+    counts = ~np.isnan(values)
+    if not counts.any():
+        return float("nan")
+    weights = None if weights is None else weights[counts]
+    return float(np.average(values[counts].astype(np.float64), weights=weights))
+
+
+def percentile_interval(means: np.ndarray, level: float) -> tuple[float, float]:
+    """The middle `level` of resampled means float64 [n_boot], NaN left out -> (low, high)."""
+    low, high = np.nanquantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def resampled_means(
+    columns: Sequence[np.ndarray], weights: np.ndarray | None, n_boot: int, seed: int
+) -> np.ndarray:
+    """Means of M columns over `n_boot` resamples of their U users -> float64 [n_boot, M].
+
+    The same seed draws the same users, so differences and ratios of two calls are paired.
+    """
+    values = np.stack(columns, axis=1).astype(np.float64)  # (U, M)
+    n = len(values)
+    if n == 0:
+        raise ValueError("no users to resample")
+    weight = np.ones(n) if weights is None else weights.astype(np.float64)
+    weight = np.where(np.isnan(values), 0.0, weight[:, None])
+    both = np.concatenate([np.nan_to_num(values) * weight, weight], axis=1)  # (U, 2M)
+    rng, sums = np.random.default_rng(seed), []
+    chunk = max(1, 8_000_000 // n)  # bounds the memory: 64 MB of drawn users at a time
+    for size in [chunk] * (n_boot // chunk) + [n_boot % chunk]:
+        drawn = rng.integers(n, size=(size, n)) + n * np.arange(size)[:, None]
+        times = np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n)
+        sums.append(times.astype(np.float64) @ both)
+    totals, weights_drawn = np.split(np.concatenate(sums), 2, axis=1)
+    with np.errstate(invalid="ignore"):
+        return totals / weights_drawn
+
+
+def bootstrap_interval(
+    values: np.ndarray,
+    weights: np.ndarray | None = None,
+    n_boot: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Percentile interval of a mean over users [U], resampling users with replacement.
+
+    It answers "how far might the figure move with other *users*, this one trained model kept?".
+    What another training run would give is a different question: see `seed_spread`.
+    """
+    return percentile_interval(resampled_means([values], weights, n_boot, seed)[:, 0], level)
+
+
+def paired_bootstrap(
+    ours: np.ndarray,
+    theirs: np.ndarray,
+    weights: np.ndarray | None = None,
+    n_boot: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Difference:
+    """The difference of two models on the same users [U], resampling users, both models kept.
+
+    Pairing removes what the users have in common, so this is much sharper than two separate
+    intervals. Like them it says nothing about other training seeds: see `seed_spread`.
+    """
+    if ours.shape != theirs.shape:
+        raise ValueError(f"not the same users: {ours.shape} and {theirs.shape}")
+    gap = ours.astype(np.float64) - theirs
+    means = resampled_means([gap], weights, n_boot, seed)[:, 0]
+    return Difference(
+        _mean(gap, weights), *percentile_interval(means, level), float((means > 0).mean())
+    )
+
+
+def seed_spread(means: Sequence[float]) -> dict[str, float]:
+    """Mean, sample standard deviation, minimum and maximum of one metric over training seeds.
+
+    It answers "how far might the figure move with another *training run*, the users kept?": the
+    other of the two uncertainties, which no bootstrap over users can see (`bootstrap_interval`).
+    """
+    values = np.asarray(means, dtype=np.float64)
+    sd = float(values.std(ddof=1)) if len(values) > 1 else float("nan")
+    spread = {"mean": values.mean(), "sd": sd, "min": values.min(), "max": values.max()}
+    return {name: float(value) for name, value in spread.items()}

@@ -1,0 +1,172 @@
+"""DRR-seq: causal self-attention over a history."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from recsys_rl.data.observation import Observation
+from recsys_rl.embeddings.cooccurrence import EMBEDDING_STD, Cooccurrence
+from recsys_rl.states.layers import PooledDropout
+
+
+class Block(nn.Module):
+    """x + attention(norm(x)), then x + feed-forward(norm(x)): float32 [B, L, k] -> [B, L, k]."""
+
+    def __init__(self, k: int, n: int, heads: int, dropout: PooledDropout) -> None:
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
+        self.distance = nn.Parameter(torch.zeros(heads, n))  # what being d films ago is worth
+        self.norm1, self.norm2 = nn.LayerNorm(k), nn.LayerNorm(k)
+        self.query_key_value = nn.Linear(k, 3 * k)
+        self.out = nn.Linear(k, k)
+        self.widen, self.narrow = nn.Linear(k, 4 * k), nn.Linear(4 * k, k)
+
+    def forward(self, x: Tensor) -> Tensor:
+        size, length, k = x.shape
+        heads = self.query_key_value(self.norm1(x)).view(size, length, 3, self.heads, -1)
+        query, key, value = (
+            h.reshape(size * self.heads, length, -1) for h in heads.permute(2, 0, 3, 1, 4)
+        )  # each (B * heads, L, k / heads)
+        scale = query.shape[2] ** -0.5
+        score = torch.baddbmm(self._bias(length, size), query, key.mT, alpha=scale)
+        mixed = score.softmax(2) @ value
+        mixed = mixed.view(size, self.heads, length, -1).transpose(1, 2).reshape(size, length, k)
+        return self._feed_forward(x + self.dropout(self.out(mixed)))
+
+    def at_last(self, x: Tensor, last: Tensor) -> Tensor:
+        """The same at position `last` int64 [B] of each row alone -> float32 [B, k].
+
+        Keys and values are needed of all positions, the rest of the block of one.
+        """
+        size, length, k = x.shape
+        each = torch.arange(size)
+        normed = self.norm1(x)
+        weight, bias = self.query_key_value.weight, self.query_key_value.bias
+        query = F.linear(normed[each, last], weight[:k], bias[:k])  # (B, k)
+        key, value = (
+            F.linear(normed, weight[k:], bias[k:])
+            .view(size, length, 2, self.heads, -1)
+            .permute(2, 0, 3, 1, 4)
+        )  # each (B, heads, L, k / heads)
+        query = query.view(size, self.heads, 1, -1)
+        ago = last.unsqueeze(1) - torch.arange(length)  # (B, L)
+        worth = self.distance[:, ago.clamp(min=0)].masked_fill(ago < 0, -torch.inf)
+        score = query @ key.mT * query.shape[3] ** -0.5 + worth.transpose(0, 1).unsqueeze(2)
+        mixed = (score.softmax(3) @ value).view(size, k)
+        return self._feed_forward(x[each, last] + self.dropout(self.out(mixed)))
+
+    def _feed_forward(self, x: Tensor) -> Tensor:
+        return x + self.dropout(self.narrow(F.silu(self.widen(self.norm2(x)))))
+
+    def _bias(self, length: int, size: int) -> Tensor:
+        """The distances' worth, -inf for films that come later -> [B * heads, L, L]."""
+        place = torch.arange(length)
+        ago = place.unsqueeze(1) - place
+        bias = self.distance[:, ago.clamp(min=0)].masked_fill(ago < 0, -torch.inf)
+        return bias.repeat(size, 1, 1)
+
+
+class DRRseq(nn.Module):
+    """DRR-seq: the order of the n latest films, read by causal self-attention; it is its own actor.
+
+    Unlike the paper's states it reads every rated film, not only the positives (what a person
+    watches says where they are going, whatever they thought of it), and no user vector, so that it
+    serves strangers as well as friends. Its output, with a 1 appended, is the action: item vectors
+    have one column more, a bias that carries how popular a film is.
+    """
+
+    reads_from = 0.5  # the smallest rating that enters the memory
+    is_action = True
+
+    def __init__(
+        self,
+        n_users: int,
+        n_items: int,
+        k: int,
+        n: int,
+        *,
+        blocks: int = 2,
+        heads: int = 2,
+        dropout: float = 0.2,
+    ) -> None:
+        super().__init__()
+        if k % heads:
+            raise ValueError(f"k must be a multiple of the {heads} attention heads, not {k}")
+        self.k, self.n, self.n_items = k, n, n_items
+        self.item_vectors = nn.Embedding(n_items + 1, k + 1, padding_idx=n_items)
+        self.dropout = PooledDropout(dropout)
+        self.blocks = nn.ModuleList(Block(k, n, heads, self.dropout) for _ in range(blocks))
+        self.norm = nn.LayerNorm(k)
+
+    @property
+    def size(self) -> int:
+        return self.k + 1
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """Small vectors, no bias; the layers that write into the stream start at half strength."""
+        nn.init.normal_(self.item_vectors.weight, std=EMBEDDING_STD, generator=generator)
+        self.item_vectors.weight.data[:, -1] = 0
+        self.item_vectors.weight.data[self.n_items] = 0
+        for block in self.blocks:
+            for layer, gain in (
+                (block.query_key_value, 1.0),
+                (block.widen, 1.0),
+                (block.out, 0.5),
+                (block.narrow, 0.5),
+            ):
+                std = gain * layer.in_features**-0.5
+                nn.init.normal_(layer.weight, std=std, generator=generator)
+                nn.init.zeros_(layer.bias)
+        self.dropout.refill(generator)
+
+    def start_from(self, start: Cooccurrence) -> None:
+        """Take over film vectors and biases that the log gives for nothing."""
+        self.item_vectors.weight.data[:-1] = torch.cat([start.item, start.bias.unsqueeze(1)], 1)
+
+    def sequence(self, items: Tensor) -> Tensor:
+        """The action after every film: int64 [B, L], right-padded -> float32 [B, L, k + 1].
+
+        Causal: position t has seen films 0..t, so padding on the right changes nothing before it.
+        """
+        x = self._embedded(items)
+        for block in self.blocks:
+            x = block(x)
+        return F.pad(self.norm(x), (0, 1), value=1.0)  # (B, L, k + 1)
+
+    def _embedded(self, items: Tensor) -> Tensor:
+        films = self.item_vectors(items)[..., : self.k]  # (B, L, k)
+        return self.dropout(films * (0.5 / EMBEDDING_STD))
+
+    def _after(self, items: Tensor, length: Tensor) -> Tensor:
+        """The action after the first `length` [B] films: [B, L], right-padded -> [B, k + 1]."""
+        x = self._embedded(items)
+        for block in self.blocks[:-1]:
+            x = block(x)
+        x = self.blocks[-1].at_last(x, (length - 1).clamp(min=0))
+        return F.pad(self.norm(x), (0, 1), value=1.0)
+
+    def forward(self, observation: Observation) -> Tensor:
+        """The action after the whole memory: int64 [B, n], LEFT-padded -> float32 [B, k + 1].
+
+        Rows of about one length are read together, so that little padding is.
+        """
+        memory = observation.memory[:, -self.n :]
+        length = (memory != self.n_items).sum(1)  # (B,)
+        longest = max(1, int(length.max()))
+        place = torch.arange(longest) + memory.shape[1] - length.unsqueeze(1)
+        inside = place < memory.shape[1]
+        films = memory.gather(1, place.clamp(max=memory.shape[1] - 1))
+        films = torch.where(inside, films, self.n_items)  # (B, longest), right-padded
+        order = length.argsort(stable=True)
+        actions = torch.cat(
+            [
+                self._after(films[rows, : max(1, int(length[rows[-1]]))], length[rows])
+                for rows in order.split(TOGETHER)
+            ]
+        )
+        return actions[order.argsort()]
+
+
+TOGETHER = 64  # memories that DRR-seq reads in one go
