@@ -1,59 +1,50 @@
-"""What learns, by name: agent, networks, states, replay, environments, the released agent.
+"""What learns, by name: agent, training, states, environments, replay, the released agent.
 
 This file is a door, without logic of its own; everything lives in the package `recsys_rl`.
 """
 
-from recsys_rl.agent.checkpoint import Interruptible, load_checkpoint, save_checkpoint
-from recsys_rl.agent.config import Settings
-from recsys_rl.agent.ddpg import DDPG, Start
-from recsys_rl.agent.demonstrations import Moments, Window, Windows
-from recsys_rl.agent.exploration import OUNoise
-from recsys_rl.agent.networks import Actor, Critic
+from recsys_rl.agent.build import build
+from recsys_rl.agent.checkpoint import Checkpoints
+from recsys_rl.agent.config import Config
+from recsys_rl.agent.ddpg import DDPG
+from recsys_rl.agent.networks import Actor, BilinearCritic, JointCritic
 from recsys_rl.agent.replay import PrioritizedReplayBuffer, ReplayBuffer, Transitions
-from recsys_rl.agent.sum_tree import SumTree
-from recsys_rl.data.interactions import IdMap
-from recsys_rl.data.observation import Observation
-from recsys_rl.data.rewards import paper_reward
+from recsys_rl.agent.training import ddpg_update, train
+from recsys_rl.baselines.gaussian import GaussianLikes
+from recsys_rl.baselines.registry import BASELINES
 from recsys_rl.embeddings.cooccurrence import Cooccurrence
 from recsys_rl.embeddings.pmf import PMF
-from recsys_rl.envs.logged import LoggedSessions, RecommendationEnv
+from recsys_rl.envs.cold_start import ColdStartEnv
+from recsys_rl.envs.logged import LoggedEnv
+from recsys_rl.envs.simulated import SimulatedEnv
+from recsys_rl.experiments import config_of
 from recsys_rl.serving import Recommender, release
 from recsys_rl.states.base import State
-from recsys_rl.states.drr import DRRatt, DRRave, DRRp, DRRu
-from recsys_rl.states.drr_seq import DRRseq
 from recsys_rl.states.registry import STATES
 
 __all__ = [
     "Actor",
+    "BASELINES",
+    "BilinearCritic",
+    "Checkpoints",
+    "ColdStartEnv",
+    "Config",
     "Cooccurrence",
-    "Critic",
     "DDPG",
-    "DRRatt",
-    "DRRave",
-    "DRRp",
-    "DRRseq",
-    "DRRu",
-    "IdMap",
-    "Interruptible",
-    "LoggedSessions",
-    "Moments",
-    "OUNoise",
-    "Observation",
+    "GaussianLikes",
+    "JointCritic",
+    "LoggedEnv",
     "PMF",
     "PrioritizedReplayBuffer",
-    "RecommendationEnv",
     "Recommender",
     "ReplayBuffer",
     "STATES",
-    "Settings",
-    "Start",
+    "SimulatedEnv",
     "State",
-    "SumTree",
     "Transitions",
-    "Window",
-    "Windows",
-    "load_checkpoint",
-    "paper_reward",
+    "build",
+    "config_of",
+    "ddpg_update",
     "release",
-    "save_checkpoint",
+    "train",
 ]

@@ -1,37 +1,54 @@
-"""MovieLens files to tensors, by name: download, readers, ids and histories, splits.
+"""From MovieLens files to tensors and figures, by name: data, splits, evaluation, plots.
 
 This file is a door, without logic of its own; everything lives in the package `recsys_rl`.
 """
 
-from recsys_rl.data.download import DataUnavailable, download_movielens, open_movielens
-from recsys_rl.data.interactions import (
-    POSITIVE,
-    SHOWN,
-    Histories,
-    IdMap,
-    Interactions,
-    fingerprint,
-)
+from recsys_rl.data.download import DataUnavailable, open_movielens
+from recsys_rl.data.histories import POSITIVE, SHOWN, Histories
+from recsys_rl.data.interactions import IdMap, Interactions, fingerprint
 from recsys_rl.data.movielens import load_movies, load_ratings
-from recsys_rl.data.splits import Split, leave_one_out, random_split, split_by_time, split_users
+from recsys_rl.data.rewards import liked_reward, paper_reward
+from recsys_rl.data.splits import leave_one_out, random_split, split_by_time, split_users
 from recsys_rl.data.titles import display_title
+from recsys_rl.evaluation import plots
+from recsys_rl.evaluation.metrics import list_statistics
+from recsys_rl.evaluation.protocols import leave_one_out_metrics
+from recsys_rl.evaluation.sessions import (
+    HORIZONS,
+    cold_start_oracle,
+    cold_start_sessions,
+    roll_out,
+    seed_and_suggest,
+)
+from recsys_rl.evaluation.statistics import Evaluation
+from recsys_rl.tasks import task_of
 
 __all__ = [
     "DataUnavailable",
+    "Evaluation",
+    "HORIZONS",
     "Histories",
     "IdMap",
     "Interactions",
     "POSITIVE",
     "SHOWN",
-    "Split",
+    "cold_start_oracle",
+    "cold_start_sessions",
     "display_title",
-    "download_movielens",
     "fingerprint",
     "leave_one_out",
+    "leave_one_out_metrics",
+    "liked_reward",
+    "list_statistics",
     "load_movies",
     "load_ratings",
     "open_movielens",
+    "paper_reward",
+    "plots",
     "random_split",
+    "roll_out",
+    "seed_and_suggest",
     "split_by_time",
     "split_users",
+    "task_of",
 ]

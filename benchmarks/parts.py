@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from recsys_rl.agent.losses import FullSoftmax, LikesLoss
 from recsys_rl.agent.sum_tree import SumTree
-from recsys_rl.data.interactions import Histories
+from recsys_rl.data.histories import Histories
 from recsys_rl.data.observation import Observation
 from recsys_rl.embeddings import batching, pmf
 from recsys_rl.states.drr_seq import DRRseq

@@ -28,7 +28,8 @@ from recsys_rl.agent.ddpg import DDPG, Start
 from recsys_rl.agent.replay import Transitions
 from recsys_rl.baselines import ease, popularity
 from recsys_rl.baselines.gaussian import GaussianLikes
-from recsys_rl.data.interactions import POSITIVE, Histories, Interactions
+from recsys_rl.data.interactions import Interactions
+from recsys_rl.data.histories import POSITIVE, Histories
 from recsys_rl.data.movielens import load_ratings
 from recsys_rl.data.splits import (
     in_two_circles,
@@ -359,7 +360,7 @@ def probes(
     agent: DDPG, untrained: scores.ScoreFunction, log: Interactions
 ) -> dict[str, scores.ScoreFunction]:
     """The agent, with something taken away from it when it is judged."""
-    generator = scores.own_stream(agent.settings.seed, "shuffled histories")
+    generator = own_stream(agent.settings.seed, "shuffled histories")
 
     def nothing(histories: Histories) -> torch.Tensor:
         return agent.score(

@@ -12,14 +12,19 @@ from typing import Any
 import gymnasium
 
 _EXPORTS = {
+    "Config": "recsys_rl.agent.config",
     "DDPG": "recsys_rl.agent.ddpg",
-    "Settings": "recsys_rl.agent.config",
-    "Recommender": "recsys_rl.serving",
     "Interactions": "recsys_rl.data.interactions",
+    "Recommender": "recsys_rl.serving",
+    "build": "recsys_rl.agent.build",
+    "config_of": "recsys_rl.experiments",
+    "task_of": "recsys_rl.tasks",
 }
 __all__ = sorted(_EXPORTS)
 
-gymnasium.register("recsys_rl/ColdStart-v0", entry_point="recsys_rl.envs.registration:StrangerEnv")
+gymnasium.register(
+    "recsys_rl/ColdStart-v0", entry_point="recsys_rl.envs.registration:GymColdStartEnv"
+)
 
 
 def __getattr__(name: str) -> Any:

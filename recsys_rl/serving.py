@@ -1,39 +1,41 @@
-"""The released agent: films in, films out, and the folder that it is kept in."""
+"""The released agent: items in, items out, and the folder that it is kept in."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save
 from torch import Tensor
 
-from recsys_rl.agent.config import Settings
+from recsys_rl.agent.config import Config
 from recsys_rl.agent.ddpg import DDPG
 from recsys_rl.agent.networks import Actor
 from recsys_rl.baselines.gaussian import GaussianLikes
-from recsys_rl.data.interactions import POSITIVE, Histories, IdMap, Interactions, fingerprint
-from recsys_rl.states.linear import LikesRidge
+from recsys_rl.data.files import write_atomically
+from recsys_rl.data.histories import POSITIVE, Histories
+from recsys_rl.data.interactions import IdMap, Interactions, fingerprint
+from recsys_rl.states.linear import GatedLinear
 from recsys_rl.states.registry import STATES
 
-FORMAT = 1
+FORMAT = 2
 
 
 class Recommender:
-    """A trained actor for people it has never met: films in, films out, by MovieLens id.
+    """A trained actor for users it has never met: items in, items out, by id.
 
-    The folder holds `weights.safetensors` and `config.json` (settings, item ids, data fingerprint,
-    metrics, versions, the command that makes it again). Reading them runs no code from either file.
+    The folder holds `weights.safetensors`, `config.json` (configuration, item ids, fingerprint of
+    the data, metrics, versions, the command that makes it again) and `training.csv`. Reading them
+    runs no code from any file.
     """
 
     def __init__(self, actor: Actor, item_ids: IdMap, config: dict[str, Any]) -> None:
@@ -42,16 +44,17 @@ class Recommender:
 
     @property
     def item_ids(self) -> np.ndarray:
-        """MovieLens ids in index order, int64 [n_items]."""
+        """Ids in index order, int64 [n_items]."""
         return self._ids.ids
 
     @classmethod
     def load(cls, folder: str | Path) -> Recommender:
-        """Rebuild the actor from its folder; ValueError if a file is missing or does not fit."""
+        """Rebuild the actor from its folder; ValueError, in a sentence, where that cannot be."""
         folder = Path(folder)
         try:
-            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-            weights = load_file(folder / "weights.safetensors")
+            text = (folder / "config.json").read_text(encoding="utf-8")
+            content = (folder / "weights.safetensors").read_bytes()
+            config, weights = json.loads(text), load(content)
         except OSError as error:
             raise ValueError(f"{folder} holds no released agent: {error}") from None
         except (ValueError, SafetensorError) as error:  # neither JSON nor UTF-8; not safetensors
@@ -59,20 +62,12 @@ class Recommender:
         found = config.get("format") if isinstance(config, dict) else None
         if found != FORMAT:
             raise ValueError(f"{folder} has format {found}, this code reads {FORMAT}")
-        if config.get("weights_sha256") != _sha256(folder / "weights.safetensors"):
+        if config.get("weights_sha256") != hashlib.sha256(content).hexdigest():
             raise ValueError(f"{folder} mixes the weights of one save with the config of another")
+        _check_state(config, folder)
         try:
-            settings = Settings(**config["settings"])
-            n_users, ids = config["n_users"], IdMap(np.array(config["item_ids"]))
-            state = STATES[settings.state](n_users, len(ids), settings.k, settings.n)
-            if settings.profile == "ridge":
-                films = weights["state.linear.film_vectors"]
-                state.attach(LikesRidge(films, weights["state.linear.prior_vectors"]))
-            elif settings.profile == "gaussian":
-                films = weights["state.item_vectors.weight"][:-1, settings.k : -1]
-                noise = weights["state.linear.noise"]
-                state.attach(GaussianLikes(films[:, -1], films[:, :-1], noise))
-            actor = Actor(state, settings.hidden)
+            ids = IdMap(np.array(config["item_ids"]))
+            actor = _actor(Config.from_dict(config["config"]), config["n_users"], ids, weights)
         except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
             reason = f"{type(error).__name__}: {error}"
             raise ValueError(f"the config in {folder} is damaged: {reason}") from None
@@ -86,26 +81,24 @@ class Recommender:
         """Write weights and config through temporary files: an interrupt leaves the old ones."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        weights = {name: t.contiguous() for name, t in self.actor.state_dict().items()}
-        save_file(weights, folder / "weights.tmp")
+        weights = save({name: t.contiguous() for name, t in self.actor.state_dict().items()})
         config = self.config | {
             "format": FORMAT,
             "item_ids": self._ids.ids.tolist(),
-            "weights_sha256": _sha256(folder / "weights.tmp"),
+            "weights_sha256": hashlib.sha256(weights).hexdigest(),
         }
-        text = json.dumps(config, indent=1, ensure_ascii=False)
-        (folder / "config.tmp").write_text(text + "\n", encoding="utf-8")
-        os.replace(folder / "weights.tmp", folder / "weights.safetensors")
-        os.replace(folder / "config.tmp", folder / "config.json")
+        text = json.dumps(config, indent=1, ensure_ascii=False) + "\n"
+        write_atomically(folder / "weights.safetensors", weights)
+        write_atomically(folder / "config.json", text.encode())
 
     def score(self, histories: Histories) -> Tensor:
         """The form every evaluation takes: histories by index -> float32 [B, n_items]."""
         return self.actor.score(histories)
 
     def scores(self, histories: Sequence[Sequence[int]]) -> np.ndarray:
-        """B lists of liked films (MovieLens ids, oldest first) -> float32 [B, n_items].
+        """B lists of liked items (ids, oldest first) -> float32 [B, n_items].
 
-        Every history is that of an unknown person. Ids the model does not know are ignored with a
+        Every history is that of an unknown user. Ids the model does not know are ignored with a
         warning; a history with no known id is a ValueError.
         """
         known = [self._known(history) for history in histories]
@@ -121,34 +114,50 @@ class Recommender:
         index = self._ids.index(history)
         unknown = [int(i) for i, place in zip(history, index, strict=True) if place < 0]
         if unknown:
-            warnings.warn(f"films the model does not know are ignored: {unknown}", stacklevel=4)
+            warnings.warn(f"items the model does not know are ignored: {unknown}", stacklevel=4)
         if not (index >= 0).any():
-            raise ValueError(f"the model knows none of these films: {list(map(int, history))}")
+            raise ValueError(f"the model knows none of these items: {list(map(int, history))}")
         known = index[index >= 0].tolist()
         return torch.tensor(list(dict.fromkeys(reversed(known)))[::-1])  # the latest of repeats
 
     def recommend(self, history: Sequence[int], k: int = 3) -> list[tuple[int, float]]:
-        """The k best films for someone who liked `history` -> [(MovieLens id, score)], best first.
+        """The k best items for someone who liked `history` -> [(id, score)], best first.
 
-        Never a film of the history, never one twice, always k; ValueError if k films are not left.
+        Never an item of the history, never one twice, always k; ValueError if k are not left.
         """
         scores = torch.from_numpy(self.scores([history])[0])
-        seeds = self._known_quietly(history)
+        index = self._ids.index(history)
+        seeds = index[index >= 0]
         scores[seeds] = -torch.inf
-        if not 1 <= k <= len(scores) - len(seeds.unique()):
-            raise ValueError(
-                f"k must be between 1 and {len(scores) - len(seeds.unique())}, not {k}"
-            )
+        left = len(scores) - len(seeds.unique())
+        if not 1 <= k <= left:
+            raise ValueError(f"k must be between 1 and {left}, not {k}")
         top = scores.topk(k)
         return list(zip(self._ids.id(top.indices).tolist(), top.values.tolist(), strict=True))
 
-    def _known_quietly(self, history: Sequence[int]) -> Tensor:
-        index = self._ids.index(history)
-        return index[index >= 0]
+
+def _check_state(config: dict[str, Any], folder: Path) -> None:
+    """A state of somebody's own is no damage."""
+    parts = config.get("config")
+    state = parts.get("state") if isinstance(parts, dict) else None
+    name = state.get("name") if isinstance(state, dict) else None
+    if isinstance(name, str) and name not in STATES:
+        raise ValueError(
+            f"{folder} was made with the state {name!r}, which is not known here: register it in "
+            "recsys_rl.states.registry.STATES before loading"
+        )
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _actor(config: Config, n_users: int, ids: IdMap, weights: dict[str, Tensor]) -> Actor:
+    """An actor of the right shape; the linear model's numbers are taken from the weights."""
+    state = STATES[config.state.name](n_users, len(ids), config.state.k, config.state.n)
+    if not config.state.linear:
+        return Actor(state)
+    columns = weights["linear.model.item_vectors"]
+    model = GaussianLikes(
+        columns[:, -1], columns[:, :-1], weights["linear.model.noise"], config.state.n
+    )
+    return Actor(state, GatedLinear(model, config.state.n, torch.Generator()))
 
 
 def release(
@@ -160,19 +169,18 @@ def release(
     command: str,
     protocol: str,
     metrics: dict[str, Any],
+    history: pd.DataFrame | None = None,
 ) -> Recommender:
     """Write the agent's actor to `folder` with all that is needed to use, check and remake it.
 
-    log: the interactions it was trained on. metrics, protocol: what was measured, and how.
-    ValueError for an agent that reads PMF or ALS: these know people, and are not kept.
+    log: the rows it was trained on. metrics, protocol: what was measured, and how. history: losses
+    and validation by update, for `training.csv`.
     """
-    if agent.settings.profile in ("pmf", "als"):
-        raise ValueError("an agent that reads a profile of people it knows is not released")
     positives = torch.bincount(log.item[log.rating >= POSITIVE], minlength=log.n_items)
     config = {
         "format": FORMAT,
         "dataset": dataset,
-        "settings": asdict(agent.settings),
+        "config": agent.config.to_dict(),
         "protocol": protocol,
         "metrics": metrics,
         "command": command,
@@ -183,31 +191,33 @@ def release(
             "numpy": np.__version__,
         },
         "n_users": log.n_users,  # the index of somebody unknown
-        "n_people": int((log.offsets.diff() > 0).sum()),  # who have rows to train on
+        "n_train_users": int((log.offsets.diff() > 0).sum()),
         "item_ids": log.item_ids.ids.tolist(),
         "positive_counts": positives.tolist(),
     }
-    recommender = Recommender(agent.actor, log.item_ids, config)
+    recommender, folder = Recommender(agent.actor, log.item_ids, config), Path(folder)
     recommender.save(folder)
-    card = Path(folder) / "README.md"
-    card.write_text(model_card(config, Path(folder).name), encoding="utf-8")
+    write_atomically(folder / "README.md", model_card(config, folder.name).encode())
+    if history is not None:
+        text = history.to_csv(index=False, float_format="%.6g")
+        write_atomically(folder / "training.csv", text.encode())
     return recommender
 
 
 def model_card(config: dict[str, Any], name: str) -> str:
     """What the agent is for, what it was trained on, how good it is, in Markdown."""
-    settings = config["settings"]
     rows = "\n".join(f"| {metric} | {value} |" for metric, value in config["metrics"].items())
     return f"""# {name}
 
-A DDPG agent with the state DRR-{settings["state"]}, trained on MovieLens ({config["dataset"]}):
-films that someone liked go in, films they may like come out. Read it with
+A DDPG agent with the state {config["config"]["state"]["name"]}, trained on MovieLens
+({config["dataset"]}): films that someone liked go in, films they may like come out. Read it with
 `classes.Recommender.load`.
 
-- Made by: `{config["command"]}`, seed {settings["seed"]}, PyTorch {config["versions"]["torch"]}
-- Trained on: {len(config["item_ids"]):,} films, {config["n_people"]:,} people
+- Made by: `{config["command"]}`, seed {config["config"]["seed"]}, PyTorch
+  {config["versions"]["torch"]}
+- Trained on: {len(config["item_ids"]):,} films, {config["n_train_users"]:,} users
 - Training rows, SHA-256: `{config["fingerprint"]}`
-- Judged by: {config["protocol"]}
+- Evaluated by: {config["protocol"]}
 
 | metric | value |
 |---|---|

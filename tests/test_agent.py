@@ -26,7 +26,8 @@ from recsys_rl.agent.ddpg import DDPG
 from recsys_rl.agent.demonstrations import Window
 from recsys_rl.agent.exploration import OUNoise
 from recsys_rl.agent.replay import PrioritizedReplayBuffer, ReplayBuffer, Transitions
-from recsys_rl.data.interactions import Histories, Interactions
+from recsys_rl.data.interactions import Interactions
+from recsys_rl.data.histories import Histories
 from recsys_rl.data.observation import Observation
 from recsys_rl.embeddings.cooccurrence import Cooccurrence
 from recsys_rl.embeddings.pmf import PMF

@@ -12,7 +12,7 @@ from toys import log_of, random_log, two_tastes
 from recsys_rl.baselines import linucb
 from recsys_rl.baselines.gaussian import GaussianLikes
 from recsys_rl.baselines.linucb import HLinUCB, LinUCB
-from recsys_rl.data.interactions import SHOWN, Histories
+from recsys_rl.data.histories import SHOWN, Histories
 from recsys_rl.data.observation import Observation
 from recsys_rl.data.rewards import paper_reward
 from recsys_rl.embeddings.cooccurrence import like_vectors, liked

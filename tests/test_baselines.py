@@ -16,7 +16,8 @@ from toys import random_log
 from benchmarks import study
 from recsys_rl.baselines import counts, ease, ials, popularity
 from recsys_rl.baselines.neighbours import ItemKNN
-from recsys_rl.data.interactions import Histories, Interactions
+from recsys_rl.data.interactions import Interactions
+from recsys_rl.data.histories import Histories
 from recsys_rl.data.movielens import load_ratings
 from recsys_rl.data.splits import leave_one_out, split_users
 from recsys_rl.evaluation import protocols, statistics, tuning

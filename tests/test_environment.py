@@ -11,7 +11,8 @@ from gymnasium.utils.env_checker import check_env
 from toys import log_of, random_log, two_tastes
 
 from recsys_rl.agent.demonstrations import Moments
-from recsys_rl.data.interactions import POSITIVE, Interactions
+from recsys_rl.data.interactions import Interactions
+from recsys_rl.data.histories import POSITIVE
 from recsys_rl.data.rewards import paper_reward
 from recsys_rl.data.splits import leave_one_out
 from recsys_rl.envs.logged import LoggedSessions, RecommendationEnv

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 import torch
 
-from recsys_rl.data.interactions import Histories, Interactions
+from recsys_rl.data.interactions import Interactions
+from recsys_rl.data.histories import Histories
 from recsys_rl.data.splits import Split, leave_one_out, random_split, split_by_time
 from recsys_rl.evaluation import metrics, protocols, statistics
 from recsys_rl.evaluation.scores import top_k

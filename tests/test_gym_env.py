@@ -16,7 +16,8 @@ from gymnasium.utils.env_checker import check_env
 from synthetic import write_movielens
 from toys import log_of, random_log
 
-from recsys_rl.data.interactions import POSITIVE, Histories, Interactions
+from recsys_rl.data.interactions import Interactions
+from recsys_rl.data.histories import POSITIVE, Histories
 from recsys_rl.envs.registration import (
     ID,
     StrangerEnv,

@@ -17,7 +17,8 @@ from toys import random_log, settings_of
 
 from recsys_rl.agent.ddpg import DDPG
 from recsys_rl.agent.networks import Actor
-from recsys_rl.data.interactions import Histories, Interactions, fingerprint
+from recsys_rl.data.interactions import Interactions, fingerprint
+from recsys_rl.data.histories import Histories
 from recsys_rl.serving import Recommender, _sha256, release
 from recsys_rl.states.layers import PooledDropout
 

@@ -11,7 +11,7 @@ from toys import log_of, random_log
 
 from recsys_rl.agent.demonstrations import OwnSessions
 from recsys_rl.baselines.popularity import Random
-from recsys_rl.data.interactions import Histories
+from recsys_rl.data.histories import Histories
 from recsys_rl.data.observation import Observation
 from recsys_rl.envs import simulated
 from recsys_rl.envs.simulated import (
@@ -322,7 +322,7 @@ def test_the_protocol_against_a_loop(people, streak):
 
     users = torch.tensor([0, 1, 3, 8])
     found = simulated_reward(score, people, users, steps=4, given=2, streak=streak, batch_size=3)
-    starts = some_likes(people.likes(users), 2, scores.own_stream(0, "simulated starts"))
+    starts = some_likes(people.likes(users), 2, own_stream(0, "simulated starts"))
     for row in range(1, 4):  # person 0 has no history: all films tie
         user = int(users[row])
         films, rewards = by_hand(score, people, starts[row], user, 4, streak)
@@ -362,7 +362,7 @@ def test_its_own_simulator_is_the_oracle(people):
     """The best T stars that were not named, each person; nobody does better."""
     found = simulated_reward(people.score, people, steps=4, given=1, known=True)
     named = some_likes(
-        people.likes(torch.arange(N_USERS)), 1, scores.own_stream(0, "simulated starts")
+        people.likes(torch.arange(N_USERS)), 1, own_stream(0, "simulated starts")
     )
     for user in range(N_USERS):
         left = [i for i in range(N_ITEMS) if i != int(named[user])]
@@ -399,7 +399,7 @@ def test_environment_and_protocol_pay_the_same(people):
     direction = torch.tensor([[1.0, -2.0, 0.5]])
     users = torch.arange(N_USERS)
     sessions = SimulatedSessions(people, vectors, given=2, n=4, horizon=5, streak=0.3)
-    sessions.generator = scores.own_stream(0, "simulated starts")
+    sessions.generator = own_stream(0, "simulated starts")
     sessions.reset(options={"users": users})
     played = [sessions.step(direction.expand(N_USERS, -1))[1] for _ in range(5)]
     found = simulated_reward(

@@ -11,11 +11,13 @@ import torch
 from toys import log_of, random_log
 
 from recsys_rl.baselines.ials import IALS
-from recsys_rl.data.interactions import Histories, IdMap, Interactions
+from recsys_rl.data.interactions import IdMap, Interactions
+from recsys_rl.data.histories import Histories
 from recsys_rl.data.observation import Observation
 from recsys_rl.embeddings.als import ALS
 from recsys_rl.embeddings.pmf import PMF
-from recsys_rl.states.base import State, latest
+from recsys_rl.states.base import State
+from recsys_rl.data.histories import latest
 from recsys_rl.states.registry import STATES
 
 N_USERS, N_ITEMS, K = 4, 9, 4

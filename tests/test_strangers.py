@@ -23,8 +23,10 @@ from recsys_rl.agent.networks import Actor, Critic
 from recsys_rl.agent.replay import PrioritizedReplayBuffer, ReplayBuffer, Transitions
 from recsys_rl.baselines.gaussian import GaussianLikes
 from recsys_rl.baselines.linucb import LinUCB
-from recsys_rl.data.interactions import POSITIVE, SHOWN, Histories, Interactions
-from recsys_rl.data.observation import Observation, likes_and_rejections
+from recsys_rl.data.interactions import Interactions
+from recsys_rl.data.histories import POSITIVE, SHOWN, Histories
+from recsys_rl.data.observation import Observation
+from recsys_rl.data.histories import likes_and_rejections
 from recsys_rl.data.splits import in_two_circles, split_users
 from recsys_rl.embeddings.als import ALS
 from recsys_rl.embeddings.cooccurrence import EMBEDDING_STD, Cooccurrence, like_vectors

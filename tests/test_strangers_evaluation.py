@@ -11,8 +11,9 @@ from toys import log_of
 
 # strangers_evaluation
 from recsys_rl.baselines.ease import EASE
-from recsys_rl.data.interactions import POSITIVE, SHOWN, Histories, Interactions
-from recsys_rl.data.observation import likes_and_rejections
+from recsys_rl.data.interactions import Interactions
+from recsys_rl.data.histories import POSITIVE, SHOWN, Histories
+from recsys_rl.data.histories import likes_and_rejections
 from recsys_rl.embeddings.pmf import PMF
 from recsys_rl.evaluation import sessions
 from recsys_rl.evaluation.sessions import oracle_sessions, sessions_with_strangers

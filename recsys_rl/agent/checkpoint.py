@@ -1,56 +1,153 @@
-"""Stopping a training between two updates, and going on later exactly where it stopped."""
+"""Checkpoints: all that a training needs to go on exactly where it stopped.
+
+A folder keeps two generations of a training, named after its configuration AND its data. Each file
+has a checksum and is written whole or not at all; a damaged or foreign one is told from a good one,
+and the generation before it is tried.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import io
+import json
 import os
-import signal
-import threading
+import time
+import warnings
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from recsys_rl.agent.config import Config
+from recsys_rl.data.files import locked, sync_folder, write_atomically
+from recsys_rl.data.interactions import Interactions, fingerprint
 
-class Interruptible:
-    """Turns Ctrl-C (or the notebook's stop button) into a flag that a loop reads between updates.
+MAGIC = b"recsys_rl checkpoint 2\n"  # the number is the format's
+Parts = Mapping[str, Any]  # name -> anything with state_dict and load_state_dict
 
-    An exception could leave actor and critic half a step apart; a flag cannot. Outside the main
-    thread, where no signal arrives, it is simply never set.
+
+class BadCheckpoint(RuntimeError):
+    """One sentence that names the file and says what to do."""
+
+
+class Checkpoints:
+    """Where one training keeps its checkpoints.
+
+    folder: one training at a time may use it (FolderInUse). label: the readable part of the name.
+    every: seconds between two checkpoints. resume: go on from what is there; otherwise a checkpoint
+    of the same training is refused, so that nothing is lost by mistake.
     """
 
-    def __enter__(self) -> Interruptible:
-        self.stop = False
-        self._main = threading.current_thread() is threading.main_thread()
-        if self._main:
-            self._before = signal.signal(signal.SIGINT, self._ask)
-        return self
+    def __init__(
+        self,
+        folder: str | Path,
+        label: str,
+        config: Config,
+        log: Interactions,
+        *,
+        every: float = 60.0,
+        resume: bool = True,
+    ) -> None:
+        self.folder, self.every, self.resume = Path(folder), every, resume
+        self.identity = {"config": json.dumps(config.to_dict()), "data": fingerprint(log)}
+        key = hashlib.sha256(json.dumps(self.identity).encode()).hexdigest()[:12]
+        self.latest = self.folder / f"{label}-{key}.ckpt"
+        self.previous = self.folder / f"{label}-{key}.previous.ckpt"
+        self._saved_at = time.monotonic()
 
-    def _ask(self, *_: object) -> None:
-        self.stop = True
+    @contextlib.contextmanager
+    def open(self) -> Iterator[None]:
+        """Hold the folder, and refuse what must not be overwritten."""
+        with locked(self.folder):
+            there = [path for path in (self.latest, self.previous) if path.exists()]
+            if there and not self.resume:
+                raise BadCheckpoint(
+                    f"{there[0]} is a checkpoint of this very training: resume it, or remove it"
+                )
+            self._saved_at = time.monotonic()
+            yield
 
-    def __exit__(self, *_: object) -> None:
-        if self._main:
-            signal.signal(signal.SIGINT, self._before)
+    @property
+    def due(self) -> bool:
+        return time.monotonic() - self._saved_at >= self.every
 
+    def save(self, parts: Parts, progress: dict[str, Any]) -> None:
+        """Write a generation; the one before it stays. BadCheckpoint where that is impossible."""
+        content = io.BytesIO()
+        states = {name: part.state_dict() for name, part in parts.items()}
+        torch.save(self.identity | {"parts": states, "progress": progress}, content)
+        payload = content.getbuffer()
+        head = MAGIC + hashlib.sha256(payload).hexdigest().encode() + b"\n"
+        fresh = self.latest.with_suffix(".new")
+        try:
+            write_atomically(fresh, head, payload)
+            if self.latest.exists():
+                os.replace(self.latest, self.previous)
+            os.replace(fresh, self.latest)
+            sync_folder(self.folder)
+        except OSError as error:
+            raise BadCheckpoint(
+                f"the checkpoint {self.latest} cannot be written ({error.strerror or error}): make "
+                "room and resume from the last good one"
+            ) from error
+        self._saved_at = time.monotonic()
 
-def save_checkpoint(path: str | Path, parts: dict[str, Any], progress: dict[str, Any]) -> None:
-    """Write all that training needs to go on exactly where it stopped.
+    def load(self, parts: Parts) -> dict[str, Any] | None:
+        """Restore `parts` from the latest good generation -> its progress; None if there is none.
 
-    parts: anything with `state_dict` and `load_state_dict` (agent, environment, replay).
-    progress: plain numbers, lists and tensors (step, best weights, curve).
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    torch.save(
-        {"parts": {n: p.state_dict() for n, p in parts.items()}, "progress": progress}, temporary
-    )
-    os.replace(temporary, path)
+        BadCheckpoint if there are files, but none of them is good.
+        """
+        problems = []
+        for path in (self.latest, self.previous):
+            if not path.exists():
+                continue
+            try:
+                saved = self._read(path)
+                for name, part in parts.items():
+                    part.load_state_dict(saved["parts"][name])
+            except BadCheckpoint as error:
+                problems.append((path, error))
+            except (KeyError, ValueError, RuntimeError, TypeError) as error:
+                problem = BadCheckpoint(f"{path} does not fit this training ({error})")
+                problems.append((path, problem))
+            else:
+                self._set_aside(problems)
+                return saved["progress"]
+        if problems:
+            raise BadCheckpoint(
+                "; ".join(str(error) for _, error in problems)
+                + f": remove {' and '.join(str(path) for path, _ in problems)} to start anew"
+            )
+        return None
 
+    def _set_aside(self, problems: list[tuple[Path, BadCheckpoint]]) -> None:
+        """A bad file must not take the place of the good generation at the next save."""
+        for path, error in problems:
+            os.replace(path, path.with_suffix(".bad"))
+            warnings.warn(f"{error}; going on from {self.previous.name}", stacklevel=3)
 
-def load_checkpoint(path: str | Path, parts: dict[str, Any]) -> dict[str, Any]:
-    """Restore `parts` in place and return the progress. Runs no code from the file."""
-    saved = torch.load(path, weights_only=True)
-    for name, part in parts.items():
-        part.load_state_dict(saved["parts"][name])
-    return saved["progress"]
+    def _read(self, path: Path) -> dict[str, Any]:
+        """The content of a file. Runs no code from it."""
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise BadCheckpoint(f"{path} cannot be read ({error.strerror})") from error
+        name, _, rest = content.partition(b"\n")
+        checksum, _, payload = rest.partition(b"\n")
+        if not name.startswith(b"recsys_rl checkpoint"):
+            raise BadCheckpoint(f"{path} is no checkpoint of this project")
+        if name + b"\n" != MAGIC:
+            raise BadCheckpoint(f"{path} is of another version of this project")
+        if hashlib.sha256(payload).hexdigest().encode() != checksum:
+            raise BadCheckpoint(f"{path} is damaged: its checksum does not fit")
+        saved = torch.load(io.BytesIO(payload), weights_only=True)
+        if {key: saved.get(key) for key in self.identity} != self.identity:
+            raise BadCheckpoint(f"{path} belongs to another configuration or other data")
+        return saved
+
+    def remove(self) -> None:
+        """The training is over and its result is kept elsewhere."""
+        for path in (self.latest, self.previous, self.latest.with_suffix(".new")):
+            path.unlink(missing_ok=True)

@@ -1,100 +1,187 @@
-"""All that decides what an agent becomes."""
+"""All that decides what an agent becomes; saved with the weights.
+
+Names (of a state, an environment, a linear model) are looked up by whoever builds the agent, so
+this file imports no implementation.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from recsys_rl.baselines.registry import LINEAR
-from recsys_rl.states.registry import STATES
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, get_type_hints
 
 
 @dataclass(frozen=True)
-class Settings:
-    """All that decides what an agent becomes. Saved with the weights."""
+class StateConfig:
+    name: str = "DRR-ave"  # see states/registry.py
+    k: int = 100  # width of the item vectors
+    n: int = 5  # items in the memory
+    embeddings: str = "pretrained"  # "pretrained": and learned on; "frozen"; "random"
+    linear: str = ""  # a linear model of the user beside the state, see baselines/registry.py
+    noise: float = 0.02  # of that model: variance of what an answer says by chance
 
-    state: str = "ave"  # p, u, ave, att, seq, set or likes
-    k: int = 100  # width of the vectors
-    n: int = 5  # films in the memory
-    hidden: int = 256  # width of the actor's and critic's layers
-    vectors: str = "tuned"  # "tuned": start from given ones, learn on; "frozen": stay; "random"
-    # stage 1: imitation
-    imitation_updates: int = 4000
-    imitation_lr: float = 1e-3  # the peak: 5 % warm-up, then linearly down to 0
-    # the next film of the log; any film a person "likes"; "own": the likes, in own sessions
-    imitate: str = "next"
-    hit: float = 3.0  # own: weight of showing any film that is liked beside showing them all
-    vectors_lr: float = 1.0  # learning rate of the film vectors, as a share of the others'
-    demonstrations: int = 512  # moments in a batch (seq: films in the windows of a batch)
-    # stage 2: DDPG
-    ddpg_updates: int = 1000
+    def __post_init__(self) -> None:
+        _at_least(self, k=1, n=1, noise=0)
+        _one_of(self, embeddings=("pretrained", "frozen", "random"))
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """Supervised pretraining of the actor."""
+
+    updates: int = 4000
+    batch_size: int = 512  # moments of a log, or items in windows; on-policy: env.sessions
+    lr: float = 1e-3  # the peak: 5 % warm-up, then linearly down to 0
+    holdout_share: float = 0.0  # of the train users, whom only DDPG meets (cold start)
+
+    def __post_init__(self) -> None:
+        _at_least(self, updates=0, batch_size=1, lr=0)
+        if not 0 <= self.holdout_share < 1:
+            raise ValueError(
+                f"pretrain.holdout_share must be 0 or more and below 1, not {self.holdout_share}"
+            )
+
+
+@dataclass(frozen=True)
+class DDPGConfig:
+    updates: int = 1000
     batch_size: int = 512
     actor_lr: float = 1e-4  # at first, then linearly down to 0
     critic_lr: float = 1e-3
     gamma: float = 0.9
     tau: float = 0.01  # share of the way that the targets move at each update
-    cloning: float = 1.0  # weight of the imitation term beside Q; 0 is DDPG as published
-    guidance: float = 1.0  # weight of Q; 0 is more imitation, for as long as DDPG would take
-    critic_warmup: int = 200  # updates in which the critic learns alone
-    critic_dropout: bool = False  # the critic learns with its state's dropout
-    trust_pace: float = 1.0  # stage 2: learning rate of the trust in a linear model, a multiple
-    trust_put_back: bool = False  # stage 2 starts with the trust of before stage 1
-    unmet: float = 0.0  # own: share of the people whom stage 1 does not meet, and only stage 2 does
-    critic: str = "joint"  # or "bilinear", see Critic
-    critic_reads: str = "own"  # a state of its "own", or a frozen copy of the warm "actor"'s
-    weight_decay: float = 1e-5
-    # acting
-    sessions: int = 1024  # sessions that step together
-    session_memory: int = 0  # films of the memory in sessions, where shorter than n saves time
-    horizon: int = 10
-    given: float = 3  # own: liked films known at the start; below 1: the share of all rows
-    candidates: str = "all"  # own: or only films that the person "rated"
-    profile: str = ""  # own: the linear model that reads the person too, see LINEAR
-    answer_noise: float = 0.02  # profile "gaussian": variance of what an answer says by chance
-    unrated: float = 0.0  # reward of a film that the person never rated
-    anonymous_share: float = 0.2
-    epsilon: float = 0.1
-    ou_sigma: float = 0.0
-    # replay
+    bc_weight: float = 1.0  # of the supervised loss beside Q; 0 is DDPG as published
+    warmup: int = 200  # updates in which the critic learns alone
     replay: str = "prioritized"  # or "uniform"
-    capacity: int = 200_000
-    # how to choose
-    evaluate_every: int = 500
+    epsilon: float = 0.1  # share of the steps that show a random item
+    ou_sigma: float = 0.0  # Ornstein-Uhlenbeck noise on the action
+
+    def __post_init__(self) -> None:
+        _at_least(self, updates=0, batch_size=1, actor_lr=0, critic_lr=0, bc_weight=0, warmup=0)
+        _at_least(self, ou_sigma=0)
+        _share(self, "gamma", "tau", "epsilon")
+        _one_of(self, replay=("prioritized", "uniform"))
+        if self.updates and self.warmup >= self.updates:
+            raise ValueError(
+                f"ddpg.warmup is {self.warmup} of {self.updates} ddpg.updates: the actor would "
+                "never learn"
+            )
+
+
+@dataclass(frozen=True)
+class EnvConfig:
+    name: str = "logged"  # "logged", "cold-start" or "simulated"
+    sessions: int = 1024  # that step together
+    horizon: int = 10
+    n_seed: int = 3  # liked items known at the start; not read where sessions are logged
+
+    def __post_init__(self) -> None:
+        _at_least(self, sessions=1, horizon=1, n_seed=1)
+        _one_of(self, name=("logged", "cold-start", "simulated"))
+
+
+@dataclass(frozen=True)
+class Config:
+    state: StateConfig = field(default_factory=StateConfig)
+    pretrain: PretrainConfig = field(default_factory=PretrainConfig)
+    ddpg: DDPGConfig = field(default_factory=DDPGConfig)
+    env: EnvConfig = field(default_factory=EnvConfig)
+    weight_decay: float = 1e-5  # decoupled, on all but the vectors
+    validate_every: int = 500  # updates
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, known in {
-            "state": tuple(STATES),
-            "vectors": ("tuned", "frozen", "random"),
-            "replay": ("prioritized", "uniform"),
-            "critic_reads": ("own", "actor"),
-            "imitate": ("likes", "next", "own"),
-            "critic": ("joint", "bilinear"),
-            "candidates": ("all", "rated"),
-            "profile": tuple(LINEAR),
-        }.items():
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name} must be one of {known}, not {getattr(self, name)!r}")
-        for name in ("k", "n", "hidden", "sessions", "batch_size", "horizon"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-        if self.capacity < self.sessions:
-            raise ValueError("capacity must be at least sessions: a step stores one row for each")
-        if not (self.guidance or self.cloning):
-            raise ValueError("guidance and cloning are both 0: the actor would learn nothing")
-        if self.profile and (
-            (self.state, self.imitate) != ("set", "own") or self.vectors == "random"
-        ):
+        _at_least(self, weight_decay=0, validate_every=1, seed=0)
+        session = self.env.n_seed + self.env.horizon
+        if self.env.name != "logged" and self.state.n < session:
             raise ValueError(
-                "only DRR-set that imitates its own sessions, started from given vectors, "
-                "reads a profile"
+                f"state.n is {self.state.n}, but a session has {self.env.n_seed} seed items and "
+                f"{self.env.horizon} answers: it must be at least {session}"
             )
-        if not 0 <= self.unmet < 1 or (self.unmet and self.imitate != "own"):
+        if self.env.name == "logged" and (self.state.linear or self.pretrain.holdout_share):
             raise ValueError(
-                f"unmet must be 0 or more and below 1, 0 unless imitate is 'own', not {self.unmet}"
+                "state.linear and pretrain.holdout_share are for sessions with cold-start users: "
+                'env.name must not be "logged"'
             )
-        if self.trust_pace != 1 and not self.profile:
-            raise ValueError("trust_pace must be 1 without a profile: there is nothing to trust")
-        if self.trust_put_back and not self.profile:
-            raise ValueError("trust_put_back must be False without a profile: there is no trust")
-        if self.session_memory not in (0, self.n) and self.state != "seq":
-            raise ValueError(f"DRR-{self.state} reads n films: session_memory must be 0")
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, saved: Mapping[str, Any]) -> Config:
+        """The reverse of `to_dict`; ValueError for what does not fit."""
+        return _read(cls, saved, "")
+
+    def with_field(self, path: str, value: Any) -> Config:
+        """One field changed, by its path: `with_field("ddpg.gamma", 0.0)`; text is converted."""
+        room, _, name = path.rpartition(".")
+        part = getattr(self, room, None) if room else self
+        types = get_type_hints(type(part)) if part is not None else {}
+        if types.get(name) not in (int, float, str):
+            raise ValueError(f"there is no field {path!r}: choose among {', '.join(paths())}")
+        changed = replace(part, **{name: _converted(path, value, types[name])})
+        return replace(self, **{room: changed}) if room else changed
+
+
+def paths() -> list[str]:
+    """Every field of the configuration, as `with_field` names it."""
+    found = []
+    for name, kind in get_type_hints(Config).items():
+        inner = fields(kind) if hasattr(kind, "__dataclass_fields__") else ()
+        found += [f"{name}.{each.name}" for each in inner] or [name]
+    return found
+
+
+def _read(cls: type, saved: Any, where: str) -> Any:
+    types = get_type_hints(cls)
+    if not isinstance(saved, Mapping) or set(saved) != set(types):
+        raise ValueError(f"the configuration {where or 'as a whole'} has not the fields it should")
+    values = {}
+    for name, kind in types.items():
+        path = f"{where}{name}"
+        if hasattr(kind, "__dataclass_fields__"):
+            values[name] = _read(kind, saved[name], f"{path}.")
+        else:
+            values[name] = _converted(path, saved[name], kind)
+    return cls(**values)
+
+
+def _converted(path: str, value: Any, kind: type) -> Any:
+    """Text or a number as the type of its field."""
+    right = isinstance(value, (str, kind)) or (kind is float and type(value) is int)
+    try:
+        if not right or isinstance(value, bool):
+            raise ValueError
+        return kind(value)
+    except ValueError:
+        names = {int: "a whole number", float: "a number", str: "text"}
+        raise ValueError(f"{path} must be {names[kind]}, not {value!r}") from None
+
+
+def _room(part: object) -> str:
+    return type(part).__name__.removesuffix("Config").lower()
+
+
+def _name(part: object, field: str) -> str:
+    return f"{_room(part)}.{field}" if _room(part) else field
+
+
+def _at_least(part: object, **least: float) -> None:
+    for name, low in least.items():
+        value = getattr(part, name)
+        if not low <= value < float("inf"):  # false for NaN too
+            raise ValueError(f"{_name(part, name)} must be at least {low}, not {value}")
+
+
+def _share(part: object, *names: str) -> None:
+    for name in names:
+        if not 0 <= getattr(part, name) <= 1:
+            raise ValueError(f"{_name(part, name)} must be in 0 .. 1, not {getattr(part, name)}")
+
+
+def _one_of(part: object, **known: tuple[str, ...]) -> None:
+    for name, choices in known.items():
+        if getattr(part, name) not in choices:
+            raise ValueError(
+                f"{_name(part, name)} must be one of {choices}, not {getattr(part, name)!r}"
+            )

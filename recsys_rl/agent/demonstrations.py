@@ -1,31 +1,105 @@
-"""What supervised pretraining imitates."""
+"""What supervised pretraining learns from: batches that know their loss, and streams of them.
+
+Source of the on-policy stream: Ross et al., AISTATS 2011 (DAgger: demonstrations at the states that
+the learner itself reaches).
+
+B = batch, L = length of a window, V = n_items. Index V is padding.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
+from recsys_rl.agent.losses import FullSoftmax, HindsightLoss
+from recsys_rl.agent.networks import Actor
+from recsys_rl.data.histories import Histories
 from recsys_rl.data.interactions import Interactions
-from recsys_rl.data.observation import Observation
-from recsys_rl.envs.cold_start import StrangerSessions
-from recsys_rl.envs.logged import Info, LoggedSessions
+from recsys_rl.envs.base import SessionEnv
+from recsys_rl.envs.logged import LoggedEnv
+
+ANY_HIT_WEIGHT = 3.0  # of showing any relevant item, beside showing them all
+
+
+class Demonstration(Protocol):
+    """A batch to learn from."""
+
+    def loss(self, actor: Actor) -> Tensor: ...
+
+
+class Demonstrations(Protocol):
+    """An endless stream of batches that can be saved and gone on with."""
+
+    def __next__(self) -> Demonstration: ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+class NextItem(NamedTuple):
+    """B moments of logs, and the item that was rated there."""
+
+    histories: Histories
+    item: Tensor  # int64 [B]
+
+    def loss(self, actor: Actor) -> Tensor:
+        """Cross-entropy among all items."""
+        return FullSoftmax.apply(actor(self.histories), actor.item_vectors, self.item)
 
 
 class Window(NamedTuple):
-    """A batch of B stretches of people's logs: films and, at each, the film rated next."""
+    """B stretches of users' logs: items and, at each, the item rated next."""
 
     items: Tensor  # int64 [B, L], right-padded
     following: Tensor  # int64 [B, L], right-padded
 
+    def loss(self, actor: Actor) -> Tensor:
+        """Cross-entropy among all items, at every position."""
+        there = self.following < actor.state.n_items  # (B, L)
+        action = actor.state.sequence(self.items)[there]
+        return FullSoftmax.apply(action, actor.item_vectors, self.following[there])
 
-class Windows:
-    """An endless stream of batches in which every row of the log but a person's first is a target.
 
-    Logs longer than n are cut into stretches of at most n films, at a new random place in every
-    epoch. Stretches of like length share a batch of some `tokens` films, so that little of it is
+class HindsightBatch(NamedTuple):
+    """B moments of sessions, with the answers that hindsight gives to each."""
+
+    histories: Histories
+    relevant: Tensor  # bool [B, V]: items that the user likes and has not been shown
+    excluded: Tensor  # bool [B, V]: items that cannot be shown
+
+    def loss(self, actor: Actor) -> Tensor:
+        scores = actor.scores(self.histories)
+        return HindsightLoss.apply(scores, self.relevant, self.excluded, ANY_HIT_WEIGHT)
+
+
+class LogMoments:
+    """Random moments of logs and the item rated there, drawn as the environment draws them."""
+
+    def __init__(self, environment: LoggedEnv, batch_size: int) -> None:
+        self.environment, self.batch_size = environment, batch_size
+
+    def __iter__(self) -> Iterator[NextItem]:
+        return self
+
+    def __next__(self) -> NextItem:
+        return NextItem(*self.environment.moments(self.batch_size))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}  # all chance is the environment's
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        pass
+
+
+class LogWindows:
+    """An endless stream of batches in which every row of the log but a user's first is a target.
+
+    Logs longer than n are cut into stretches of at most n items, at a new random place in every
+    epoch. Stretches of like length share a batch of some `tokens` items, so that little of it is
     padding.
     """
 
@@ -94,68 +168,42 @@ class Windows:
         self.generator.set_state(state["generator"])
 
 
-class Likes(NamedTuple):
-    """B moments of sessions, with the answer that hindsight gives to each."""
+class OnPolicyDemonstrations:
+    """Moments of sessions that the agent reaches by its own choices.
 
-    observation: Observation
-    wanted: Tensor  # bool [B, V]: films the person likes and has not been shown
-    barred: Tensor  # bool [B, V]: films that cannot be shown
-
-
-class OwnSessions:
-    """An endless stream of moments that the agent reaches by its own choices.
-
-    act: observation -> action float32 [B, k], what the agent does there. later: sessions that take
-    the place of the first ones as soon as `turned` says so.
+    act: (histories, excluded) -> items int64 [B], what the agent does there. later: sessions that
+    take the place of the first ones as soon as `switched` says so.
     """
 
     def __init__(
         self,
-        sessions: StrangerSessions,
-        act: Callable[[Observation], Tensor],
-        later: StrangerSessions | None = None,
-        turned: Callable[[], bool] = lambda: False,
+        environment: SessionEnv,
+        act: Callable[[Histories, Tensor], Tensor],
+        later: SessionEnv | None = None,
+        switched: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.first, self.later = sessions, later or sessions
-        self.act, self.turned = act, turned
+        self.first, self.later = environment, later or environment
+        self.act, self.switched = act, switched
 
     @property
-    def sessions(self) -> StrangerSessions:
-        return self.later if self.turned() else self.first
+    def environment(self) -> SessionEnv:
+        return self.later if self.switched() else self.first
 
-    def __iter__(self) -> Iterator[Likes]:
+    def __iter__(self) -> Iterator[HindsightBatch]:
         return self
 
-    def __next__(self) -> Likes:
-        sessions = self.sessions
+    def __next__(self) -> HindsightBatch:
+        sessions = self.environment
         if sessions.over:
             sessions.reset()
-        observation = sessions.observation()
-        moment = Likes(observation, sessions.wanted.clone(), sessions.barred.clone())
-        sessions.step(self.act(observation))
-        return moment
+        histories = sessions.observation()
+        batch = HindsightBatch(histories, sessions.relevant, sessions.excluded.clone())
+        sessions.step(self.act(histories, sessions.excluded))
+        return batch
 
-    def state_dict(self) -> Info:
+    def state_dict(self) -> dict[str, Any]:
         return {"first": self.first.state_dict(), "later": self.later.state_dict()}
 
-    def load_state_dict(self, state: Info) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         self.first.load_state_dict(state["first"])
         self.later.load_state_dict(state["later"])
-
-
-class Moments:
-    """An endless stream of demonstrations.
-
-    what: "next", moments of the log and the film rated there; "likes", films a person liked and
-    another one, in no order.
-    """
-
-    def __init__(self, sessions: LoggedSessions, what: str, batch_size: int) -> None:
-        self.draw = {"next": sessions.demonstrations, "likes": sessions.likes}[what]
-        self.batch_size = batch_size
-
-    def __iter__(self) -> Iterator[tuple[Observation, Tensor]]:
-        return self
-
-    def __next__(self) -> tuple[Observation, Tensor]:
-        return self.draw(self.batch_size)

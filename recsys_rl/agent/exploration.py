@@ -1,4 +1,4 @@
-"""Noise with which an agent explores."""
+"""How an agent explores: noise on its action, and random items."""
 
 from __future__ import annotations
 
@@ -20,3 +20,17 @@ class OUNoise:
         shock = torch.randn(self.x.shape, generator=generator)
         self.x = self.x - self.theta * self.x + self.sigma * shock
         return self.x  # (B, k)
+
+
+def epsilon_greedy(
+    item: Tensor, excluded: Tensor, epsilon: float, generator: torch.Generator
+) -> Tensor:
+    """Replace a share `epsilon` of the items [B] by random ones that are not excluded [B, V]."""
+    chosen = torch.rand(len(item), generator=generator) < epsilon
+    rows = chosen.nonzero().squeeze(1)
+    if not len(rows):
+        return item
+    weights = (~excluded[rows]).float()
+    weights[weights.sum(1) == 0] = 1.0  # a session with nothing left is over
+    drawn = torch.multinomial(weights, 1, generator=generator).squeeze(1)
+    return item.index_put((rows,), drawn)

@@ -38,53 +38,42 @@ class FullSoftmax(torch.autograd.Function):
         return d_vectors * scale, d_items * scale, None
 
 
-class LikesLoss(torch.autograd.Function):
-    """Mean over sessions of -mean log pi(i) - hit log sum pi(i), i among the films that are wanted.
+class HindsightLoss(torch.autograd.Function):
+    """Mean over sessions of -mean log pi(i) - w log sum pi(i), i among the relevant items.
 
-    pi is the softmax of the scores of all films that may be shown. The first term spreads pi over
-    all that a person likes; the second wants the next film to be one of them, whichever. Forward
-    and gradient in one pass. vectors [B, w], items [V, w], wanted and barred bool [B, V]; sessions
-    in which nothing is wanted do not count. learns: the columns of `items` that have a gradient,
-    int64 [l]; None for all.
+    pi is the softmax of the scores of all items that may be shown; w is `any_hit_weight`. The first
+    term spreads pi over all that a user likes; the second wants the next item to be one of them,
+    whichever. Forward and gradient in one pass. scores float32 [B, V], relevant and excluded bool
+    [B, V]; sessions in which nothing is relevant do not count.
+
+    Source: Liang et al., WWW 2018 (softmax over the catalogue, several positives).
     """
 
     @staticmethod
     def forward(
-        ctx,
-        vectors: Tensor,
-        items: Tensor,
-        wanted: Tensor,
-        barred: Tensor,
-        hit: float,
-        learns: Tensor | None = None,
+        ctx, scores: Tensor, relevant: Tensor, excluded: Tensor, any_hit_weight: float
     ) -> Tensor:
-        scores = (vectors @ items.T).masked_fill_(barred, torch.finfo(vectors.dtype).min)
-        row, film = wanted.nonzero(as_tuple=True)  # all that is wanted, W pairs
-        likes = row.bincount(minlength=len(wanted))
+        scores = scores.masked_fill(excluded, torch.finfo(scores.dtype).min)
+        row, item = relevant.nonzero(as_tuple=True)  # all that is relevant, W pairs
+        likes = row.bincount(minlength=len(relevant))
         counts = (likes > 0) / (likes > 0).sum().clamp(min=1)  # (B,): weights of the sessions
         # the softmax in place: it is the largest array here
         scores.sub_(scores.amax(1, keepdim=True))
-        log_pi = scores[row, film]
+        log_pi = scores[row, item]
         pi = scores.exp_()
         total = pi.sum(1)
         log_pi = (log_pi - total.log()[row]).clamp_(min=-1e4)
         hits = log_pi.exp()
         chance = _sums(hits, row, likes).clamp(min=1e-30)
         spread = _sums(log_pi, row, likes) / likes.clamp(min=1)
-        gradient = pi.mul_((counts * (1 + hit) / total).unsqueeze(1))
-        gradient[row, film] -= (1 / likes[row] + hit * hits / chance[row]) * counts[row]
-        if learns is None:
-            d_items = gradient.T @ vectors
-        else:
-            d_items = torch.zeros_like(items)
-            d_items[:, learns] = gradient.T @ vectors[:, learns]
-        ctx.save_for_backward(gradient @ items, d_items)
-        return -(counts * (spread + hit * chance.log())).sum()
+        gradient = pi.mul_((counts * (1 + any_hit_weight) / total).unsqueeze(1))
+        gradient[row, item] -= (1 / likes[row] + any_hit_weight * hits / chance[row]) * counts[row]
+        ctx.save_for_backward(gradient)
+        return -(counts * (spread + any_hit_weight * chance.log())).sum()
 
     @staticmethod
     def backward(ctx, scale: Tensor) -> tuple[Tensor | None, ...]:
-        d_vectors, d_items = ctx.saved_tensors
-        return d_vectors * scale, d_items * scale, None, None, None, None
+        return ctx.saved_tensors[0] * scale, None, None, None
 
 
 def _sums(values: Tensor, row: Tensor, likes: Tensor) -> Tensor:

@@ -1,9 +1,8 @@
-"""Actor and critic of DDPG, and the noise with which it explores.
+"""Actor and critics.
 
 Sources: Liu et al., arXiv 1810.12027 (DRR); Lillicrap et al., arXiv 1509.02971 (DDPG).
 
-B = batch, n = length of the memory, k = width of the vectors. Index n_items is padding, n_users
-anonymous.
+B = batch, k = width of the vectors, w = width of an action, V = n_items.
 """
 
 from __future__ import annotations
@@ -12,108 +11,176 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recsys_rl.data.interactions import Histories
-from recsys_rl.data.observation import Observation, likes_and_rejections
-from recsys_rl.states.base import State, latest
-from recsys_rl.states.drr_seq import DRRseq
-from recsys_rl.states.drr_set import DRRset
+from recsys_rl.data.histories import Histories, exclusion_mask
+from recsys_rl.embeddings.batching import rows
+from recsys_rl.states.base import State, initialise_linear
+from recsys_rl.states.linear import GatedLinear
 
-AnyState = State | DRRseq | DRRset
+HIDDEN = 256  # width of the layers of actor and critic
 
 
 class Actor(nn.Module):
-    """pi: state -> ReLU -> ReLU -> tanh -> action a in [-1, 1]^k. Film i scores a . v_i.
+    """pi: state -> ReLU -> ReLU -> tanh -> action a in [-1, 1]^k. Item i scores a . v_i.
 
-    A state that is an action already (DRR-seq, DRR-set) passes through unchanged.
+    A state that is an action already (DRR-seq, DRR-set) passes through unchanged. A linear model of
+    the user adds its part to the scores.
     """
 
-    def __init__(self, state: AnyState, hidden: int) -> None:
+    def __init__(self, state: State, linear: GatedLinear | None = None) -> None:
         super().__init__()
-        self.state = state
+        self.state, self.linear = state, linear
         self.body = nn.Identity()
         if not state.is_action:
             self.body = nn.Sequential(
-                nn.Linear(state.size, hidden),
+                nn.Linear(state.size, HIDDEN),
                 nn.ReLU(),
-                nn.Linear(hidden, hidden),
+                nn.Linear(HIDDEN, HIDDEN),
                 nn.ReLU(),
-                nn.Linear(hidden, state.k),
+                nn.Linear(HIDDEN, state.k),
                 nn.Tanh(),
             )
 
+    def initialise(self, generator: torch.Generator) -> None:
+        """The layers between state and action."""
+        initialise_linear(self.body, generator)
+
     @property
     def item_vectors(self) -> Tensor:
-        """v, float32 [n_items, k]: the same vectors that the state reads, padding left out.
-
-        A state that is an action already has more columns: a bias, and what a linear model has.
-        """
+        """v, float32 [V, w]: the vectors that the state reads; the last column may be a bias."""
         return self.state.item_vectors.weight[:-1]
 
-    def forward(self, observation: Observation) -> Tensor:
-        return self.body(self.state(observation))  # (B, k)
+    def forward(self, histories: Histories) -> Tensor:
+        return self.body(self.state(histories))  # (B, w)
 
-    def scores(self, action: Tensor) -> Tensor:
-        return action @ self.item_vectors.T  # (B, n_items)
+    def read(self, histories: Histories) -> Histories:
+        """With what the linear model makes of them, so that it is computed once."""
+        return histories if self.linear is None else self.linear.read(histories)
+
+    def scores(self, histories: Histories, action: Tensor | None = None) -> Tensor:
+        """Scores of all items, by the actor's own action or a given one [B, w] -> [B, V]."""
+        action = self(histories) if action is None else action
+        scores = action @ self.item_vectors.T
+        return scores if self.linear is None else scores + self.linear(histories)
 
     @torch.no_grad()
     def score(self, histories: Histories) -> Tensor:
-        """Scores of all films from what people rated -> float32 [B, n_items]."""
-        state = self.state
-        if isinstance(state, DRRset):
-            memories = likes_and_rejections(histories, state.n, state.n_items)
-            seen = Observation(histories.user, *memories, state.profile(histories))
-        else:
-            memory = latest(histories, state.n, state.n_items, state.reads_from)
-            seen = Observation(histories.user, memory)
-        return self.eval().scores(self(seen))
+        """The scores, without dropout: the form that every evaluation takes.
 
-    def expected_film(self, action: Tensor, vectors: Tensor, observation: Observation) -> Tensor:
-        """Mean of `vectors` [n_items, k] under the softmax of the scores -> float32 [B, k].
-
-        The film an action leads to is an argmax and has no gradient; this is its smooth stand-in,
-        and it never leaves the hull of the films on which the critic was trained. Films that the
-        observation names are never shown again, so they have no share in it.
+        One matrix product in place of the two of `scores`, of which only one has to learn.
         """
-        scores = action @ self.state.item_vectors.weight.T  # (B, n_items + 1): the last is padding
-        barred = torch.zeros_like(scores, dtype=torch.bool)
-        barred[:, -1] = True
-        for memory in (observation.memory, observation.rejected):
-            if memory is not None:
-                barred.scatter_(1, memory, True)
-        chance = scores.masked_fill(barred, -torch.inf).softmax(1)
-        return chance[:, :-1] @ vectors
+        action = self.eval()(histories)
+        if self.linear is None:
+            return action @ self.item_vectors.T
+        vectors = _joined(self.item_vectors, self.linear.model.item_vectors)
+        return _joined(action, self.linear.user_part(histories)) @ vectors.T
+
+    def policy(self, histories: Histories) -> Tensor:
+        """The softmax of the scores, 0 for items that the history names -> float32 [B, V].
+
+        The item an action leads to is an argmax and has no gradient; this is its smooth stand-in.
+        """
+        mask = exclusion_mask(histories, self.state.n_items)
+        return self.scores(histories).masked_fill(mask, -torch.inf).softmax(1)
 
 
-class Critic(nn.Module):
-    """Q: the state through ReLU, concatenated with the action, ReLU, one number.
+def _joined(own: Tensor, linear: Tensor) -> Tensor:
+    """Columns of an action, or of item vectors, with those of a linear model; a bias stays last."""
+    return torch.cat([own[:, :-1], linear, own[:, -1:]], 1)
 
-    form "bilinear": Q(s, a) = V(s) + w(s) . a instead, so that Q of a mean film is the mean of Q.
-    Only there, and where the state has a model of the reward (`DRRset.known_reward`), what that
-    expects is added, and what is left to learn is its error and the future.
-    """
 
-    def __init__(self, state: AnyState, hidden: int, form: str = "joint") -> None:
+class JointCritic(nn.Module):
+    """Q(s, v): the state through ReLU, concatenated with an item vector v, ReLU, one number."""
+
+    def __init__(self, state: State, linear: GatedLinear | None = None) -> None:
         super().__init__()
-        self.state, self.form = state, form
-        width = state.item_vectors.embedding_dim
-        self.read = nn.Linear(state.size, hidden)
-        if form == "joint":
-            self.join = nn.Linear(hidden + width, hidden)
-        else:
-            self.join = nn.Linear(hidden, width)
-        self.value = nn.Linear(hidden, 1)
+        if linear is not None:
+            raise ValueError("the joint critic reads no linear model")
+        self.state = state
+        self.read = nn.Linear(state.size, HIDDEN)
+        self.join = nn.Linear(HIDDEN + state.item_vectors.embedding_dim, HIDDEN)
+        self.value = nn.Linear(HIDDEN, 1)
+
+    def initialise(self, generator: torch.Generator) -> None:
+        for layer in (self.read, self.join, self.value):
+            initialise_linear(layer, generator)
 
     @property
     def item_vectors(self) -> Tensor:
-        return self.state.item_vectors.weight[:-1]  # (n_items, k)
+        return self.state.item_vectors.weight[:-1]  # (V, w)
 
-    def forward(self, observation: Observation, action: Tensor) -> Tensor:
-        """Observation of B sessions, action float32 [B, k] -> Q float32 [B]."""
-        state = F.relu(self.read(self.state(observation)))  # (B, hidden)
-        if self.form == "bilinear":
-            weight = self.join(state)
-            if isinstance(self.state, DRRset):
-                weight = weight + self.state.known_reward(observation)
-            return self.value(state).squeeze(1) + (weight * action).sum(1)
-        joined = F.relu(self.join(torch.cat([state, action], dim=1)))  # (B, hidden)
+    def forward(self, histories: Histories, item: Tensor) -> Tensor:
+        """Q of items int64 [B] -> float32 [B]."""
+        return self._q(self._features(histories), rows(self.item_vectors, item))
+
+    def expected(self, histories: Histories, policy: Tensor) -> Tensor:
+        """Q of the mean item vector under a policy [B, V] -> float32 [B]; only it has a gradient.
+
+        The mean stays within the hull of the items on which the critic was trained.
+        """
+        with torch.no_grad():
+            features = self._features(histories)
+        return self._q(features, policy @ self.item_vectors.detach())
+
+    def _features(self, histories: Histories) -> Tensor:
+        return F.relu(self.read(self.state(histories)))  # (B, HIDDEN)
+
+    def _q(self, features: Tensor, vector: Tensor) -> Tensor:
+        joined = F.relu(self.join(torch.cat([features, vector], dim=1)))  # (B, HIDDEN)
         return self.value(joined).squeeze(1)
+
+
+class BilinearCritic(nn.Module):
+    """Q(s, i) = V(s) + w(s) . v_i, so that the expectation of Q under a policy is exact.
+
+    With a linear model the critic reads the model's user vector, too, and starts from the reward
+    that the model expects of each item: its error and the future are left to learn.
+    """
+
+    def __init__(self, state: State, linear: GatedLinear | None = None) -> None:
+        super().__init__()
+        self.state, self.linear = state, linear
+        size = state.size + (linear.width if linear else 0)
+        self.read = nn.Linear(size, HIDDEN)
+        self.join = nn.Linear(HIDDEN, state.item_vectors.embedding_dim)
+        self.value = nn.Linear(HIDDEN, 1)
+
+    def initialise(self, generator: torch.Generator) -> None:
+        for layer in (self.read, self.join, self.value):
+            initialise_linear(layer, generator)
+
+    @property
+    def item_vectors(self) -> Tensor:
+        return self.state.item_vectors.weight[:-1]  # (V, w)
+
+    def forward(self, histories: Histories, item: Tensor) -> Tensor:
+        """Q of items int64 [B] -> float32 [B]."""
+        value, weight = self._parts(histories)
+        q = value + (weight * rows(self.item_vectors, item)).sum(1)
+        if self.linear is None:
+            return q
+        vectors = self.linear.model.item_vectors[item]  # (B, p)
+        return q + (self.linear.read(histories).user_vector * vectors).sum(1)
+
+    def expected(self, histories: Histories, policy: Tensor) -> Tensor:
+        """The expectation of Q under a policy [B, V] -> float32 [B]; only it has a gradient."""
+        with torch.no_grad():
+            value, weight = self._parts(histories)
+            q = weight @ self.item_vectors.T  # (B, V)
+            if self.linear is not None:
+                q += self.linear.expected_reward(histories)
+        return value + (policy * q).sum(1)
+
+    def _parts(self, histories: Histories) -> tuple[Tensor, Tensor]:
+        """V(s) [B] and w(s) [B, w]."""
+        features = self.state(histories)
+        if self.linear is not None:
+            features = torch.cat([features, self.linear.user_part(histories)], 1)
+        hidden = F.relu(self.read(features))
+        return self.value(hidden).squeeze(1), self.join(hidden)
+
+
+Critic = JointCritic | BilinearCritic
+CRITICS: dict[str, type[JointCritic] | type[BilinearCritic]] = {
+    "joint": JointCritic,
+    "bilinear": BilinearCritic,
+}

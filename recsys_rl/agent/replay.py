@@ -8,59 +8,58 @@ annealed to 1).
 from __future__ import annotations
 
 import copy
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from recsys_rl.agent.sum_tree import SumTree
-from recsys_rl.data.observation import Observation
+from recsys_rl.data.histories import Histories, repadded
+
+CAPACITY = 200_000  # transitions
 
 
 class Transitions(NamedTuple):
     """A batch of B steps. Only `terminated` stops the bootstrap: a time limit does not."""
 
-    observation: Observation
-    item: Tensor  # int64 [B], the film that was executed
+    histories: Histories
+    item: Tensor  # int64 [B], the item that was shown
     reward: Tensor  # float32 [B]
-    next_observation: Observation
+    next_histories: Histories
     terminated: Tensor  # bool [B]
 
-    @classmethod
-    def of(
-        cls,
-        before: Observation,
-        item: Tensor,
-        reward: Tensor,
-        after: Observation,
-        terminated: Tensor,
-        live: Tensor,
-    ) -> Transitions:
-        """The steps of the sessions that were still running, `live` bool [B]."""
-        return cls(before.at(live), item[live], reward[live], after.at(live), terminated[live])
+    def at(self, rows: Tensor) -> Transitions:
+        """Some of the steps: those of the sessions that were still running, say."""
+        before, item, reward, after, terminated = self
+        return Transitions(
+            before.at(rows), item[rows], reward[rows], after.at(rows), terminated[rows]
+        )
 
 
 class ReplayBuffer:
     """Ring buffer with uniform sampling (with replacement).
 
-    capacity: number of transitions kept; the oldest are overwritten.
-    n: width of the memory in an observation; rejections: whether it has a second one, and a
-    profile, which is `profile` wide.
+    width: items of a history that are kept. capacity: number of transitions; the oldest are
+    overwritten.
     """
 
-    def __init__(self, capacity: int, n: int, rejections: bool = False, profile: int = 0) -> None:
+    COLUMNS = ("user", "step", "item", "reward", "terminated")
+
+    def __init__(self, width: int, n_items: int, capacity: int = CAPACITY) -> None:
         if capacity < 1:
             raise ValueError(f"capacity must be at least 1, not {capacity}")
-        self.capacity, self.size, self.position = capacity, 0, 0
-        self.memories = ("memory", "rejected") if rejections else ("memory",)
-        self.user = torch.zeros(capacity, dtype=torch.int32)
-        self.profile = torch.zeros(capacity, profile) if rejections else None
-        for name in self.memories:
-            for moment in ("", "next_"):
-                setattr(self, moment + name, torch.zeros(capacity, n, dtype=torch.int32))
-        self.item = torch.zeros(capacity, dtype=torch.int32)
-        self.reward = torch.zeros(capacity)
-        self.terminated = torch.zeros(capacity, dtype=torch.bool)
+        self.width, self.n_items, self.capacity = width, n_items, capacity
+        self.size = self.position = 0
+        self.columns: dict[str, Tensor] = {
+            "user": torch.zeros(capacity, dtype=torch.int32),
+            "step": torch.zeros(capacity, dtype=torch.int32),
+            "item": torch.zeros(capacity, dtype=torch.int32),
+            "reward": torch.zeros(capacity),
+            "terminated": torch.zeros(capacity, dtype=torch.bool),
+        }
+        for moment in ("before", "after"):
+            self.columns[f"items_{moment}"] = torch.zeros(capacity, width, dtype=torch.int32)
+            self.columns[f"ratings_{moment}"] = torch.zeros(capacity, width)
 
     def __len__(self) -> int:
         return self.size
@@ -71,35 +70,29 @@ class ReplayBuffer:
         if count > self.capacity:
             raise ValueError(f"{count} transitions do not fit into a buffer of {self.capacity}")
         places = (self.position + torch.arange(count)) % self.capacity
-        self.user[places] = transitions.observation.user.int()
-        if self.profile is not None:
-            self.profile[places] = transitions.observation.profile
-        for name in self.memories:
-            before, after = transitions.observation, transitions.next_observation
-            getattr(self, name)[places] = getattr(before, name).int()
-            getattr(self, "next_" + name)[places] = getattr(after, name).int()
-        self.item[places] = transitions.item.int()
-        self.reward[places] = transitions.reward
-        self.terminated[places] = transitions.terminated
+        before, item, reward, after, terminated = transitions
+        step = torch.zeros_like(item) if before.step is None else before.step
+        new = {"user": before.user, "step": step, "item": item}
+        new |= {"reward": reward, "terminated": terminated}
+        for moment, histories in (("before", before), ("after", after)):
+            kept = repadded(histories, self.width, self.n_items)
+            new |= {f"items_{moment}": kept.item, f"ratings_{moment}": kept.rating}
+        for name, values in new.items():
+            self.columns[name][places] = values.to(self.columns[name].dtype)
         self.position = (self.position + count) % self.capacity
         self.size = min(self.size + count, self.capacity)
         return places
 
     def take(self, places: Tensor) -> Transitions:
         """The transitions at `places`, int64 [B]."""
-        user = self.user[places].long()
-        profile = None if self.profile is None else self.profile[places]
+        found = {name: column[places] for name, column in self.columns.items()}
+        user, step = found["user"].long(), found["step"].long()
         before, after = (
-            Observation(
-                user,
-                profile=profile,
-                **{name: getattr(self, moment + name)[places].long() for name in self.memories},
-            )
-            for moment in ("", "next_")
+            Histories(user, found[f"items_{when}"].long(), found[f"ratings_{when}"], at)
+            for when, at in (("before", step), ("after", step + 1))
         )
-        return Transitions(
-            before, self.item[places].long(), self.reward[places], after, self.terminated[places]
-        )
+        item = found["item"].long()
+        return Transitions(before, item, found["reward"], after, found["terminated"])
 
     def sample(
         self, batch_size: int, generator: torch.Generator
@@ -116,11 +109,15 @@ class ReplayBuffer:
         if not self.size:
             raise ValueError("the replay buffer is empty: add transitions before sampling")
 
-    def state_dict(self) -> dict[str, object]:
-        return dict(vars(self))
+    def state_dict(self) -> dict[str, Any]:
+        """What is filled of it; tensors and numbers only."""
+        filled = {name: column[: self.size] for name, column in self.columns.items()}
+        return {"size": self.size, "position": self.position, "columns": filled}
 
-    def load_state_dict(self, state: dict[str, object]) -> None:
-        vars(self).update(copy.deepcopy(state))
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.size, self.position = state["size"], state["position"]
+        for name, column in state["columns"].items():
+            self.columns[name][: self.size] = column
 
 
 class PrioritizedReplayBuffer(ReplayBuffer):
@@ -134,16 +131,16 @@ class PrioritizedReplayBuffer(ReplayBuffer):
 
     def __init__(
         self,
-        capacity: int,
-        n: int,
+        width: int,
+        n_items: int,
+        capacity: int = CAPACITY,
+        *,
         alpha: float = 0.6,
         beta: float = 0.4,
         anneal: int = 10_000,
         eps: float = 1e-3,
-        rejections: bool = False,
-        profile: int = 0,
     ) -> None:
-        super().__init__(capacity, n, rejections, profile)
+        super().__init__(width, n_items, capacity)
         self.alpha, self.first_beta, self.anneal, self.eps = alpha, beta, anneal, eps
         self.tree = SumTree(capacity)
         self.largest = 1.0
@@ -179,11 +176,11 @@ class PrioritizedReplayBuffer(ReplayBuffer):
         self.largest = max(self.largest, float(priority.max()))
         self.tree.set(places, priority.pow(self.alpha))
 
-    def state_dict(self) -> dict[str, object]:
-        """The tree as its tensor: a checkpoint may hold no object of ours."""
-        return super().state_dict() | {"tree": self.tree.nodes}
+    def state_dict(self) -> dict[str, Any]:
+        own = {"largest": self.largest, "draws": self.draws, "tree": self.tree.nodes}
+        return super().state_dict() | own
 
-    def load_state_dict(self, state: dict[str, object]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
-        nodes, self.tree = self.tree, SumTree(self.capacity)
-        self.tree.nodes = nodes
+        self.largest, self.draws = state["largest"], state["draws"]
+        self.tree.nodes = copy.deepcopy(state["tree"])

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from recsys_rl.data.interactions import Histories, Interactions
+from recsys_rl.data.histories import Histories
+from recsys_rl.data.interactions import Interactions
 
 MAX_ITEMS = 10_000  # dense item-item matrices: 400 MB in float32, twice that while fitting
 

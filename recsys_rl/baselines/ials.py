@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from recsys_rl.baselines.counts import _liked, items_of
-from recsys_rl.data.interactions import Histories, Interactions
+from recsys_rl.data.histories import Histories
+from recsys_rl.data.interactions import Interactions
 
 
 class IALS:
@@ -45,5 +46,5 @@ class IALS:
         item = items_of(histories, self.n_items, self.min_rating)
         row, column = (item < self.n_items).nonzero(as_tuple=True)
         held = self._matrix(row, item[row, column], len(item))
-        people = self.model.recalculate_user(range(len(item)), held)  # (B, factors)
-        return torch.from_numpy(people @ self.model.item_factors.T)
+        users = self.model.recalculate_user(range(len(item)), held)  # (B, factors)
+        return torch.from_numpy(users @ self.model.item_factors.T)

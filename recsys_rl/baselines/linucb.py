@@ -1,17 +1,20 @@
-"""LinUCB and HLinUCB."""
+"""LinUCB and HLinUCB: linear models that learn a user from a history, with a bonus.
+
+Sources: Li et al., WWW 2010, arXiv 1003.0146 (LinUCB, Algorithm 1); Wang, Wu & Wang, CIKM 2016,
+"Learning hidden features for contextual bandits" (HLinUCB).
+
+B = batch, H = length of a history, V = n_items, d = width of the items' vectors.
+"""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from recsys_rl.data.interactions import Histories, Interactions
-from recsys_rl.embeddings.cooccurrence import liked
-
-Reward = Callable[[Tensor], Tensor]  # stars -> reward, of the same shape
+from recsys_rl.data.histories import Histories
+from recsys_rl.data.interactions import Interactions
+from recsys_rl.data.rewards import Reward, liked_reward
 
 
 def _squares(vectors: Tensor) -> Tensor:
@@ -20,16 +23,16 @@ def _squares(vectors: Tensor) -> Tensor:
 
 
 class LinUCB:
-    """theta . x + alpha sqrt(x' A^-1 x): one ridge regression for each person, on films' vectors x.
+    """theta . x + alpha sqrt(x' A^-1 x): one ridge regression for each user, on items' vectors x.
 
-    A = ridge I + sum x x' over the films of the history, theta = A^-1 (ridge prior + sum r x). In
+    A = ridge I + sum x x' over the items of the history, theta = A^-1 (ridge prior + sum r x). In
     Li et al. ("disjoint") an arm owns the regression and the visitor is the context; here the
-    person owns it and the film is the context, as where DRR is compared with LinUCB. Nothing is
-    kept between calls: the history is all that a person's regression is made of.
+    user owns it and the item is the context, as where DRR is compared with LinUCB. Nothing is
+    kept between calls: the history is all that a user's regression is made of.
 
     item_vectors: float32 [V, d]; include a column of ones. prior: float32 [d], the theta of a
-    person without history, 0 by default. reward: of the stars of a history; 0 stars (SHOWN) are a
-    film that was shown and not liked, and count.
+    user without history, 0 by default. reward: of the stars of a history; 0 stars (SHOWN) are a
+    item that was shown and not liked, and count.
     """
 
     def __init__(
@@ -39,7 +42,7 @@ class LinUCB:
         alpha: float = 0.1,
         ridge: float = 1.0,
         prior: Tensor | None = None,
-        reward: Reward = liked,
+        reward: Reward = liked_reward,
     ) -> None:
         self.vectors = item_vectors
         self.alpha, self.ridge, self.reward = alpha, ridge, reward
@@ -47,8 +50,8 @@ class LinUCB:
         self._padded = F.pad(item_vectors, (0, 0, 0, 1))  # row V: padding teaches nothing
         self._squares = _squares(item_vectors)
 
-    def person(self, histories: Histories) -> tuple[Tensor, Tensor]:
-        """theta [B, d] and A^-1 [B, d, d] of each person, from the history."""
+    def regression(self, histories: Histories) -> tuple[Tensor, Tensor]:
+        """theta [B, d] and A^-1 [B, d, d] of each user, from the history."""
         seen = self._padded[histories.item]  # (B, H, d)
         gain = self.reward(histories.rating).unsqueeze(2)  # (B, H, 1)
         start = self.ridge * torch.eye(seen.shape[2])
@@ -57,15 +60,15 @@ class LinUCB:
         return (inverse @ total).squeeze(2), inverse
 
     def __call__(self, histories: Histories) -> Tensor:
-        """Upper confidence bounds of the rewards of all films -> float32 [B, V]."""
-        theta, inverse = self.person(histories)
+        """Upper confidence bounds of the rewards of all items -> float32 [B, V]."""
+        theta, inverse = self.regression(histories)
         return theta @ self.vectors.T + self.alpha * self.width(histories, inverse)
 
     def width(self, histories: Histories, inverse: Tensor) -> Tensor:
-        """sqrt(x' A^-1 x) of all films x -> float32 [B, V]; `inverse` is A^-1, [B, d, d].
+        """sqrt(x' A^-1 x) of all items x -> float32 [B, V]; `inverse` is A^-1, [B, d, d].
 
         Where a history is shorter than the vectors, A^-1 = (I - X' (ridge I + X X')^-1 X) / ridge
-        (Woodbury), X being its films [H, d]: B H d V operations in place of B d^2 V.
+        (Woodbury), X being its items [H, d]: B H d V operations in place of B d^2 V.
         """
         if histories.item.shape[1] >= len(self.prior):
             return _width(inverse, self._squares)
@@ -83,21 +86,21 @@ def _width(inverse: Tensor, squares: Tensor) -> Tensor:
 
 
 class HLinUCB(LinUCB):
-    """LinUCB on [x, v]: known features x of the films beside hidden ones v, which are learned.
+    """LinUCB on [x, v]: known features x of the items beside hidden ones v, which are learned.
 
     Wang et al. learn v online: after every answer one step of coordinate descent, the ridge
-    regressions of the person's theta and of the film's v in turn. Simplified here: v is learned
-    before, from the training people's rows, by the same two regressions in turn for `rounds`
-    rounds, and then stays; a person is regressed from their history, as in LinUCB. Kept: a
-    confidence term for the person, alpha, and one for the film, item_alpha sqrt(theta_v' C^-1
+    regressions of the user's theta and of the item's v in turn. Simplified here: v is learned
+    before, from the training users' rows, by the same two regressions in turn for `rounds`
+    rounds, and then stays; a user is regressed from their history, as in LinUCB. Kept: a
+    confidence term for the user, alpha, and one for the item, item_alpha sqrt(theta_v' C^-1
     theta_v), with C of the last regression of v. Added: the prior mean of theta, 0 for the hidden
     part.
 
     hidden: number of hidden features. ridge: of theta, while learning and afterwards; item_ridge:
     of v, and the larger it is, the smaller v and the larger theta_v. It matters: only where theta_v
     varies by about 1, like the coordinates of `like_vectors`, does `ridge` suit a short history
-    (ML-1M, unrated_is_0: hundreds). unrated_is_0: every film that a training person has not rated
-    teaches a reward of 0, for sessions in which such films count as not liked; without it only the
+    (ML-1M, unrated_is_0: hundreds). unrated_is_0: every item that a training user has not rated
+    teaches a reward of 0, for sessions in which such items count as not liked; without it only the
     rows teach.
     """
 
@@ -114,7 +117,7 @@ class HLinUCB(LinUCB):
         ridge: float = 1.0,
         item_ridge: float = 1.0,
         prior: Tensor | None = None,
-        reward: Reward = liked,
+        reward: Reward = liked_reward,
         unrated_is_0: bool = False,
     ) -> None:
         known = item_vectors.shape[1]
@@ -132,19 +135,19 @@ class HLinUCB(LinUCB):
         super().__init__(vectors, alpha=alpha, ridge=ridge, prior=prior, reward=reward)
 
     def __call__(self, histories: Histories) -> Tensor:
-        theta, inverse = self.person(histories)
-        of_person = self.alpha * self.width(histories, inverse)
-        of_film = self.item_alpha * _width(self._item_inverse, _squares(theta[:, -self.hidden :])).T
-        return theta @ self.vectors.T + of_person + of_film
+        theta, inverse = self.regression(histories)
+        of_user = self.alpha * self.width(histories, inverse)
+        of_item = self.item_alpha * _width(self._item_inverse, _squares(theta[:, -self.hidden :])).T
+        return theta @ self.vectors.T + of_user + of_item
 
 
 def _table(train: Interactions, reward: Reward, unrated_is_0: bool) -> tuple[Tensor, Tensor]:
-    """Which pairs teach (1 or 0) and their rewards -> float32 [U, V] twice, U people with rows."""
-    people = train.offsets.diff().nonzero().squeeze(1)
-    position, row = train.rows_of(people)
-    gain = torch.zeros(len(people), train.n_items)
+    """Which pairs teach (1 or 0) and their rewards -> float32 [U, V] twice, U users with rows."""
+    users = train.offsets.diff().nonzero().squeeze(1)
+    position, row = train.rows_of(users)
+    gain = torch.zeros(len(users), train.n_items)
     gain[position, train.item[row]] = reward(train.rating[row])
-    there = torch.ones_like(gain) if unrated_is_0 else train.mask_of(people).float()
+    there = torch.ones_like(gain) if unrated_is_0 else train.mask_of(users).float()
     return there, gain
 
 

@@ -7,7 +7,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from recsys_rl.baselines.counts import _gram, _liked, items_of
-from recsys_rl.data.interactions import Histories, Interactions
+from recsys_rl.data.histories import Histories
+from recsys_rl.data.interactions import Interactions
 
 
 class ItemItem:
@@ -22,7 +23,7 @@ class ItemItem:
     def __call__(self, histories: Histories) -> Tensor:
         item = items_of(histories, self.weights.shape[1], self.min_rating)
         item = F.pad(item, (0, 1), value=len(self.weights) - 1)  # an empty history has a row too
-        # A sum of rows is several times faster than multi-hot times dense, most so for 3 films.
+        # A sum of rows is several times faster than multi-hot times dense, most so for 3 items.
         return F.embedding_bag(item, self.weights, mode="sum", padding_idx=len(self.weights) - 1)
 
 

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from recsys_rl.baselines.counts import _counts, _liked
-from recsys_rl.data.interactions import Histories, Interactions
-from recsys_rl.evaluation.scores import own_stream
+from recsys_rl.data.histories import Histories
+from recsys_rl.data.interactions import Interactions
+from recsys_rl.data.streams import own_stream
 
 
 class Random:

@@ -1,32 +1,24 @@
-"""Linear models by name."""
+"""Baselines, and the linear models that an agent may read, by name."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from recsys_rl.baselines.ease import EASE
 from recsys_rl.baselines.gaussian import GaussianLikes
 from recsys_rl.baselines.ials import IALS
 from recsys_rl.baselines.neighbours import ItemKNN
 from recsys_rl.baselines.popularity import Popularity, Random, RecentPopularity
-from recsys_rl.embeddings.als import ALS
-from recsys_rl.embeddings.pmf import PMF
-from recsys_rl.states.linear import LikesRidge
 
-# what a profile comes from; of people whom the agent knows: pmf, als
-LINEAR = {
-    "": type(None),
-    "pmf": PMF,
-    "als": ALS,
-    "ridge": LikesRidge,
-    "gaussian": GaussianLikes,
-}
-
-BASELINES: dict[str, Callable] = {
-    "Random": Random,
-    "Popularity": Popularity,
-    "RecentPopularity": RecentPopularity,
-    "ItemKNN": ItemKNN,
+BASELINES: dict[str, Callable[..., Any]] = {
+    "random": Random,
+    "popularity": Popularity,
+    "recent popularity": RecentPopularity,
+    "item-kNN": ItemKNN,
     "EASE": EASE,
-    "IALS": IALS,
+    "iALS": IALS,
 }
+
+# fitted by `fit(train, k, generator, noise, memory)`
+LINEAR_MODELS: dict[str, type[GaussianLikes]] = {"gaussian": GaussianLikes}

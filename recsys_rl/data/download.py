@@ -27,6 +27,7 @@ from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
+DATA_FOLDER = Path(__file__).resolve().parents[2] / "data"  # where the project keeps its data
 DEFAULT, FALLBACK = "ml-1m", "ml-100k"
 
 

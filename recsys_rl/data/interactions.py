@@ -1,4 +1,4 @@
-"""Ratings as tensors, ids as indices, and the histories that models rank from."""
+"""Ratings as tensors, ids as indices, and the tables of them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-POSITIVE = 4.0  # a rating of 4 or more is a positive (Liu et al., arXiv 1810.12027)
-
-
-SHOWN = 0.0  # a film that was shown and not liked: no stars are known
+from recsys_rl.data.histories import Histories
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,22 +54,6 @@ def _integers(values: Tensor | np.ndarray | Sequence[int]) -> np.ndarray:
     if array.size and array.dtype.kind not in "iu":
         raise TypeError(f"ids and indices are integers, not {array.dtype}")
     return array.astype(np.int64)
-
-
-@dataclass(frozen=True, eq=False)
-class Histories:
-    """What any model ranks from: B people and what each of them has rated so far.
-
-    user: int64 [B], `n_users` for a person the model has never met; item: int64 [B, H], oldest
-    first, LEFT-padded with `n_items`; rating: float32 [B, H], 0 at padding.
-    """
-
-    user: Tensor
-    item: Tensor
-    rating: Tensor
-
-    def __len__(self) -> int:
-        return len(self.user)
 
 
 @dataclass(frozen=True, eq=False)

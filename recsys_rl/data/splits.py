@@ -64,7 +64,7 @@ def split_users(
     shares: Sequence[float] = (0.8, 0.1, 0.1),
     generator: torch.Generator | None = None,
 ) -> tuple[Tensor, ...]:
-    """Whole people at random: one ascending int64 row of user indices for each share.
+    """Whole users at random: one ascending int64 row of user indices for each share.
 
     Without a generator the split is that of seed 0. Raises ValueError unless shares add up to 1.
     """
@@ -94,16 +94,16 @@ def split_by_time(
     )
 
 
-def in_two_circles(
-    people: Interactions, unmet: float, seed: int
+def split_holdout_users(
+    log: Interactions, share: float, seed: int
 ) -> tuple[Interactions, Interactions]:
-    """Those whom an agent meets first, and the share `unmet` of whom it meets in stage 2 only.
+    """Rows of the users met in pretraining, and of the `share` who are met in DDPG only.
 
-    Without a share all people are in both.
+    Without a share all users are in both.
     """
-    if not unmet:
-        return people, people
-    users = people.user.unique()
+    if not share:
+        return log, log
+    users = log.user.unique()
     users = users[torch.randperm(len(users), generator=torch.Generator().manual_seed(seed))]
-    later = torch.isin(people.user, users[: round(unmet * len(users))])
-    return people.select(~later), people.select(later)
+    later = torch.isin(log.user, users[: round(share * len(users))])
+    return log.select(~later), log.select(later)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from recsys_rl.data.interactions import Histories, Interactions
+from recsys_rl.data.histories import Histories
 
 
 def rows(table: Tensor, index: Tensor) -> Tensor:
@@ -26,9 +25,9 @@ def rows(table: Tensor, index: Tensor) -> Tensor:
 def by_length(
     histories: Histories, n_items: int, size: int = 64
 ) -> Iterator[tuple[Tensor, Histories]]:
-    """The rated films of B histories without the gaps, in groups of about one length.
+    """The rated items of B histories without the gaps, in groups of about one length.
 
-    -> (which of the B, int64 [b]; their films, padded on the right with n_items).
+    -> (which of the B, int64 [b]; their items, padded on the right with n_items).
     """
     if not len(histories):
         return
@@ -42,17 +41,3 @@ def by_length(
     for rows in count.argsort(stable=True).split(size):
         here = int(count[rows[-1]])
         yield rows, Histories(histories.user[rows], item[rows, :here], rating[rows, :here])
-
-
-def _transposed(log: Interactions) -> Interactions:
-    """The same rows with people and films exchanged."""
-    order = log.item.argsort(stable=True)
-    return replace(
-        log,
-        user=log.item[order],
-        item=log.user[order],
-        rating=log.rating[order],
-        timestamp=log.timestamp[order],
-        user_ids=log.item_ids,
-        item_ids=log.user_ids,
-    )

@@ -6,19 +6,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from recsys_rl.data.interactions import POSITIVE, Interactions
+from recsys_rl.data.histories import POSITIVE
+from recsys_rl.data.interactions import Interactions
 
-MAX_DENSE = 10_000  # films; a dense table of that many squared takes 400 MB
+MAX_DENSE = 10_000  # items; a dense table of that many squared takes 400 MB
 
 
 EMBEDDING_STD = 0.05
 
 
 class Cooccurrence:
-    """Film vectors from who is rated near whom, and biases from how often: a start worth epochs.
+    """Item vectors from who is rated near whom, and biases from how often: a start worth epochs.
 
-    Counts of pairs of films at most `reach` rows apart in a log, weighted by 1 / sqrt(distance), or
-    without `reach` counts of the people who have both, are turned into positive pointwise mutual
+    Counts of pairs of items at most `reach` rows apart in a log, weighted by 1 / sqrt(distance), or
+    without `reach` counts of the users who have both, are turned into positive pointwise mutual
     information; its truncated singular vectors, scaled to the spread of a random start, are the
     vectors (Levy & Goldberg, NIPS 2014).
 
@@ -26,14 +27,12 @@ class Cooccurrence:
     linear model that DRR-set may read beside its own vectors.
     """
 
-    linear = None
-
     def __init__(
         self, log: Interactions, k: int, generator: torch.Generator, reach: int | None = 10
     ) -> None:
         if log.n_items > MAX_DENSE:
             raise ValueError(
-                f"{log.n_items} films are too many for a dense table ({MAX_DENSE} at most): "
+                f"{log.n_items} items are too many for a dense table ({MAX_DENSE} at most): "
                 'start from vectors="random"'
             )
         information = self._shared(log) if reach is None else self._information(log, reach)
@@ -61,14 +60,14 @@ class Cooccurrence:
 
     @staticmethod
     def _shared(log: Interactions) -> Tensor:
-        """Positive mutual information of having both films; one row more shrinks rare ones."""
+        """Positive mutual information of having both items; one row more shrinks rare ones."""
         pairs = torch.zeros(log.n_items, log.n_items)
         for users in torch.arange(log.n_users).split(1024):
             rated = log.mask_of(users).float()
             pairs.addmm_(rated.T, rated)
         margin = pairs.diagonal() + 1
-        people = (log.offsets.diff() > 0).sum()
-        information = (pairs * people / torch.outer(margin, margin)).clamp(min=1).log()
+        users = (log.offsets.diff() > 0).sum()
+        information = (pairs * users / torch.outer(margin, margin)).clamp(min=1).log()
         return information.fill_diagonal_(0)
 
     @staticmethod
@@ -83,23 +82,18 @@ class Cooccurrence:
         return (basis @ left)[:, :k], strength[:k]
 
 
-def liked(rating: Tensor) -> Tensor:
-    """1 for 4 stars or more, else 0; so for films that were SHOWN and not liked."""
-    return (rating >= POSITIVE).float()
-
-
 def like_components(
     train: Interactions, k: int, generator: torch.Generator, rounds: int = 8
 ) -> tuple[Tensor, Tensor]:
-    """The likes of the training people -> share float32 [V], components float32 [V, k].
+    """The likes of the training users -> share float32 [V], components float32 [V, k].
 
-    Share: of the people who like the film (not rated is not liked). Components: the k principal
-    ones of the likes less that share (fewer, where there are fewer people or films), scaled so that
-    over the training people their coordinates have mean 0 and variance 1; the products of two
-    films' rows are then their covariance.
+    Share: of the users who like the item (not rated is not liked). Components: the k principal
+    ones of the likes less that share (fewer, where there are fewer users or items), scaled so that
+    over the training users their coordinates have mean 0 and variance 1; the products of two
+    items' rows are then their covariance.
     """
     rows = train.select(train.rating >= POSITIVE)
-    met = train.offsets.diff() > 0  # people without a row are none of the training's
+    met = train.offsets.diff() > 0  # users without a row are none of the training's
     likes = rows.mask_of(met.nonzero().squeeze(1)).float()  # (U, V)
     share = likes.mean(0)
     likes = likes.sub_(share).div_(len(likes) ** 0.5)
@@ -112,11 +106,11 @@ def like_components(
 
 
 def like_vectors(train: Interactions, k: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Films by who likes them -> vectors float32 [V, k + 2], prior mean float32 [k + 2].
+    """Items by who likes them -> vectors float32 [V, k + 2], prior mean float32 [k + 2].
 
     Columns: the share; the k components of `like_components` (fewer where it finds fewer), scaled
     alike, so that one ridge penalty suits them all; 1. The prior, 1 for the share and 0 for the
-    rest, is the average training person.
+    rest, is the average training user.
     """
     share, components = like_components(train, k, generator)
     vectors = torch.cat([share.unsqueeze(1), components, torch.ones(len(share), 1)], 1)

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recsys_rl.data.interactions import Histories, Interactions
-from recsys_rl.data.observation import Observation
+from recsys_rl.data.histories import Histories
+from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.rewards import paper_reward
 from recsys_rl.embeddings.batching import by_length, rows
 from recsys_rl.embeddings.cooccurrence import _first
@@ -18,9 +18,6 @@ class PMF(nn.Module):
 
     Fitted by Adam on the squared error with Gaussian priors (L2) on vectors and biases.
     """
-
-    tuned, scores_are_rewards = True, False
-    trust = (4.0,)  # a star more is worth four units of log-odds: where DRR-set starts
 
     def __init__(
         self,
@@ -46,46 +43,34 @@ class PMF(nn.Module):
         return bias + (rows(self.user, user) * rows(self.item, item)).sum(-1)
 
     def score(self, histories: Histories) -> Tensor:
-        """Predicted ratings of all films -> float32 [B, n_items].
+        """Predicted ratings of all items -> float32 [B, n_items].
 
-        A person the model has never met gets the vector and bias that fit their history best under
+        A user the model has never met gets the vector and bias that fit their history best under
         the same priors: one ridge regression, with the item vectors held fixed.
         """
         with torch.no_grad():
             known = (histories.user < self.n_users).unsqueeze(1)
             index = histories.user.clamp(max=self.n_users - 1)
             met = torch.cat([self.user[index], self.user_bias[index].unsqueeze(1)], dim=1)
-            person = met if known.all() else torch.where(known, met, self.fold_in(histories))
-            return self.mean + person[:, -1:] + self.item_bias + person[:, :-1] @ self.item.T
-
-    @property
-    def film_vectors(self) -> Tensor:
-        """float32 [n_items, k + 1]; the last column is the bias of a film."""
-        return torch.cat([self.item, self.item_bias.unsqueeze(1)], dim=1)
-
-    def profile(self, histories: Histories) -> Tensor:
-        """float32 [B, k + 1]: profile . film vector ranks films as the stars of `fold_in` do."""
-        return F.pad(self.fold_in(histories)[:, :-1], (0, 1), value=1.0)
-
-    def person(self, observation: Observation) -> Tensor:
-        return observation.profile
+            user = met if known.all() else torch.where(known, met, self.fold_in(histories))
+            return self.mean + user[:, -1:] + self.item_bias + user[:, :-1] @ self.item.T
 
     def fold_in(self, histories: Histories) -> Tensor:
-        """The vector and bias of people from their ratings -> float32 [B, k + 1]."""
+        """The vector and bias of users from their ratings -> float32 [B, k + 1]."""
         ones = torch.ones(len(self.item_bias), 1)
-        films = F.pad(torch.cat([self.item, ones], dim=1), (0, 0, 0, 1))  # padding is 0
+        items = F.pad(torch.cat([self.item, ones], dim=1), (0, 0, 0, 1))  # padding is 0
         film_bias = F.pad(self.item_bias, (0, 1))
-        person = films.new_zeros(len(histories), films.shape[1])
+        user = items.new_zeros(len(histories), items.shape[1])
         for place, some in by_length(histories, len(self.item_bias)):
             there = (some.rating > 0).float()  # (b, h)
-            features = films[some.item]  # (b, h, k + 1)
+            features = items[some.item]  # (b, h, k + 1)
             error = (some.rating - self.mean - film_bias[some.item]) * there
             # the prior is met once for every rating in `fit`, so it weighs as much as there are
             ridge = self.l2 * there.sum(1).clamp(min=1)
-            gram = features.mT @ features + ridge.view(-1, 1, 1) * torch.eye(films.shape[1])
+            gram = features.mT @ features + ridge.view(-1, 1, 1) * torch.eye(items.shape[1])
             moment = features.mT @ error.unsqueeze(2)
-            person[place] = torch.linalg.solve(gram, moment).squeeze(2)
-        return person
+            user[place] = torch.linalg.solve(gram, moment).squeeze(2)
+        return user
 
     def fit(
         self,
@@ -122,11 +107,11 @@ class PMF(nn.Module):
 
 
 def pmf_vectors(pmf: PMF) -> tuple[Tensor, Tensor]:
-    """Films as PMF has them -> vectors float32 [V, k + 2], prior mean float32 [k + 2].
+    """Items as PMF has them -> vectors float32 [V, k + 2], prior mean float32 [k + 2].
 
-    Columns: the reward (stars - 3) / 2 that an average person gives; PMF's vectors, scaled so that
-    the coordinates of its people have a variance of 1 in the mean; 1. The prior is that average
-    person, 1 for the first column and 0 for the rest.
+    Columns: the reward (stars - 3) / 2 that an average user gives; PMF's vectors, scaled so that
+    the coordinates of its users have a variance of 1 in the mean; 1. The prior is that average
+    user, 1 for the first column and 0 for the rest.
     """
     with torch.no_grad():
         average = paper_reward(pmf.mean + pmf.user_bias.mean() + pmf.item_bias).unsqueeze(1)

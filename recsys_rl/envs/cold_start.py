@@ -1,136 +1,112 @@
-"""Sessions with users the agent has never met."""
+"""Sessions with users the agent has never met: what it shows decides what it learns about them.
+
+B = batch, V = n_items. Index V is padding.
+"""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from recsys_rl.data.interactions import POSITIVE, Histories, Interactions
-from recsys_rl.data.observation import LEAST, Observation, likes_and_rejections, remember
-from recsys_rl.envs.logged import Info, Resumable
-from recsys_rl.states.linear import no_profile
+from recsys_rl.data.histories import POSITIVE, SHOWN, Histories
+from recsys_rl.data.interactions import Interactions
+from recsys_rl.data.rewards import Reward, liked_reward
+from recsys_rl.data.streams import own_stream
+from recsys_rl.envs.base import Info, SessionEnv
+
+LEAST = 3  # items left to like when a session starts, or it could not earn three
 
 
-class StrangerSessions(Resumable):
-    """B sessions that step together, each with somebody the agent has never met.
+class ColdStartEnv(SessionEnv):
+    """B sessions, each with a user of whom only `n_seed` liked items are known.
 
-    A session starts from what a person says they like: `given` films that they rated 4 or more, at
-    random; or, if `given` is a share, that share of all their rows, liked or not. Each step shows
-    the film with the largest a . v_i among the candidates. The reward is 1 if the person rated it 4
-    or more, else 0; what is liked joins `memory`, what is not joins `rejected`. No simulator
-    answers: a film that was never rated counts as not liked.
+    The user names `n_seed` random items that they rated 4 or more. Each step shows one item; an
+    item that the user never rated counts as not liked, so no simulator answers. The history says
+    what was liked (POSITIVE) and what was shown and not liked (SHOWN).
 
-    candidates: "all" films not shown yet, or only those the person "rated" (Liu et al., arXiv
-    1810.12027, Algorithm 2).
-    terminated: nothing is left to like. truncated: `horizon` steps are over; the bootstrap goes on.
-
-    people: all rows of those who may be met. item_vectors: float32 [n_items, k], read anew at every
-    step. n: width of either memory. profile: histories -> float32 [B, p], asked once a session
-    about what is known when it starts.
+    terminated: nothing is left to like. users: all rows of those who may be met.
     """
 
-    running = (
-        *("_user", "_memory", "_rejected", "_profile", "wanted", "barred"),
-        *("_each", "_active", "_steps"),
-    )
+    running = (*SessionEnv.running, "_left")
 
     def __init__(
         self,
-        people: Interactions,
-        item_vectors: Tensor,
+        users: Interactions,
         *,
         sessions: int = 512,
-        n: int = 43,
         horizon: int = 40,
-        given: float = 3,
-        candidates: str = "all",
-        profile: Callable[[Histories], Tensor] = no_profile,
+        n_seed: int = 3,
+        reward: Reward = liked_reward,
         generator: torch.Generator | None = None,
     ) -> None:
-        self.people, self.item_vectors, self.profile = people, item_vectors, profile
-        self.sessions, self.n, self.horizon = sessions, n, horizon
-        self.given, self.candidates = given, candidates
-        self.generator = generator or torch.Generator().manual_seed(0)
-        if given < 0 or (given > 1 and given != int(given)):
-            raise ValueError(f"given is a number of films or a share below 1, not {given}")
-        liked = people.select(people.rating >= POSITIVE).offsets.diff()
-        least = given + LEAST if given >= 1 else 2
-        self.fans = torch.nonzero(liked >= least).squeeze(1)
-        if not len(self.fans):
-            raise ValueError(f"nobody liked {least} films: there is no session to play")
+        super().__init__(horizon, reward, generator)
+        if n_seed < 1 or horizon < 1:
+            raise ValueError(f"n_seed and horizon are at least 1, not {n_seed} and {horizon}")
+        self.users, self.sessions, self.n_seed = users, sessions, n_seed
+        self.n_items = users.n_items
+        self.liked = users.select(users.rating >= POSITIVE)
+        self.eligible = (self.liked.offsets.diff() >= n_seed + LEAST).nonzero().squeeze(1)
+        if not len(self.eligible):
+            raise ValueError(f"nobody liked {n_seed + LEAST} items: there is no session to play")
 
     def reset(
         self, *, seed: int | None = None, options: Info | None = None
-    ) -> tuple[Observation, Info]:
-        """Start B sessions; options may fix `users`, int64 [B]."""
+    ) -> tuple[Histories, Info]:
+        """Start B sessions; options may fix `users` [B] and their `seed_items` [B, n_seed]."""
         if seed is not None:
             self.generator.manual_seed(seed)
-        users = (options or {}).get("users")
+        options = options or {}
+        users = options.get("users")
         if users is None:
-            drawn = torch.randint(len(self.fans), (self.sessions,), generator=self.generator)
-            users = self.fans[drawn]
-        elif not torch.isin(users, self.fans).all():
-            raise ValueError("a session needs somebody who likes a few films more than are given")
-        self._start(self.people.histories(users))
+            drawn = torch.randint(len(self.eligible), (self.sessions,), generator=self.generator)
+            users = self.eligible[drawn]
+        elif not torch.isin(users, self.eligible).all():
+            raise ValueError("a session needs a user who likes a few items more than are named")
+        log = self.users.histories(users)
+        seed_items = options.get("seed_items")
+        if seed_items is None:
+            seed_items = self._random_likes(log)
+        size = len(users), self.n_items + 1
+        answers = torch.zeros(size).scatter_(1, log.item, log.rating)
+        answers.scatter_(1, seed_items, 0.0)
+        excluded = torch.zeros(size, dtype=torch.bool).scatter_(1, seed_items, True)
+        stranger = torch.full_like(users, self.users.n_users)
+        known = torch.full(seed_items.shape, POSITIVE)
+        tables = answers[:, :-1].contiguous(), excluded[:, :-1].contiguous()
+        self._begin(Histories(stranger, seed_items, known), *tables)
+        self._left = self.relevant.sum(1)
         return self.observation(), {"active": self._active}
 
-    def _start(self, log: Histories) -> None:
-        n_items, there = self.people.n_items, log.item < self.people.n_items
-        given = self._given(log, there)
-        item, rating = log.item.masked_fill(~given, n_items), log.rating.masked_fill(~given, 0)
-        first = Histories(log.user, item, rating)
-        self._memory, self._rejected = likes_and_rejections(first, self.n, n_items)
-        self._profile = self.profile(first)
-        size = (len(log), n_items + 1)
-        column = log.item.masked_fill(~(there & ~given), n_items)
-        left = torch.zeros(size, dtype=torch.bool).scatter_(1, column, True)[:, :-1]
-        liked = log.item.masked_fill(given | (log.rating < POSITIVE), n_items)
-        self.wanted = torch.zeros(size, dtype=torch.bool).scatter_(1, liked, True)[:, :-1]
-        if self.candidates == "rated":
-            self.barred = ~left
-        else:
-            shown = log.item.masked_fill(~given, n_items)
-            self.barred = torch.zeros(size, dtype=torch.bool).scatter_(1, shown, True)[:, :-1]
-        self.wanted, self.barred = self.wanted.contiguous(), self.barred.contiguous()
-        self._user = torch.full_like(log.user, self.people.n_users)
-        self._each = torch.arange(len(log))
-        self._active = self.wanted.any(1)
-        self._steps = 0
-
-    def _given(self, log: Histories, there: Tensor) -> Tensor:
-        """Which rows [B, H] of each person are known at the start."""
+    def _random_likes(self, log: Histories) -> Tensor:
+        """`n_seed` liked items of each user, in random order -> int64 [B, n_seed]."""
         keys = torch.rand(log.item.shape, generator=self.generator)
-        if self.given < 1:
-            return there & (keys < self.given)
-        keys = keys.masked_fill_(log.rating < POSITIVE, -1.0)
-        first = keys.topk(int(self.given)).indices
-        return torch.zeros_like(there).scatter_(1, first, True)
+        keys.masked_fill_(log.rating < POSITIVE, -1.0)
+        return log.item.gather(1, keys.topk(self.n_seed).indices)
 
-    def observation(self) -> Observation:
-        return Observation(self._user, self._memory, self._rejected, self._profile)
+    def starts(self, draws: int, seed: int) -> tuple[Tensor, Tensor]:
+        """Every eligible user `draws` times -> users int64 [U * draws], seed items [.., n_seed].
 
-    def step(self, action: Tensor) -> tuple[Observation, Tensor, Tensor, Tensor, Info]:
-        """Act with float32 [B, k] -> (observation, reward, terminated, truncated, info), each [B].
-
-        k is the width of the film vectors. info: "item" int64 [B], the film shown; "active" bool
-        [B], whether the session was still running when the step was made.
+        The draws of a user stand next to each other; they depend on `seed` alone.
         """
-        with torch.no_grad():
-            scores = action @ self.item_vectors.T  # (B, n_items)
-            return self.execute(scores.masked_fill_(self.barred, -torch.inf).max(1).indices)
+        generator = own_stream(seed, "seeds")
+        position, row = self.liked.rows_of(self.eligible)
+        counts = torch.bincount(position)
+        first = counts.cumsum(0) - counts  # (U,): where a user's rows begin
+        place = first.unsqueeze(1) + torch.arange(self.n_seed)  # (U, n_seed)
+        drawn = []
+        for _ in range(draws):
+            keys = torch.rand(len(row), generator=generator).double()
+            shuffled = (position + keys).argsort(stable=True)  # users stay together
+            drawn.append(self.liked.item[row[shuffled[place]]])
+        return self.eligible.repeat_interleave(draws), torch.stack(drawn, 1).flatten(0, 1)
 
-    def execute(self, item: Tensor) -> tuple[Observation, Tensor, Tensor, Tensor, Info]:
-        """Show films int64 [B] directly; the rest as in `step`."""
-        liked = self.wanted[self._each, item]
-        self.wanted[self._each, item] = False
-        self.barred[self._each, item] = True
-        self._memory = remember(self._memory, item, liked)
-        self._rejected = remember(self._rejected, item, ~liked)
-        self._steps += 1
-        terminated = ~self.wanted.amax(1)  # any, only faster
-        truncated = torch.full_like(terminated, self._steps >= self.horizon)
-        info = {"item": item, "active": self._active}
-        self._active = self._active & ~terminated & ~truncated
-        return self.observation(), liked.float(), terminated, truncated, info
+    @property
+    def relevant(self) -> Tensor:
+        return self._answers >= POSITIVE
+
+    def _remember(self, item: Tensor, rating: Tensor, shown: Tensor) -> None:
+        super()._remember(item, torch.where(rating >= POSITIVE, POSITIVE, SHOWN), shown)
+
+    def _exhausted(self, rating: Tensor) -> Tensor:
+        self._left = self._left - (rating >= POSITIVE).long()
+        return self._left <= 0

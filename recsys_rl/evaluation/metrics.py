@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
-
-from recsys_rl.data.interactions import POSITIVE
 
 
 def discounts(k: int) -> Tensor:
@@ -41,9 +37,9 @@ def ndcg(greater: Tensor, ties: Tensor, k: int) -> Tensor:
 def list_statistics(top: Tensor, counts: Tensor) -> dict[str, float]:
     """What the lists [..., k] are made of; `counts` [n_items] are the items' rows in train.
 
-    distinct: how many different films anybody is shown.
+    distinct: how many different items anybody is shown.
     coverage: that number as a share of the catalogue; k / n_items if all get the same list.
-    mean_popularity: how many train rows the average recommended film has.
+    mean_popularity: how many train rows the average recommended item has.
     popularity_percentile: share of the catalogue less popular than it (ties half); .5 is blind.
     """
     shown = top[top < len(counts)]
@@ -64,29 +60,3 @@ def _sampled_metrics(
     own, other = scores[position, item][:, None], scores[position[:, None], others]
     counts = (other > own).sum(1), (other == own).sum(1)
     return {f"sampled_hr@{k}": hit_rate(*counts, k), f"sampled_ndcg@{k}": ndcg(*counts, k)}
-
-
-def _session_metrics(read: Tensor, logged: Tensor, ks: Sequence[int]) -> list[dict[str, Tensor]]:
-    """Protocol D's metrics [B] of the order taken, of a random order, and of the best order.
-
-    read: ratings in the order taken [B, K]; logged: the session's [B, M]; both 0 at padding.
-    Precision and DCG are linear in the gains, so a random order expects the mean gain everywhere.
-    """
-    steps, n_rows, weight = read.shape[1], (logged > 0).sum(1), discounts(read.shape[1])
-    short = max(0, steps - logged.shape[1])
-    logged = torch.nn.functional.pad(logged, (0, short)).sort(1, descending=True).values
-    there, figures = torch.arange(steps) < n_rows[:, None], [{}, {}, {}]
-    for name, binary in (("ndcg", False), ("binary_ndcg", True)):
-        gain, gained = (
-            (r >= POSITIVE).double() if binary else 2 ** r.double() - 1 for r in (logged, read)
-        )
-        mean, best = gain.sum(1, keepdim=True) / n_rows[:, None] * there, gain[:, :steps]
-        for row, gains in zip(figures, (gained, mean, best), strict=True):
-            for k in ks:
-                dcg = gains[:, :k] @ weight[:k]  # 0 / 0 = NaN where no row is positive
-                at_k = {f"{name}@{k}": dcg / (best[:, :k] @ weight[:k])}
-                if binary:
-                    at_k[f"precision@{k}"] = gains[:, :k].sum(1) / k
-                row.update(at_k)
-                row.update({f"long_{n}": v.where(n_rows >= k, torch.nan) for n, v in at_k.items()})
-    return figures

@@ -22,19 +22,19 @@ def _bare(axes: plt.Axes) -> None:
 
 
 def learning_curves(
-    curves: Mapping[str, pd.DataFrame], metric: str, warm: Mapping[str, int], baselines: dict
+    curves: Mapping[str, pd.DataFrame], metric: str, pretrained: Mapping[str, int], baselines: dict
 ) -> Figure:
     """Validation metric against updates, from the untrained agent (update 0) on.
 
-    curves: name -> table with columns "update" and `metric`; warm: name -> update at which DDPG
-    takes over from imitation; baselines: name -> value, drawn as horizontal lines.
+    curves: name -> table with columns "update" and `metric`; pretrained: name -> update at which DDPG
+    takes over from supervised pretraining; baselines: name -> value, drawn as horizontal lines.
     """
     figure, panes = plt.subplots(
         1, len(curves), figsize=(5 * len(curves), 3.6), sharey=True, squeeze=False
     )
     for pane, (name, curve), colour in zip(panes[0], curves.items(), COLOURS, strict=False):
         pane.plot(curve["update"], curve[metric], color=colour, marker="o", markersize=3)
-        pane.axvspan(warm[name], curve["update"].max(), color=colour, alpha=0.1, lw=0)
+        pane.axvspan(pretrained[name], curve["update"].max(), color=colour, alpha=0.1, lw=0)
         pane.set(title=name, xlabel="updates (shaded: DDPG)")
         for i, (label, value) in enumerate(baselines.items()):
             pane.axhline(value, color="grey", ls=[":", "--", "-."][i % 3], lw=1)
@@ -121,7 +121,7 @@ def result_bars(table: pd.DataFrame, metric: str, title: str) -> Figure:
 def ablations(figures: Mapping[str, Mapping[str, Mapping]], columns: Sequence[str]) -> Figure:
     """A pane a metric, a row an ablation; the dashed line is the first row, the whole agent.
 
-    figures: row -> column -> "mean", "interval" over people (line), "seeds" (a dot each).
+    figures: row -> column -> "mean", "interval" over users (line), "seeds" (a dot each).
     """
     figure, panes = plt.subplots(
         1,
@@ -210,21 +210,21 @@ def gains(figures: Mapping[str, Mapping[int, tuple[float, float, float]]], title
 
 
 def shown_by_step(shown: Mapping[str, Tensor], counts: Tensor) -> Figure:
-    """How popular, and how varied over people, the films of each step are.
+    """How popular, and how varied over users, the items of each step are.
 
-    shown: name -> films [people, draws, T], padded with n_items; counts [n_items]: training rows.
+    shown: name -> items [users, draws, T], padded with n_items; counts [n_items]: training rows.
     """
     figure, panes = plt.subplots(1, 2, figsize=(12, 3.4))
     below = counts.sort().values
     share = (torch.searchsorted(below, counts) / len(counts)).tolist() + [float("nan")]
     share = np.array(share)
     for (name, films), colour in zip(shown.items(), cycle(COLOURS)):
-        films = films.flatten(0, -2).numpy()  # (people * draws, T)
+        films = films.flatten(0, -2).numpy()  # (users * draws, T)
         step = np.arange(1, films.shape[1] + 1)
         panes[0].plot(step, np.nanmean(share[films], axis=0), color=colour, label=name)
         panes[1].plot(step, [len(np.unique(f)) for f in films.T], color=colour, label=name)
     panes[0].set(xlabel="step", ylabel="share of films less popular")
-    panes[1].set(xlabel="step", ylabel="different films, all people")
+    panes[1].set(xlabel="step", ylabel="different films, all users")
     panes[1].legend(frameon=False, fontsize=8, bbox_to_anchor=(1.01, 1), loc="upper left")
     for pane in panes:
         _bare(pane)

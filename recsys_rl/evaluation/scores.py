@@ -8,19 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recsys_rl.data.interactions import Histories
+from recsys_rl.data.histories import Histories
 
 ScoreFunction = Callable[[Histories], Tensor]
-
-
-def own_stream(seed: int, name: str) -> torch.Generator:
-    """A generator for `seed` whose numbers are its own.
-
-    `torch.Generator().manual_seed(0)` is what anybody may have used for a model or the negatives.
-    Were ties or strangers drawn from the same numbers, they would be correlated with the scores.
-    """
-    entropy = np.random.SeedSequence([seed, *name.encode()]).generate_state(1, np.uint64)
-    return torch.Generator().manual_seed(int(entropy[0]) >> 1)
 
 
 def top_k(scores: Tensor, candidates: Tensor, k: int, generator: torch.Generator) -> Tensor:
@@ -67,12 +57,3 @@ def batches(users: Tensor, size: int) -> tuple[Tensor, ...]:
 def joined(parts: list[dict[str, Tensor]]) -> dict[str, np.ndarray]:
     """The metrics [B] of all batches, one after another -> name -> float32 [U]."""
     return {name: torch.cat([p[name] for p in parts]).float().numpy() for name in parts[0]}
-
-
-def extended(history: Histories, item: Tensor, rating: Tensor, going: Tensor) -> Histories:
-    """Histories [B, H] and one row [B, 1] -> [B, H + 1]; padding on the left if not `going`."""
-
-    def appended(old: Tensor, new: Tensor) -> Tensor:
-        return torch.where(going, torch.cat([old, new], 1), torch.cat([new, old], 1))
-
-    return Histories(history.user, appended(history.item, item), appended(history.rating, rating))

@@ -1,12 +1,13 @@
-"""Whole sessions with people held out: what was shown, liked or not, is what the next step knows.
+"""Whole sessions: what was shown, and how it was answered, is what the next step knows.
 
-The protocol is ours. It asks for more than three films in, three films out: a mistake costs one
-step and teaches something, so a model that learns from what was not liked can use it. Nothing is
-simulated: liked means a logged rating of 4 or more, and a film that was never rated counts as not
-liked, so every reward is a lower bound of what people would have liked. A difference is none: who
-shows films that many have rated loses less.
+`roll_out` plays any environment with `reset` and `step`. Cold-start sessions are ours. They ask for
+more than three items in, three items out: a mistake costs one step and teaches something. Nothing
+is simulated there: liked means a logged rating of 4 or more, and an item that was never rated
+counts as not liked, so every reward is a lower bound. A difference is none: who shows items that
+many have rated loses less. Simulated sessions are the paper's online evaluation (Liu et al., arXiv
+1810.12027, section 5).
 
-S = sessions, one for each person and draw; T = steps, the longest horizon.
+S = sessions, one for each user and draw; T = steps, the longest horizon.
 """
 
 from __future__ import annotations
@@ -16,140 +17,169 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from recsys_rl.data.interactions import POSITIVE, SHOWN, Histories, Interactions
-from recsys_rl.data.observation import LEAST
-from recsys_rl.evaluation.scores import (
-    ScoreFunction,
-    batches,
-    checked_scores,
-    extended,
-    joined,
-    own_stream,
-    top_k,
-)
+from recsys_rl.data.histories import POSITIVE, Histories
+from recsys_rl.data.interactions import Interactions
+from recsys_rl.data.streams import own_stream
+from recsys_rl.envs.base import SessionEnv
+from recsys_rl.envs.cold_start import ColdStartEnv
+from recsys_rl.envs.simulated import SimulatedEnv, Simulator
+from recsys_rl.evaluation.scores import ScoreFunction, batches, checked_scores, joined, top_k
 from recsys_rl.evaluation.statistics import Evaluation
-
-PROTOCOL = "sessions with strangers"
-
 
 HORIZONS = (3, 10, 20, 40)
 
 
-def sessions_with_strangers(
-    score: ScoreFunction,
-    people: Interactions,
-    horizons: Sequence[int] = HORIZONS,
-    draws: int = 5,
-    given: int = 3,
-    batch_size: int = 512,
-    seed: int = 0,
-) -> Evaluation:
-    """Strangers name `given` films they like, then are shown one film a step, max(horizons) times.
+def roll_out(
+    score: ScoreFunction, environment: SessionEnv, steps: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Plays sessions that have been reset -> items int64 [B, T], rewards float32 [B, T].
 
-    `people` holds all rows of users whom no model has met (`split_users`); those with at least
-    given + 3 liked films (rating >= 4) take part, always as user n_users. In each of `draws` draws
-    the named films are random, the same whatever model is judged and however it is batched. Every
-    step scores all films and shows the best that was neither named nor shown (ties at random).
-
-    What the model is given: Histories of S sessions in the order in which films came, the named
-    ones first, one column more each step; rating POSITIVE if named or liked, SHOWN if shown and not
-    liked. `batch_size` is the largest S.
-
-    Metrics, for every person the mean over draws, in 0..1: step@t for t = 1..max(horizons), whether
-    the film of step t was liked; reward@T for T in `horizons`, the mean of the first T steps. Who
-    has nothing left to like earns 0. top: int64 [U, draws, max(horizons)], the films in the order
-    in which they were shown, padded with n_items if the model has no film left that it would show.
+    Every step scores all items, given the observation (history, answers, step), and shows the best
+    that is not excluded, ties at random. Where none is left that the model would show, the item is
+    n_items (nothing) and the reward 0.
     """
-    liked = people.select(people.rating >= POSITIVE)
-    users, ties = _participants(liked, given), own_stream(seed, "ties")
-    named = _named(liked, users, draws, given, own_stream(seed, "seeds"))
-    rewards, top = [], []
-    for rows in batches(torch.arange(len(named)), batch_size):
-        likes = liked.mask_of(users[rows // draws])
-        stranger = torch.full_like(rows, people.n_users)
-        start = Histories(stranger, named[rows], torch.full((len(rows), given), POSITIVE))
-        top.append(_session(score, start, likes, max(horizons), ties))
-        rewards.append(_answers(likes, top[-1]))
-    shape = len(users), draws, max(horizons)
-    reward = torch.cat(rewards).view(shape).double().mean(1)  # (U, T)
-    return Evaluation(PROTOCOL, _metrics(reward, horizons), users, torch.cat(top).view(shape))
-
-
-def oracle_sessions(
-    people: Interactions,
-    horizons: Sequence[int] = HORIZONS,
-    draws: int = 5,
-    given: int = 3,
-    batch_size: int = 512,
-    seed: int = 0,
-) -> Evaluation:
-    """The best that `sessions_with_strangers` allows: every step a hit until none is left.
-
-    It takes the same arguments, so that one set serves both; what is drawn changes nothing, and so
-    `draws`, `batch_size` and `seed` are not read. `top` is None.
-    """
-    liked = people.select(people.rating >= POSITIVE)
-    users = _participants(liked, given)
-    left = liked.offsets.diff()[users] - given  # (U,)
-    reward = torch.arange(max(horizons)) < left.unsqueeze(1)
-    return Evaluation(PROTOCOL, _metrics(reward.double(), horizons), users)
-
-
-def _participants(liked: Interactions, given: int) -> Tensor:
-    """Who likes enough films -> int64 [U], ascending; ValueError if there is nobody."""
-    users = (liked.offsets.diff() >= given + LEAST).nonzero().squeeze(1)
-    if not len(users):
-        raise ValueError(f"nobody likes {given + LEAST} films: there is no user to evaluate")
-    return users
-
-
-def _named(
-    liked: Interactions, users: Tensor, draws: int, given: int, generator: torch.Generator
-) -> Tensor:
-    """`given` random liked films of each user, in random order, one draw after another
-    -> int64 [U * draws, given], the draws of a user next to each other."""
-    position, row = liked.rows_of(users)
-    counts = torch.bincount(position)
-    first = counts.cumsum(0) - counts  # (U,): where a user's rows begin
-    place = first.unsqueeze(1) + torch.arange(given)  # (U, given)
-    drawn = []
-    for _ in range(draws):
-        keys = torch.rand(len(row), generator=generator).double()
-        shuffled = (position + keys).argsort(
-            stable=True
-        )  # users stay together, their rows change places
-        drawn.append(liked.item[row[shuffled[place]]])
-    return torch.stack(drawn, 1).flatten(0, 1)
-
-
-def _session(
-    score: ScoreFunction, start: Histories, likes: Tensor, steps: int, generator: torch.Generator
-) -> Tensor:
-    """Plays S sessions that `start` from the named films; `likes` bool [S, n_items] answers.
-
-    -> films shown int64 [S, steps], padded with n_items.
-    """
-    n_items, histories, shown = likes.shape[1], start, []
-    left = F.pad(torch.ones_like(likes), (0, 1)).scatter_(1, start.item, False)  # (S, n_items + 1)
+    histories, shown, rewards = environment.observation(), [], []
     for _ in range(steps):
-        scores = checked_scores(score, histories, n_items)
-        film = top_k(scores, left[:, :-1], 1, generator)  # (S, 1)
-        left.scatter_(1, film, False)
-        rating = torch.where(_answers(likes, film), POSITIVE, SHOWN)
-        histories = extended(histories, film, rating, film < n_items)
-        shown.append(film)
-    return torch.cat(shown, 1)
+        scores = checked_scores(score, histories, environment.n_items)
+        item = top_k(scores, ~environment.excluded, 1, generator).squeeze(1)
+        histories, reward, *_ = environment.step(item)
+        shown.append(item)
+        rewards.append(reward)
+    return torch.stack(shown, 1), torch.stack(rewards, 1)
 
 
-def _answers(likes: Tensor, film: Tensor) -> Tensor:
-    """Whether films int64 [S, T] are liked, padding is not -> bool [S, T]."""
-    return F.pad(likes, (0, 1)).gather(1, film)
+def cold_start_sessions(
+    score: ScoreFunction,
+    users: Interactions,
+    horizons: Sequence[int] = HORIZONS,
+    draws: int = 5,
+    n_seed: int = 3,
+    batch_size: int = 512,
+    seed: int = 0,
+) -> Evaluation:
+    """Cold-start users name `n_seed` items they like, then are shown max(horizons), one a step.
+
+    `users` holds all rows of users whom no model has met (`split_users`); those with at least
+    n_seed + 3 liked items (rating >= 4) take part, always as user n_users. In each of `draws` draws
+    the seed items are random, the same whatever model is evaluated and however it is batched.
+
+    Metrics, for every user the mean over draws, in 0..1: step@t for t = 1..max(horizons), whether
+    the item of step t was liked; reward@T for T in `horizons`, the mean of the first T steps. Who
+    has nothing left to like earns 0. top: int64 [U, draws, max(horizons)], the items in the order
+    in which they were shown.
+    """
+    environment = ColdStartEnv(users, horizon=max(horizons), n_seed=n_seed)
+    rewards, top = _played(score, environment, max(horizons), draws, batch_size, seed)
+    shape = len(environment.eligible), draws, max(horizons)
+    metrics = _metrics(rewards.view(shape).double().mean(1), horizons)
+    return Evaluation("cold-start sessions", metrics, environment.eligible, top.view(shape))
+
+
+def cold_start_oracle(
+    users: Interactions, horizons: Sequence[int] = HORIZONS, n_seed: int = 3
+) -> Evaluation:
+    """The best that `cold_start_sessions` allows: every step a like until none is left."""
+    environment = ColdStartEnv(users, horizon=max(horizons), n_seed=n_seed)
+    left = environment.liked.offsets.diff()[environment.eligible] - n_seed  # (U,)
+    reward = torch.arange(max(horizons)) < left.unsqueeze(1)
+    metrics = _metrics(reward.double(), horizons)
+    return Evaluation("cold-start sessions", metrics, environment.eligible)
+
+
+def simulated_sessions(
+    score: ScoreFunction,
+    simulator: Simulator,
+    users: Tensor | None = None,
+    *,
+    steps: int = 10,
+    n_seed: int = 3,
+    known: bool = False,
+    series: float = 0.0,
+    batch_size: int = 512,
+    seed: int = 0,
+) -> Evaluation:
+    """One session of `steps` = T steps with each of `users` (int64 [U], everybody by default).
+
+    The rest as in `SimulatedEnv`. Rows to print beside a result: `evaluator.score` with `known` is
+    the oracle (exact for series = 0 or where T items are liked); `trained_in.score` with `known` is
+    greedy towards the simulator of the training; `PMF.score` is greedy from the history.
+
+    Metrics of every user: total@T, the sum of the T rewards (over all users the paper's figure);
+    reward@T, their mean; step@t. top: int64 [U, T], items in the order in which they were shown.
+    """
+    environment = SimulatedEnv(
+        simulator, users=users, horizon=steps, n_seed=n_seed, series=series, known=known
+    )
+    rewards, top = _played(score, environment, steps, 1, batch_size, seed)
+    reward = rewards.double()  # (U, T)
+    metrics = {f"total@{steps}": reward.sum(1)} | _means(reward, [steps])
+    return Evaluation("simulated sessions", joined([metrics]), environment.eligible, top)
+
+
+def _played(
+    score: ScoreFunction,
+    environment: ColdStartEnv | SimulatedEnv,
+    steps: int,
+    draws: int,
+    batch_size: int,
+    seed: int,
+) -> tuple[Tensor, Tensor]:
+    """Every eligible user `draws` times -> rewards, items [S, T]."""
+    users, seed_items = environment.starts(draws, seed)
+    ties, rewards, top = own_stream(seed, "ties"), [], []
+    for rows in batches(torch.arange(len(users)), batch_size):
+        environment.reset(options={"users": users[rows], "seed_items": seed_items[rows]})
+        item, reward = roll_out(score, environment, steps, ties)
+        rewards.append(reward)
+        top.append(item)
+    return torch.cat(rewards), torch.cat(top)
+
+
+def _means(reward: Tensor, horizons: Sequence[int]) -> dict[str, Tensor]:
+    """Rewards of every user's steps, float64 [U, T] -> both families of metrics."""
+    means = {f"reward@{t}": reward[:, :t].mean(1) for t in horizons}
+    return means | {f"step@{t}": gained for t, gained in enumerate(reward.unbind(1), start=1)}
 
 
 def _metrics(reward: Tensor, horizons: Sequence[int]) -> dict[str, np.ndarray]:
-    """Mean rewards of every person's steps, float64 [U, T] -> both families of metrics."""
-    means = {f"reward@{t}": reward[:, :t].mean(1) for t in horizons}
-    steps = {f"step@{t}": gained for t, gained in enumerate(reward.unbind(1), start=1)}
-    return joined([means | steps])
+    return joined([_means(reward, horizons)])
+
+
+def seed_and_suggest(
+    score: ScoreFunction,
+    users: Interactions,
+    draws: int = 20,
+    n_seed: int = 3,
+    k: int = 3,
+    batch_size: int = 512,
+    seed: int = 0,
+) -> Evaluation:
+    """Three items in, three items out, as on the command line.
+
+    Users whom no model has met name `n_seed` random items they like; how many of the `k` shown do
+    they like? `users` and who takes part: as in `cold_start_sessions`, with at least n_seed + k
+    likes. No stars are given: every seed item enters with the rating POSITIVE, in random order.
+    precision@k and hit@k are means over `draws` draws; what is shown is liked only if it was rated.
+    """
+    liked, n_items = users.select(users.rating >= POSITIVE), users.n_items
+    eligible = (liked.offsets.diff() >= n_seed + k).nonzero().squeeze(1)
+    # Two generators, so that every model meets the same seeds however often its scores tie.
+    for_seeds, for_ties = (own_stream(seed, name) for name in ("seeds", "ties"))
+    parts, top = [], []
+    for batch in batches(eligible, batch_size):
+        likes, stranger = liked.mask_of(batch), torch.full_like(batch, users.n_users)
+        stars = torch.full((len(batch), n_seed), POSITIVE)
+        lists, found = [], []
+        for _ in range(draws):
+            keys = torch.rand(likes.shape, generator=for_seeds).masked_fill_(~likes, -1)
+            named = keys.topk(n_seed).indices  # (B, n_seed)
+            scores = checked_scores(score, Histories(stranger, named, stars), n_items)
+            unseen = torch.ones_like(likes).scatter_(1, named, False)
+            lists.append(top_k(scores, unseen, k, for_ties))
+            shown = lists[-1].clamp(max=n_items - 1)
+            found.append((likes.gather(1, shown) & (lists[-1] < n_items)).sum(1))
+        share = torch.stack(found, 1).double() / k  # (B, draws)
+        parts.append({f"precision@{k}": share.mean(1), f"hit@{k}": share.gt(0).double().mean(1)})
+        top.append(torch.stack(lists, 1))
+    return Evaluation("seed-and-suggest", joined(parts), eligible, torch.cat(top))

@@ -5,7 +5,7 @@ model kept: the bootstrap (`bootstrap_interval`, `paired_bootstrap`). Another *t
 users kept: `seed_spread`.
 
 A user whose value is NaN does not count. The same seed draws the same users, so that models which
-were judged on the same ones are compared in pairs.
+were evaluated on the same ones are compared in pairs.
 
 Sources: Efron & Tibshirani, An Introduction to the Bootstrap, Chapman & Hall 1993 (chapter 13: the
 percentile interval); Koehn, EMNLP 2004 (paired bootstrap of two systems on one test set).
@@ -29,7 +29,7 @@ class Evaluation:
     """What one model did under one protocol, user by user.
 
     `metrics`: name -> float32 [U], NaN where a user does not count towards that metric.
-    `users` int64 [U] are user indices; `top` int64 [U, k] ([U, draws, k] for strangers) the lists
+    `users` int64 [U] are user indices; `top` int64 [U, k] ([U, draws, k] for cold-start users) the lists
     shown, padded with n_items; `weights` float32 [U], where rows and not users are averaged.
     """
 
@@ -54,7 +54,7 @@ class Evaluation:
         }
 
     def compare(self, other: Evaluation, metric: str, **options) -> Difference:
-        """`paired_bootstrap` of self minus other; ValueError unless both judged the same users."""
+        """`paired_bootstrap` of self minus other; ValueError unless both evaluated the same users."""
         if self.protocol != other.protocol or not torch.equal(self.users, other.users):
             raise ValueError("only evaluations of the same users and protocol can be compared")
         return paired_bootstrap(

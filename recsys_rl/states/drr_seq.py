@@ -1,4 +1,11 @@
-"""DRR-seq: causal self-attention over a history."""
+"""DRR-seq: causal self-attention over a history.
+
+Sources: Kang & McAuley, ICDM 2018 (SASRec: causal self-attention for the next item); Petrov &
+Macdonald, RecSys 2023 (gSASRec) and Klenitskiy & Vasilev, RecSys 2023 (the loss decides: full
+softmax); Xiong et al., ICML 2020 (layer norm before each block).
+
+B = batch, L = length of a window, k = width, V = n_items. Index V is padding.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recsys_rl.data.observation import Observation
+from recsys_rl.data.histories import Histories
 from recsys_rl.embeddings.cooccurrence import EMBEDDING_STD, Cooccurrence
+from recsys_rl.states.base import State
 from recsys_rl.states.layers import PooledDropout
 
 
@@ -17,7 +25,7 @@ class Block(nn.Module):
     def __init__(self, k: int, n: int, heads: int, dropout: PooledDropout) -> None:
         super().__init__()
         self.heads, self.dropout = heads, dropout
-        self.distance = nn.Parameter(torch.zeros(heads, n))  # what being d films ago is worth
+        self.distance = nn.Parameter(torch.zeros(heads, n))  # what being d items ago is worth
         self.norm1, self.norm2 = nn.LayerNorm(k), nn.LayerNorm(k)
         self.query_key_value = nn.Linear(k, 3 * k)
         self.out = nn.Linear(k, k)
@@ -61,24 +69,31 @@ class Block(nn.Module):
         return x + self.dropout(self.narrow(F.silu(self.widen(self.norm2(x)))))
 
     def _bias(self, length: int, size: int) -> Tensor:
-        """The distances' worth, -inf for films that come later -> [B * heads, L, L]."""
+        """The distances' worth, -inf for items that come later -> [B * heads, L, L]."""
         place = torch.arange(length)
         ago = place.unsqueeze(1) - place
         bias = self.distance[:, ago.clamp(min=0)].masked_fill(ago < 0, -torch.inf)
         return bias.repeat(size, 1, 1)
 
 
-class DRRseq(nn.Module):
-    """DRR-seq: the order of the n latest films, read by causal self-attention; it is its own actor.
+TOGETHER = 64  # memories that are read in one go
+SESSION_ITEMS = 50  # of a session's history that are kept: a shorter memory saves time in DDPG
 
-    Unlike the paper's states it reads every rated film, not only the positives (what a person
-    watches says where they are going, whatever they thought of it), and no user vector, so that it
-    serves strangers as well as friends. Its output, with a 1 appended, is the action: item vectors
-    have one column more, a bias that carries how popular a film is.
+
+class DRRseq(State):
+    """DRR-seq: the order of the n latest items, read by causal self-attention; it is its own actor.
+
+    Unlike the paper's states it reads every rated item, not only the positives (what a user watches
+    says where they are going, whatever they thought of it), and no user vector, so that it serves
+    cold-start users like others. Its output, with a 1 appended, is the action: item vectors have
+    one column more, a bias that carries how popular an item is.
     """
 
-    reads_from = 0.5  # the smallest rating that enters the memory
+    reads_from = 0.5
     is_action = True
+    pretrained = "sequence"
+    windows = True
+    critic_copies_actor = True
 
     def __init__(
         self,
@@ -91,10 +106,9 @@ class DRRseq(nn.Module):
         heads: int = 2,
         dropout: float = 0.2,
     ) -> None:
-        super().__init__()
+        super().__init__(n_users, n_items, k, n)
         if k % heads:
             raise ValueError(f"k must be a multiple of the {heads} attention heads, not {k}")
-        self.k, self.n, self.n_items = k, n, n_items
         self.item_vectors = nn.Embedding(n_items + 1, k + 1, padding_idx=n_items)
         self.dropout = PooledDropout(dropout)
         self.blocks = nn.ModuleList(Block(k, n, heads, self.dropout) for _ in range(blocks))
@@ -103,6 +117,10 @@ class DRRseq(nn.Module):
     @property
     def size(self) -> int:
         return self.k + 1
+
+    @property
+    def session_items(self) -> int:
+        return min(self.n, SESSION_ITEMS)
 
     def initialise(self, generator: torch.Generator) -> None:
         """Small vectors, no bias; the layers that write into the stream start at half strength."""
@@ -121,14 +139,15 @@ class DRRseq(nn.Module):
                 nn.init.zeros_(layer.bias)
         self.dropout.refill(generator)
 
-    def start_from(self, start: Cooccurrence) -> None:
-        """Take over film vectors and biases that the log gives for nothing."""
-        self.item_vectors.weight.data[:-1] = torch.cat([start.item, start.bias.unsqueeze(1)], 1)
+    def start_from(self, embeddings: Cooccurrence) -> None:
+        """Item vectors and biases from co-occurrence."""
+        columns = [embeddings.item, embeddings.bias.unsqueeze(1)]
+        self.item_vectors.weight.data[:-1] = torch.cat(columns, 1)
 
     def sequence(self, items: Tensor) -> Tensor:
         """The action after every film: int64 [B, L], right-padded -> float32 [B, L, k + 1].
 
-        Causal: position t has seen films 0..t, so padding on the right changes nothing before it.
+        Causal: position t has seen items 0..t, so padding on the right changes nothing before it.
         """
         x = self._embedded(items)
         for block in self.blocks:
@@ -136,37 +155,34 @@ class DRRseq(nn.Module):
         return F.pad(self.norm(x), (0, 1), value=1.0)  # (B, L, k + 1)
 
     def _embedded(self, items: Tensor) -> Tensor:
-        films = self.item_vectors(items)[..., : self.k]  # (B, L, k)
-        return self.dropout(films * (0.5 / EMBEDDING_STD))
+        items = self.item_vectors(items)[..., : self.k]  # (B, L, k)
+        return self.dropout(items * (0.5 / EMBEDDING_STD))
 
     def _after(self, items: Tensor, length: Tensor) -> Tensor:
-        """The action after the first `length` [B] films: [B, L], right-padded -> [B, k + 1]."""
+        """The action after the first `length` [B] items: [B, L], right-padded -> [B, k + 1]."""
         x = self._embedded(items)
         for block in self.blocks[:-1]:
             x = block(x)
         x = self.blocks[-1].at_last(x, (length - 1).clamp(min=0))
         return F.pad(self.norm(x), (0, 1), value=1.0)
 
-    def forward(self, observation: Observation) -> Tensor:
-        """The action after the whole memory: int64 [B, n], LEFT-padded -> float32 [B, k + 1].
+    def forward(self, histories: Histories) -> Tensor:
+        """The action after the whole memory -> float32 [B, k + 1].
 
         Rows of about one length are read together, so that little padding is.
         """
-        memory = observation.memory[:, -self.n :]
+        memory = self.memory(histories)
         length = (memory != self.n_items).sum(1)  # (B,)
         longest = max(1, int(length.max()))
         place = torch.arange(longest) + memory.shape[1] - length.unsqueeze(1)
         inside = place < memory.shape[1]
-        films = memory.gather(1, place.clamp(max=memory.shape[1] - 1))
-        films = torch.where(inside, films, self.n_items)  # (B, longest), right-padded
+        items = memory.gather(1, place.clamp(max=memory.shape[1] - 1))
+        items = torch.where(inside, items, self.n_items)  # (B, longest), right-padded
         order = length.argsort(stable=True)
         actions = torch.cat(
             [
-                self._after(films[rows, : max(1, int(length[rows[-1]]))], length[rows])
+                self._after(items[rows, : max(1, int(length[rows[-1]]))], length[rows])
                 for rows in order.split(TOGETHER)
             ]
         )
         return actions[order.argsort()]
-
-
-TOGETHER = 64  # memories that DRR-seq reads in one go

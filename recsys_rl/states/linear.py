@@ -1,67 +1,83 @@
-"""Linear models of a user that DRR-set may read."""
+"""A linear model of the user beside a state: score = state's part + gate(n) x linear part.
+
+B = batch, V = n_items, p = width of the model. Index V is padding.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from recsys_rl.data.interactions import Histories
-from recsys_rl.data.observation import Observation
-
-
-def no_profile(histories: Histories) -> Tensor:
-    """What stands for a profile where no linear model is asked: float32 [B, 0]."""
-    return histories.rating.new_zeros(len(histories), 0)
+from recsys_rl.data.histories import POSITIVE, Histories
 
 
 class LinearModel(Protocol):
-    """What DRR-set may read beside its sets: a model whose scores are person . film vector."""
+    """A model whose scores are user vector . item vector; nothing in it is trained here."""
 
-    film_vectors: Tensor  # float32 [n_items, p]
-    tuned: bool  # whether they go on learning as film vectors of the agent
-    scores_are_rewards: bool  # expectations of what a session pays
-    trust: tuple[float, ...]  # what to multiply its scores by at first, see `DRRset.trusted`
+    item_vectors: Tensor  # float32 [V, p]
+    initial_gate: tuple[float, ...]  # what to multiply its scores by before any training
 
-    def profile(self, histories: Histories) -> Tensor:
-        """What a session keeps of the person from its start, float32 [B, p]; or p = 0."""
-
-    def person(self, observation: Observation) -> Tensor:
-        """The vector of the person, float32 [B, p]."""
-
-    def become(self, film_vectors: Tensor) -> None:
-        """Where `tuned` is false: the model with these film vectors, which a file has kept."""
-
-    def requires_grad_(self, requires_grad: bool) -> nn.Module: ...
+    def user_vector(self, histories: Histories) -> Tensor:
+        """What the answers say of the user, float32 [B, p]."""
 
 
-class LikesRidge(nn.Module):
-    """A person as a ridge regression on the answers of the session: 1 liked, 0 not.
+class GatedLinear(nn.Module):
+    """A linear model, and the gate by which its scores count.
 
-    LinUCB without a bonus (Li et al., WWW 2010), so a linear model that learns at every step.
-    film_vectors: float32 [n_items, p]; prior: float32 [p], the person of whom nothing is known.
+    gate(n) = g0 + g1 n / `full` after n answers, g learned. Learned beside a network that comes to
+    know the training users, the gate is too small for cold-start users, whom only the linear model
+    gets to know; DDPG may set that right, where the gate learns fast enough (`lr_scale`).
+
+    While the network is in training mode, the linear part of half of the rows is masked: the state
+    must do without.
     """
 
-    tuned, scores_are_rewards = True, False
-    trust = (2.0, 10.0)
+    lr_scale = 200.0  # of the gate in DDPG, as a multiple of the actor's
+    MASKED = 0.5
 
-    def __init__(self, film_vectors: Tensor, prior: Tensor, ridge: float = 0.4) -> None:
+    def __init__(self, model: LinearModel, full: int, generator: torch.Generator) -> None:
         super().__init__()
-        self.register_buffer("ridge", torch.tensor(ridge))  # saved with the agent
-        self.film_vectors = nn.Parameter(film_vectors, requires_grad=False)
-        self.prior_vectors = nn.Parameter(prior, requires_grad=False)
+        self.model, self.full, self.generator = model, full, generator
+        self.gate = nn.Parameter(torch.tensor(model.initial_gate))
 
-    def profile(self, histories: Histories) -> Tensor:
-        return no_profile(histories)
+    @property
+    def width(self) -> int:
+        return self.model.item_vectors.shape[1]
 
-    @torch.no_grad()
-    def person(self, observation: Observation) -> Tensor:
-        padded = F.pad(self.film_vectors, (0, 0, 0, 1))
-        liked, rejected = padded[observation.memory], padded[observation.rejected]  # (B, n, p)
-        gram = liked.mT @ liked + rejected.mT @ rejected
-        gram.diagonal(dim1=1, dim2=2).add_(self.ridge)
-        total = self.ridge * self.prior_vectors + liked.sum(1)  # (B, p)
-        factor = torch.linalg.cholesky(gram)
-        return torch.cholesky_solve(total.unsqueeze(2), factor).squeeze(2)
+    def reset(self) -> None:
+        """The gate as it was before any training."""
+        self.gate.data = torch.tensor(self.model.initial_gate)
+
+    def read(self, histories: Histories) -> Histories:
+        """The histories with their user vectors, so that nobody computes these twice."""
+        if histories.user_vector is not None:
+            return histories
+        return replace(histories, user_vector=self.model.user_vector(histories))
+
+    def weight(self, histories: Histories) -> Tensor:
+        """The gate -> float32 [B, 1]; of likes and of rejections at most `full` count."""
+        liked = histories.rating >= POSITIVE
+        rejected = (histories.item != len(self.model.item_vectors)) & ~liked
+        counts = (part.sum(1, keepdim=True).clamp(max=self.full) for part in (liked, rejected))
+        share = sum(counts) / self.full
+        return sum(weight * share**power for power, weight in enumerate(self.gate))
+
+    def user_part(self, histories: Histories) -> Tensor:
+        """gate(n) x user vector, half of the rows masked in training -> float32 [B, p]."""
+        histories = self.read(histories)
+        part = self.weight(histories) * histories.user_vector
+        if self.training:
+            keep = torch.rand(len(part), 1, generator=self.generator) >= self.MASKED
+            part = part * keep
+        return part
+
+    def forward(self, histories: Histories) -> Tensor:
+        """gate(n) x scores of the linear model -> float32 [B, V]."""
+        return self.user_part(histories) @ self.model.item_vectors.T
+
+    def expected_reward(self, histories: Histories) -> Tensor:
+        """The scores as the model gives them: what it expects of each item -> float32 [B, V]."""
+        return self.read(histories).user_vector @ self.model.item_vectors.T

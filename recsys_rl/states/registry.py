@@ -1,19 +1,17 @@
-"""State representations by name."""
+"""State representations by name. Add your own: `STATES["DRR-mine"] = MyState`."""
 
 from __future__ import annotations
 
-from torch import nn
-
+from recsys_rl.states.base import State
 from recsys_rl.states.drr import DRRatt, DRRave, DRRp, DRRu
 from recsys_rl.states.drr_seq import DRRseq
-from recsys_rl.states.drr_set import DRRlikes, DRRset
+from recsys_rl.states.drr_set import DRRset
 
-STATES: dict[str, type[nn.Module]] = {
-    "p": DRRp,
-    "u": DRRu,
-    "ave": DRRave,
-    "att": DRRatt,
-    "seq": DRRseq,
-    "set": DRRset,
-    "likes": DRRlikes,
+STATES: dict[str, type[State]] = {
+    "DRR-p": DRRp,
+    "DRR-u": DRRu,
+    "DRR-ave": DRRave,
+    "DRR-att": DRRatt,
+    "DRR-seq": DRRseq,
+    "DRR-set": DRRset,
 }

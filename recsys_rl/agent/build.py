@@ -1,0 +1,175 @@
+"""From a configuration and train rows to all that a training needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+
+from recsys_rl.agent.config import Config
+from recsys_rl.agent.ddpg import DDPG
+from recsys_rl.agent.demonstrations import (
+    Demonstrations,
+    LogMoments,
+    LogWindows,
+    OnPolicyDemonstrations,
+)
+from recsys_rl.agent.replay import PrioritizedReplayBuffer, ReplayBuffer
+from recsys_rl.baselines.registry import LINEAR_MODELS
+from recsys_rl.data.histories import POSITIVE
+from recsys_rl.data.interactions import Interactions
+from recsys_rl.data.rewards import Reward
+from recsys_rl.data.splits import split_holdout_users
+from recsys_rl.embeddings.cooccurrence import Cooccurrence
+from recsys_rl.embeddings.pmf import PMF
+from recsys_rl.envs.base import SessionEnv
+from recsys_rl.envs.cold_start import ColdStartEnv
+from recsys_rl.envs.logged import LoggedEnv
+from recsys_rl.states.base import State
+from recsys_rl.states.linear import LinearModel
+from recsys_rl.states.registry import STATES
+
+LINEAR_WIDTH = 256  # components of a linear model
+
+MakeEnv = Callable[[Interactions, torch.Generator], SessionEnv]
+
+
+class Training(NamedTuple):
+    """What `agent.training.train` takes."""
+
+    agent: DDPG
+    environment: SessionEnv
+    demonstrations: Demonstrations
+    replay: ReplayBuffer
+
+
+def build(
+    config: Config,
+    log: Interactions,
+    *,
+    agent_class: type[DDPG] = DDPG,
+    make_env: MakeEnv | None = None,
+    reward: Reward | None = None,
+) -> Training:
+    """Embeddings, agent, environment, demonstrations and replay, from train rows alone.
+
+    agent_class: another algorithm with the same methods. make_env: (rows of the users to meet,
+    generator) -> environment, in place of the one that the configuration names. reward: a function
+    of the stars, in place of the environment's own.
+    """
+    first, later = split_holdout_users(log, config.pretrain.holdout_share, config.seed)
+    generator = torch.Generator().manual_seed(config.seed)
+    embeddings = pretrained_embeddings(config, first, generator)
+    linear = linear_model(config, first, generator)
+    agent = agent_class(config, log.n_users, log.n_items, embeddings, linear)
+    state = agent.actor.state
+    if make_env is None:
+        make_env = _maker(config, state, {} if reward is None else {"reward": reward})
+    environment = make_env(later, _stream(config, 1))
+    demonstrations = make_demonstrations(agent, environment, first, later, make_env)
+    return Training(agent, environment, demonstrations, make_replay(config, state, log.n_items))
+
+
+def pretrained_embeddings(config: Config, log: Interactions, generator: torch.Generator) -> Any:
+    """What the vectors of the configured state start from; None if they are random."""
+    if config.state.embeddings == "random" or config.state.name not in STATES:
+        return None
+    return EMBEDDINGS[STATES[config.state.name].pretrained](log, config.state.k, generator)
+
+
+def fit_pmf(log: Interactions, k: int, generator: torch.Generator) -> PMF:
+    pmf = PMF(log.n_users, log.n_items, k, generator=generator)
+    pmf.fit(log, generator=generator)
+    return pmf
+
+
+def fit_sequence(log: Interactions, k: int, generator: torch.Generator) -> Cooccurrence:
+    """From items that are rated near each other."""
+    return Cooccurrence(log, k, generator)
+
+
+def fit_likes(log: Interactions, k: int, generator: torch.Generator) -> Cooccurrence:
+    """From items that the same users like."""
+    return Cooccurrence(log.select(log.rating >= POSITIVE), k, generator, reach=None)
+
+
+EMBEDDINGS: dict[str, Callable[[Interactions, int, torch.Generator], Any]] = {
+    "pmf": fit_pmf,
+    "sequence": fit_sequence,
+    "likes": fit_likes,
+}
+
+
+def linear_model(
+    config: Config, log: Interactions, generator: torch.Generator
+) -> LinearModel | None:
+    """The linear model beside the state, or None."""
+    name = config.state.linear
+    if not name:
+        return None
+    if name not in LINEAR_MODELS:
+        raise ValueError(f"there is no linear model {name!r}: choose among {list(LINEAR_MODELS)}")
+    fit = LINEAR_MODELS[name].fit
+    return fit(log, LINEAR_WIDTH, generator, config.state.noise, config.state.n)
+
+
+def _maker(config: Config, state: State, options: dict[str, Any]) -> MakeEnv:
+    """The environment that the configuration names."""
+    env = config.env
+
+    def logged(log: Interactions, generator: torch.Generator) -> LoggedEnv:
+        return LoggedEnv(
+            log,
+            sessions=env.sessions,
+            n=state.session_items,
+            horizon=env.horizon,
+            reads_from=state.reads_from,
+            generator=generator,
+            **options,
+        )
+
+    def cold_start(users: Interactions, generator: torch.Generator) -> ColdStartEnv:
+        return ColdStartEnv(
+            users,
+            sessions=env.sessions,
+            horizon=env.horizon,
+            n_seed=env.n_seed,
+            generator=generator,
+            **options,
+        )
+
+    makers = {"logged": logged, "cold-start": cold_start}
+    if env.name not in makers:
+        raise ValueError(f'env.name="{env.name}" needs make_env: it is not made from a log')
+    return makers[env.name]
+
+
+def make_demonstrations(
+    agent: DDPG, environment: SessionEnv, first: Interactions, later: Interactions, make: MakeEnv
+) -> Demonstrations:
+    """Logged: the next items of the log. Else on-policy, with `first` users while pretraining."""
+    config = agent.config
+    if config.env.name == "logged":
+        if agent.actor.state.windows:
+            generator = _stream(config, 2)
+            return LogWindows(first, config.state.n, config.pretrain.batch_size, generator)
+        return LogMoments(environment, config.pretrain.batch_size)
+    return OnPolicyDemonstrations(
+        make(first, _stream(config, 2)),
+        agent.explore,
+        make(later, _stream(config, 3)) if config.pretrain.holdout_share else None,
+        lambda: agent.pretrained >= config.pretrain.updates,
+    )
+
+
+def make_replay(config: Config, state: State, n_items: int) -> ReplayBuffer:
+    """An empty replay buffer of the kind that the configuration names."""
+    if config.ddpg.replay == "uniform":
+        return ReplayBuffer(state.session_items, n_items)
+    # beta reaches 1 with the last update, whatever the budget
+    return PrioritizedReplayBuffer(state.session_items, n_items, anneal=max(1, config.ddpg.updates))
+
+
+def _stream(config: Config, number: int) -> torch.Generator:
+    return torch.Generator().manual_seed(config.seed + number)

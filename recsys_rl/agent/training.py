@@ -1,0 +1,219 @@
+"""The one training loop: supervised pretraining, then DDPG."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from recsys_rl.agent.build import Training
+from recsys_rl.agent.checkpoint import Checkpoints
+from recsys_rl.agent.ddpg import DDPG, Diverged, Losses
+from recsys_rl.agent.demonstrations import Demonstrations
+from recsys_rl.agent.replay import ReplayBuffer, Transitions
+from recsys_rl.data.files import STOP_SIGNALS
+from recsys_rl.envs.base import SessionEnv
+
+Weights = dict[str, Tensor]
+Validate = Callable[[DDPG], dict[str, float]]
+
+
+class Interrupted(KeyboardInterrupt):
+    """A training was asked to stop. `signal` is the number of the signal."""
+
+    def __init__(self, message: str, number: int) -> None:
+        super().__init__(message)
+        self.signal = number
+
+
+@dataclass
+class Progress:
+    """Where a training stands; plain numbers, lists and tensors.
+
+    rows: one for each update: losses, the reward while exploring, and validation where it was
+    measured. best: the best value of the metric in each stage, and weights: the actor's at it.
+    """
+
+    total: int
+    update: int = 0
+    rows: list[dict[str, Any]] = field(default_factory=lambda: [{"update": 0, "stage": "start"}])
+    best: dict[str, float] = field(default_factory=dict)
+    weights: dict[str, Weights] = field(default_factory=dict)
+
+
+Callback = Callable[[Progress], None]  # called after every update
+
+
+@dataclass(frozen=True)
+class Trained:
+    """history: one row an update, as in `training.csv`. weights: "pretrained" and "final", the
+    actor's best by validation in either stage; the agent is left with the final ones."""
+
+    history: pd.DataFrame
+    weights: dict[str, Weights]
+
+
+def train(
+    training: Training,
+    *,
+    validate: Validate | None = None,
+    metric: str = "",
+    checkpoints: Checkpoints | None = None,
+    callbacks: tuple[Callback, ...] = (),
+) -> Trained:
+    """Pretrain the actor, then improve it by DDPG.
+
+    validate: measured before the first update, every `config.validate_every` updates and at the end
+    of both stages; the weights with the best `metric` are kept, without `validate` the last ones.
+    checkpoints: written as the training goes, and when a signal asks it to stop (Interrupted); a
+    training that finds its own goes on from there. The last one stays until the caller removes it.
+
+    Raises Diverged where a loss is no number, BadCheckpoint and FolderInUse.
+    """
+    agent, environment, demonstrations, replay = training
+    pretrain, config = agent.config.pretrain.updates, agent.config
+    parts = training._asdict()
+    progress = Progress(total=pretrain + config.ddpg.updates)
+    with _held(checkpoints), _bar(progress, metric) as show, _stop_flag() as stop:
+        if checkpoints and (saved := checkpoints.load(parts)):
+            vars(progress).update(saved)
+        while True:
+            milestone = progress.update in (pretrain, progress.total)
+            if milestone or progress.update % config.validate_every == 0:
+                _select(progress, agent, validate, metric, milestone)
+                _save(checkpoints, parts, progress)
+            show(progress)
+            if progress.update == progress.total:
+                break
+            with _told(progress, checkpoints):
+                if progress.update < pretrain:
+                    report = agent.pretrain(next(demonstrations))
+                else:
+                    if progress.update == pretrain:
+                        agent.start_ddpg()
+                    report = ddpg_update(agent, environment, demonstrations, replay)
+            progress.update += 1
+            stage = "pretrain" if progress.update <= pretrain else "ddpg"
+            progress.rows.append({"update": progress.update, "stage": stage} | report)
+            for callback in callbacks:
+                callback(progress)
+            if stop or (checkpoints and checkpoints.due):
+                _save(checkpoints, parts, progress)
+            if stop:
+                raise _interrupted(progress, checkpoints, stop[0])
+    agent.actor.load_state_dict(progress.weights["final"])
+    return Trained(pd.DataFrame(progress.rows), progress.weights)
+
+
+def ddpg_update(
+    agent: DDPG, environment: SessionEnv, demonstrations: Demonstrations, replay: ReplayBuffer
+) -> Losses:
+    """One step of all sessions, stored, and one update of the agent from the replay."""
+    if environment.over:
+        environment.reset()
+        agent.noise.reset()
+    before = environment.observation()
+    item = agent.explore(before, environment.excluded)
+    after, reward, terminated, _, info = environment.step(item)  # a time limit is no end
+    live = info["active"]
+    replay.add(Transitions(before, item, reward, after, terminated).at(live))
+    batch, weights, places = replay.sample(agent.config.ddpg.batch_size, agent.generator)
+    losses, td_error = agent.update(batch, weights, next(demonstrations))
+    replay.update_priorities(places, td_error)
+    return losses | {"reward": float(reward[live].mean())}
+
+
+def _select(
+    progress: Progress, agent: DDPG, validate: Validate | None, metric: str, milestone: bool
+) -> None:
+    """Validate and keep the weights, if they are the best of their stage."""
+    pretrained = progress.update <= agent.config.pretrain.updates
+    stages = ["pretrained"] if pretrained else ["final"]
+    if progress.update == progress.total:  # no DDPG at all: the pretrained ones are final
+        stages = list(dict.fromkeys([*stages, "final"]))
+    if validate is None:
+        value = float(progress.update) if milestone else None
+    else:
+        figures = validate(agent)
+        progress.rows[-1] |= figures
+        value = figures[metric]
+    for stage in stages:
+        if value is not None and value > progress.best.get(stage, float("-inf")):
+            progress.best[stage] = value
+            weights = agent.actor.state_dict().items()
+            progress.weights[stage] = {name: tensor.clone() for name, tensor in weights}
+
+
+def _save(checkpoints: Checkpoints | None, parts: dict[str, Any], progress: Progress) -> None:
+    if checkpoints:
+        checkpoints.save(parts, dict(vars(progress)))
+
+
+def _interrupted(progress: Progress, checkpoints: Checkpoints | None, number: int) -> Interrupted:
+    kept = (
+        f"the checkpoint is {checkpoints.latest}, the same call goes on from there"
+        if checkpoints
+        else "nothing was kept, since no folder for checkpoints was given"
+    )
+    where = f"stopped after update {progress.update} of {progress.total}"
+    return Interrupted(f"{where}: {kept}", number)
+
+
+@contextlib.contextmanager
+def _told(progress: Progress, checkpoints: Checkpoints | None) -> Iterator[None]:
+    """A loss that is no number ends the training with a word about where it stood."""
+    try:
+        yield
+    except Diverged as error:
+        kept = f"; the last good state is {checkpoints.latest}" if checkpoints else ""
+        raise Diverged(f"update {progress.update + 1}: {error}{kept}") from None
+
+
+def _held(checkpoints: Checkpoints | None) -> contextlib.AbstractContextManager[None]:
+    return checkpoints.open() if checkpoints else contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def _stop_flag() -> Iterator[list[int]]:
+    """A list that receives the number of a signal that asks to stop.
+
+    An exception could leave actor and critic half a step apart; a flag cannot. Outside the main
+    thread, where no signal arrives, it stays empty.
+    """
+    flag: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield flag
+        return
+    before = {each: signal.signal(each, lambda n, _: flag.append(n)) for each in STOP_SIGNALS}
+    try:
+        yield flag
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+@contextlib.contextmanager
+def _bar(progress: Progress, metric: str) -> Iterator[Callback]:
+    """A progress bar with the stage, the latest losses, the reward and the validation metric."""
+    shown = "pretrain_loss", "critic_loss", "reward", metric
+    with tqdm(total=progress.total, mininterval=1, unit="update") as bar:
+        figures: dict[str, float] = {}
+
+        def show(progress: Progress) -> None:
+            row = progress.rows[-1]
+            if row["stage"] == "ddpg":
+                figures.pop("pretrain_loss", None)
+            figures.update({name: row[name] for name in shown if name in row})
+            bar.set_description(row["stage"], refresh=False)
+            text = {name: f"{value:.3f}" for name, value in figures.items()}
+            bar.set_postfix(text, refresh=False)
+            bar.update(progress.update - bar.n)
+
+        yield show

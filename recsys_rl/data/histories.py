@@ -1,0 +1,109 @@
+"""Histories: what every model ranks from, and what an agent observes of a session.
+
+B = batch, H = length of a history, n = length of a memory. Index n_items is padding.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+POSITIVE = 4.0  # a rating of 4 or more is a positive (Liu et al., arXiv 1810.12027)
+SHOWN = 0.0  # an item that was shown and not liked: no stars are known
+
+
+@dataclass(frozen=True, eq=False)
+class Histories:
+    """B users and what each of them has rated, or answered in a session, so far.
+
+    user: int64 [B], `n_users` for a user the model has never met; item: int64 [B, H], oldest first,
+    LEFT-padded with `n_items`; rating: float32 [B, H], 0 at padding and for what was only SHOWN.
+    step: int64 [B], how many items the session has shown; None outside of sessions.
+    user_vector: float32 [B, p], what a linear model makes of the history (`GatedLinear.read`).
+    """
+
+    user: Tensor
+    item: Tensor
+    rating: Tensor
+    step: Tensor | None = None
+    user_vector: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+    def at(self, rows: Tensor | slice) -> Histories:
+        """Some of the users: `rows` is a mask bool [B], indices or a slice."""
+        parts = self.user, self.item, self.rating, self.step, self.user_vector
+        return Histories(*(None if part is None else part[rows] for part in parts))
+
+    def last(self, n: int) -> Histories:
+        """The n latest columns."""
+        return replace(self, item=self.item[:, -n:], rating=self.rating[:, -n:])
+
+
+def appended(histories: Histories, item: Tensor, rating: Tensor, keep: Tensor) -> Histories:
+    """Histories [B, H] and one answer each [B] -> [B, H + 1]; padding on the left if not `keep`."""
+
+    def joined(old: Tensor, new: Tensor) -> Tensor:
+        new = new.unsqueeze(1)
+        return torch.where(keep.unsqueeze(1), torch.cat([old, new], 1), torch.cat([new, old], 1))
+
+    return replace(
+        histories, item=joined(histories.item, item), rating=joined(histories.rating, rating)
+    )
+
+
+def latest(histories: Histories, n: int, n_items: int, reads_from: float) -> Tensor:
+    """The n latest items rated `reads_from` or more -> int64 [B, n], LEFT-padded."""
+    return _compact(histories.item, histories.rating >= reads_from, n, n_items)
+
+
+def likes_and_rejections(histories: Histories, n: int, n_items: int) -> tuple[Tensor, Tensor]:
+    """The n latest items that were liked, and the n latest that were not -> int64 [B, n] twice.
+
+    Liked: a rating of 4 or more. Not liked: a lower one, or none for an item that was shown.
+    """
+    liked = histories.rating >= POSITIVE
+    there = histories.item < n_items
+    return tuple(_compact(histories.item, rows, n, n_items) for rows in (liked, there & ~liked))
+
+
+def answers(histories: Histories, n: int, n_items: int) -> tuple[Tensor, Tensor]:
+    """The n latest likes and the n latest rejections in one row -> item int64 [B, S], liked [B, S].
+
+    liked: float32, 1 or 0. Padding moves to the end, and the columns that nobody fills are left
+    out.
+    """
+    likes, rejections = likes_and_rejections(histories, n, n_items)
+    item = torch.cat([likes, rejections], 1)
+    liked = torch.zeros_like(item, dtype=torch.float32)
+    liked[:, : likes.shape[1]] = 1
+    there = item < n_items
+    order = there.int().argsort(dim=1, descending=True, stable=True)
+    order = order[:, : max(1, int(there.sum(1).max()) if len(item) else 1)]
+    return item.gather(1, order), liked.gather(1, order)
+
+
+def _compact(item: Tensor, keep: Tensor, n: int, n_items: int) -> Tensor:
+    """The last n items of each row [B, H] that are kept -> int64 [B, n], LEFT-padded."""
+    from_end = keep.flip(1).cumsum(1).flip(1)  # 1 = the last one that is kept
+    keep = keep & (from_end <= n)
+    out = item.new_full((len(item), n + 1), n_items)  # the first column is thrown away
+    place = torch.where(keep, n + 1 - from_end, 0)
+    return out.scatter_(1, place, item.masked_fill(~keep, n_items))[:, 1:]
+
+
+def exclusion_mask(histories: Histories, n_items: int) -> Tensor:
+    """Items that a history names -> bool [B, n_items]."""
+    mask = torch.zeros(len(histories), n_items + 1, dtype=torch.bool)
+    return mask.scatter_(1, histories.item, True)[:, :-1]
+
+
+def repadded(histories: Histories, width: int, n_items: int) -> Histories:
+    """The last `width` columns, padded on the left where there are fewer."""
+    short = max(0, width - histories.item.shape[1])
+    item = F.pad(histories.item, (short, 0), value=n_items)[:, -width:]
+    return replace(histories, item=item, rating=F.pad(histories.rating, (short, 0))[:, -width:])

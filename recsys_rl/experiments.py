@@ -1,0 +1,116 @@
+"""The one registry of experiments: what the notebook, the training command and the study train.
+
+Three agents are roots. Every other one names its parent and the ONE field that differs.
+
+    config_of("DRR-set-gamma-0", "ml-1m", seed=3)
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from recsys_rl.agent.config import Config, DDPGConfig, EnvConfig, PretrainConfig, StateConfig
+
+ROOTS = {
+    "DRR-ave": Config(),
+    "DRR-seq": Config(
+        state=StateConfig("DRR-seq", k=96, n=200),
+        pretrain=PretrainConfig(batch_size=1024, lr=4e-3),
+        ddpg=DDPGConfig(batch_size=128),
+        env=EnvConfig(sessions=256),
+        weight_decay=0.01,
+        validate_every=1000,
+    ),
+    "DRR-set": Config(
+        state=StateConfig("DRR-set", k=128, n=43, linear="gaussian"),
+        pretrain=PretrainConfig(lr=2e-3),
+        ddpg=DDPGConfig(
+            batch_size=256, actor_lr=2e-4, gamma=0.95, bc_weight=0.02, replay="uniform"
+        ),
+        env=EnvConfig("cold-start", sessions=512, horizon=40),
+        weight_decay=0.01,
+    ),
+    "DRR-set-simulated": Config(
+        state=StateConfig("DRR-set", k=128, n=13),
+        pretrain=PretrainConfig(lr=2e-3),
+        ddpg=DDPGConfig(batch_size=128, actor_lr=1e-3, bc_weight=0.02, replay="uniform"),
+        env=EnvConfig("simulated", sessions=128, horizon=10),
+        weight_decay=0.01,
+    ),
+}
+
+# Updates of pretraining and of DDPG, and in how many of the latter the critic learns alone; chosen
+# on validation data. Other data sets take those of the data set that is nearest in size.
+BUDGETS = {
+    "ml-100k": {
+        "DRR-ave": (1000, 400, 200),
+        "DRR-seq": (1140, 100, 33),  # 12 epochs
+        "DRR-set": (500, 200, 33),
+        "DRR-set-simulated": (500, 500, 50),
+    },
+    "ml-1m": {
+        "DRR-ave": (4000, 800, 200),
+        "DRR-seq": (7680, 300, 100),  # 8 epochs
+        "DRR-set": (5000, 1200, 200),
+        "DRR-set-simulated": (1000, 2000, 500),
+    },
+}
+NOISE = {"ml-100k": 0.1, "ml-1m": 0.02}  # of the linear model; chosen on validation users
+
+
+class Variant(NamedTuple):
+    """An agent that differs from its parent in one field."""
+
+    parent: str
+    field: str
+    value: Any
+
+
+VARIANTS = {
+    "DRR-p": Variant("DRR-ave", "state.name", "DRR-p"),
+    "DRR-u": Variant("DRR-ave", "state.name", "DRR-u"),
+    "DRR-att": Variant("DRR-ave", "state.name", "DRR-att"),
+    "DRR-ave-n-1": Variant("DRR-ave", "state.n", 1),
+    "DRR-ave-n-10": Variant("DRR-ave", "state.n", 10),
+    "DRR-ave-n-20": Variant("DRR-ave", "state.n", 20),
+    "DRR-ave-random-embeddings": Variant("DRR-ave", "state.embeddings", "random"),
+    "DRR-ave-frozen-embeddings": Variant("DRR-ave", "state.embeddings", "frozen"),
+    "DRR-ave-no-pretraining": Variant("DRR-ave", "pretrain.updates", 0),
+    "DRR-ave-ddpg-only": Variant("DRR-ave-no-pretraining", "ddpg.bc_weight", 0.0),
+    "DRR-ave-gamma-0": Variant("DRR-ave", "ddpg.gamma", 0.0),
+    "DRR-ave-uniform-replay": Variant("DRR-ave", "ddpg.replay", "uniform"),
+    "DRR-ave-no-noise": Variant("DRR-ave", "ddpg.epsilon", 0.0),
+    "DRR-ave-ou-noise": Variant("DRR-ave-no-noise", "ddpg.ou_sigma", 0.2),
+    "DRR-set-gamma-0": Variant("DRR-set", "ddpg.gamma", 0.0),
+    "DRR-set-no-linear": Variant("DRR-set", "state.linear", ""),
+    "DRR-set-holdout": Variant("DRR-set", "pretrain.holdout_share", 0.15),
+    "DRR-set-simulated-gamma-0": Variant("DRR-set-simulated", "ddpg.gamma", 0.0),
+}
+NAMES = (*ROOTS, *VARIANTS)
+
+
+def root_of(name: str) -> str:
+    """The root that an experiment descends from."""
+    if name not in NAMES:
+        raise ValueError(f"there is no agent {name!r}: choose among {', '.join(NAMES)}")
+    while name in VARIANTS:
+        name = VARIANTS[name].parent
+    return name
+
+
+def config_of(name: str, dataset: str = "ml-1m", seed: int = 0) -> Config:
+    """The configuration of an experiment for a data set and a training seed."""
+    root = root_of(name)
+    if name in VARIANTS:
+        parent, field, value = VARIANTS[name]
+        return config_of(parent, dataset, seed).with_field(field, value)
+    nearest = dataset if dataset in BUDGETS else _nearest(dataset)
+    pretrain, ddpg, warmup = BUDGETS[nearest][root]
+    config = ROOTS[root].with_field("seed", seed)
+    config = config.with_field("ddpg.warmup", 0).with_field("ddpg.updates", ddpg)
+    config = config.with_field("ddpg.warmup", warmup).with_field("pretrain.updates", pretrain)
+    return config.with_field("state.noise", NOISE[nearest])
+
+
+def _nearest(dataset: str) -> str:
+    return "ml-100k" if dataset == "ml-latest-small" else "ml-1m"

@@ -1,0 +1,160 @@
+"""Splits with their evaluations: what an agent trains on, is chosen by, and is tested by.
+
+The notebook, the training command and the study share them. The test part is looked at once, at the
+end.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from recsys_rl.data.interactions import Interactions
+from recsys_rl.data.splits import (
+    leave_one_out,
+    random_split,
+    split_by_time,
+    split_users,
+)
+from recsys_rl.evaluation.protocols import (
+    leave_one_out_metrics,
+    random_positive_metrics,
+    random_positive_split,
+    ranking_task,
+    sample_negatives,
+    temporal_metrics,
+)
+from recsys_rl.evaluation.reranking import offline_reranking
+from recsys_rl.evaluation.scores import ScoreFunction
+from recsys_rl.evaluation.sessions import cold_start_sessions, seed_and_suggest
+from recsys_rl.evaluation.statistics import Evaluation
+
+SAMPLE = 2000  # users on whom a learning curve is measured
+Evaluate = Callable[[ScoreFunction], dict[str, Evaluation]]  # protocol -> what it says
+
+
+@dataclass(frozen=True)
+class Task:
+    """train: rows to learn from. validate: quick, for curves and the choice of weights by `metric`;
+    None where a split has no validation part. test: every protocol of the split. about: one line."""
+
+    train: Interactions
+    validate: Callable[[ScoreFunction], dict[str, float]] | None
+    metric: str
+    test: Evaluate
+    about: str
+
+
+def task_of(data: Interactions, split: str) -> Task:
+    """leave-one-out, random-positives, ratings, temporal, cold-start; cold-start-1 ... hold out
+    other users."""
+    makers = {
+        "leave-one-out": _leave_one_out,
+        "random-positives": _random_positives,
+        "ratings": _ratings,
+        "temporal": _temporal,
+    }
+    if found := re.fullmatch(r"cold-start(?:-(\d))?", split):
+        return _cold_start(data, int(found[1] or 0))
+    if split not in makers:
+        names = ", ".join((*makers, "cold-start"))
+        raise ValueError(f"there is no split {split!r}: choose among {names}")
+    return makers[split](data)
+
+
+def _generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def _leave_one_out(data: Interactions) -> Task:
+    split = leave_one_out(data)
+    few = torch.zeros(len(split.validation), dtype=torch.bool)
+    few[torch.randperm(len(few), generator=_generator(1))[:SAMPLE]] = True
+    sample = split.validation.select(few)
+    few_negatives = sample_negatives(data, sample.user, generator=_generator(2))
+    history, target = ranking_task(split, "test")
+    negatives = sample_negatives(data, target.user, generator=_generator(3))
+
+    def validate(score: ScoreFunction) -> dict[str, float]:
+        return leave_one_out_metrics(score, split.train, sample, few_negatives).mean()
+
+    def test(score: ScoreFunction) -> dict[str, Evaluation]:
+        return {"leave-one-out": leave_one_out_metrics(score, history, target, negatives)}
+
+    about = "leave one out: each user's latest item, ranked among all unseen items, and among 99"
+    return Task(split.train, validate, "ndcg@10", test, about)
+
+
+def _random_positives(data: Interactions) -> Task:
+    split = random_positive_split(data)
+    known = split.train.concat(split.test)
+    negatives = sample_negatives(known, split.test.user, generator=_generator(3))
+
+    def test(score: ScoreFunction) -> dict[str, Evaluation]:
+        found = random_positive_metrics(score, split.train, split.test, negatives)
+        return {"random-positives": found}
+
+    about = "ratings above 3, split 80/20 at random; each held-out one among 99 other items"
+    return Task(split.train, None, "", test, about)
+
+
+def _ratings(data: Interactions) -> Task:
+    split = random_split(data)
+
+    def test(score: ScoreFunction) -> dict[str, Evaluation]:
+        return {"re-ranking": offline_reranking(score, split.train, split.test).model}
+
+    about = (
+        "ratings, split 80/20 at random; the items that a user rated in the test part, re-ranked"
+    )
+    return Task(split.train, None, "", test, about)
+
+
+def _temporal(data: Interactions) -> Task:
+    split = split_by_time(data)
+    history, target = split.train.concat(split.validation), split.test
+
+    def validate(score: ScoreFunction) -> dict[str, float]:
+        return temporal_metrics(score, split.train, split.validation).mean()
+
+    def test(score: ScoreFunction) -> dict[str, Evaluation]:
+        return {"temporal": temporal_metrics(score, history, target)}
+
+    about = "one cut in time for everybody: the oldest 80 % train, the latest 10 % test"
+    return Task(split.train, validate, "ndcg@10", test, about)
+
+
+def cold_start_users(data: Interactions, number: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    """Train, validation and test users, 80/10/10; int64 each. Every number holds out others."""
+    return split_users(data.n_users, generator=_generator(number))
+
+
+def _cold_start(data: Interactions, number: int) -> Task:
+    train, validation, test_users = (
+        data.select(torch.isin(data.user, users)) for users in cold_start_users(data, number)
+    )
+
+    def validate(score: ScoreFunction) -> dict[str, float]:
+        found = cold_start_sessions(score, validation, draws=3).mean()
+        return {name: value for name, value in found.items() if name.startswith("reward")}
+
+    def test(score: ScoreFunction) -> dict[str, Evaluation]:
+        return {
+            "seed-and-suggest": seed_and_suggest(score, test_users),
+            "cold-start-sessions": cold_start_sessions(score, test_users),
+        }
+
+    about = (
+        "users held out whole (10 %) name three random films they like and are shown 40: "
+        "reward@T, the mean reward per step over T steps"
+    )
+    return Task(train, validate, "reward@40", test, about)
+
+
+def split_for(environment: str) -> str:
+    """The split on which agents of an environment are trained by default."""
+    return {"logged": "leave-one-out", "cold-start": "cold-start"}[environment]

@@ -1,0 +1,146 @@
+"""Train an agent of the registry from the command line, with checkpoints, and release it.
+
+    python -m recsys_rl.train --dataset ml-100k --agent DRR-set --out models/local/ml-100k
+    python -m recsys_rl.train --agent DRR-set --set ddpg.gamma=0 --checkpoints checkpoints --resume
+
+The loop, the splits and the configurations are those of the notebook. The metrics of the release
+are those of the test part. Exit codes: 0 trained; 2 something was wrong with the input, the data or
+the disk, as one sentence on stderr says; 128 + n stopped by signal n, the checkpoint written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+import torch
+
+from recsys_rl.agent.build import build
+from recsys_rl.agent.checkpoint import BadCheckpoint, Checkpoints
+from recsys_rl.agent.config import Config
+from recsys_rl.agent.ddpg import Diverged
+from recsys_rl.agent.training import Interrupted, train
+from recsys_rl.data.download import DATA_FOLDER, DataUnavailable, open_movielens
+from recsys_rl.data.files import FolderInUse
+from recsys_rl.data.interactions import Interactions
+from recsys_rl.data.movielens import load_ratings
+from recsys_rl.evaluation.statistics import Evaluation
+from recsys_rl.experiments import NAMES, config_of
+from recsys_rl.serving import release
+from recsys_rl.tasks import split_for, task_of
+
+PROBLEMS = (BadCheckpoint, FolderInUse, Diverged, DataUnavailable, ValueError, OSError)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(f"{message} (--help shows what can be asked)")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="recsys_rl.train", description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("--dataset", metavar="NAME", help="MovieLens set (default: ml-1m)")
+    add("--agent", default="DRR-set", choices=NAMES, metavar="NAME", help=", ".join(NAMES))
+    add("--split", metavar="NAME", help="default: cold-start for DRR-set, else leave-one-out")
+    add("--seed", type=int, default=0)
+    add("--set", action="append", default=[], metavar="FIELD=VALUE", help="as in ddpg.gamma=0")
+    add("--root", type=Path, default=DATA_FOLDER, help="folder of the data sets")
+    add("--checkpoints", type=Path, metavar="DIR", help="where checkpoints go")
+    add("--checkpoint-every", type=float, default=60.0, metavar="SECONDS")
+    add("--resume", action="store_true", help="go on from the checkpoint that is there")
+    add("--out", type=Path, metavar="DIR", help="where the release goes")
+    add("--threads", type=int, default=torch.get_num_threads())
+    return parser
+
+
+def configured(options: argparse.Namespace, dataset: str) -> Config:
+    config = config_of(options.agent, dataset, options.seed)
+    for text in options.set:
+        path, equals, value = text.partition("=")
+        if not equals:
+            raise ValueError(f"--set takes FIELD=VALUE, as in ddpg.gamma=0, not {text!r}")
+        config = config.with_field(path, value)
+    return config
+
+
+def run(options: argparse.Namespace, command: str) -> None:
+    dataset, folder = open_movielens(options.dataset, options.root)
+    config = configured(options, dataset)
+    task = task_of(
+        Interactions.from_ratings(load_ratings(folder)),
+        options.split or split_for(config.env.name),
+    )
+    if options.out:
+        options.out.mkdir(parents=True, exist_ok=True)  # before the training, not after it
+    checkpoints = options.checkpoints and Checkpoints(
+        options.checkpoints,
+        f"{dataset}-{options.agent}",
+        config,
+        task.train,
+        every=options.checkpoint_every,
+        resume=options.resume,
+    )
+    training = build(config, task.train)
+    agent = training.agent
+    trained = train(
+        training,
+        validate=task.validate and (lambda agent: task.validate(agent.score)),
+        metric=task.metric,
+        checkpoints=checkpoints,
+    )
+    found = task.test(agent.score)
+    print(f"{dataset}, {options.agent}, seed {config.seed}, {task.about}")
+    metrics = bracketed(found)
+    for name, text in metrics.items():
+        print(f"{name:16} {text}")
+    if options.out:
+        release(
+            agent,
+            task.train,
+            options.out,
+            dataset=dataset,
+            command=command,
+            protocol=f"{task.about}; test part of {dataset}; 95 % bootstrap interval over users",
+            metrics=metrics,
+            history=trained.history,
+        )
+        print(f"released to {options.out}")
+    if checkpoints:
+        checkpoints.remove()
+
+
+def bracketed(found: dict[str, Evaluation]) -> dict[str, str]:
+    """Metric -> mean and interval over users, as text; single steps of sessions are left out."""
+    shown = {}
+    for evaluation in found.values():
+        intervals = evaluation.interval()
+        for name, mean in evaluation.mean().items():
+            low, high = intervals[name]
+            if not name.startswith("step@"):
+                shown[name] = f"{mean:.3f} [{low:.3f}, {high:.3f}]"
+    return shown
+
+
+def main(argv: list[str] | None = None) -> int:
+    try:
+        arguments = sys.argv[1:] if argv is None else argv
+        options = _parser().parse_args(arguments)
+        torch.set_num_threads(options.threads)
+        run(options, f"python -m recsys_rl.train {shlex.join(arguments)}")
+        return 0
+    except Interrupted as error:
+        print(f"recsys_rl.train: {error}", file=sys.stderr)
+        return 128 + error.signal
+    except KeyboardInterrupt:
+        return 130
+    except PROBLEMS as error:
+        print(f"recsys_rl.train: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
