@@ -49,6 +49,7 @@ except ImportError:  # Windows: two studies at the same time may not record ther
 PATH = Path(__file__).parent / "results" / "results.csv.gz"
 TUNED = Path(__file__).parent / "tuned.json"
 KEY = ["dataset", "split", "agent", "seed", "stage", "protocol"]  # together: one evaluation
+AGENT = [column for column in KEY if column != "seed"]  # the same evaluation over seeds
 COLUMNS = [*KEY, "metric", "user", "value"]
 TEXT = [column for column in COLUMNS if column not in ("seed", "user", "value")]
 DECIMALS = 5
@@ -116,10 +117,7 @@ def means(**key) -> pd.DataFrame:
 
     ValueError if `key` leaves more than one number for a seed and metric.
     """
-    found = select(**key, user=None)
-    if found.duplicated(["seed", "metric"]).any():
-        raise ValueError(f"more than one evaluation has {key}")
-    return found.pivot(index="seed", columns="metric", values="value")
+    return _evaluation(key)[0]
 
 
 def by_user(metric: str, **key) -> pd.DataFrame:
@@ -127,11 +125,39 @@ def by_user(metric: str, **key) -> pd.DataFrame:
 
     Empty if they were not kept; ValueError if `key` leaves more than one number for a user.
     """
-    found = select(**key, metric=metric)
-    found = found[found["user"].notna()]
-    if found.duplicated(["seed", "user"]).any():
-        raise ValueError(f"more than one evaluation has {key}")
-    return found.pivot(index="seed", columns="user", values="value")
+    found = _evaluation(key)[1]
+    return found[metric].dropna(how="all") if metric in found.columns else pd.DataFrame()
+
+
+def _evaluation(key: dict) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Means [seeds, metrics] and values [seeds, (metric, user)] of an agent."""
+    if set(key) == set(AGENT) and PATH.exists():
+        return _known(PATH, PATH.stat().st_mtime_ns, tuple(key[name] for name in AGENT))
+    return _by_seed(select(**key))
+
+
+@lru_cache(maxsize=512)
+def _known(path: Path, written: int, agent: tuple) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The same, found at once and kept."""
+    return _by_seed(_read(path, written).iloc[_places(path, written).get(agent, [])])
+
+
+@lru_cache(maxsize=2)
+def _places(path: Path, written: int) -> dict[tuple, np.ndarray]:
+    """Where the rows of each agent's evaluations are, int64."""
+    return dict(_read(path, written).groupby(AGENT, observed=True, sort=False).indices)
+
+
+def _by_seed(found: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Rows of the table -> means and values by user; ValueError if one number is there twice."""
+    found = found.astype({"metric": object})
+    if found.duplicated(["seed", "metric", "user"]).any():
+        raise ValueError("more than one evaluation has these names: name more of them")
+    mean = found["user"].isna()
+    return (
+        found[mean].pivot(index="seed", columns="metric", values="value"),
+        found[~mean].pivot(index="seed", columns=["metric", "user"], values="value"),
+    )
 
 
 # ------------------------------------------------------------------------------------------ write

@@ -127,7 +127,7 @@ def test_a_number_that_is_not_the_only_one_is_refused(empty):
     for stage in ("final", "pretrained"):
         results.record(results.rows_of(evaluation([0.5]), ["reward@3"], **KEY | {"stage": stage}))
     for read in (results.means, lambda **key: results.by_user("reward@3", **key)):
-        with pytest.raises(ValueError, match="more than one evaluation has"):
+        with pytest.raises(ValueError, match="more than one evaluation has these names"):
             read(dataset="tiny", agent="DRR-set")
     with pytest.raises(ValueError, match="no column 'task'"):
         results.select(task="cold-start")

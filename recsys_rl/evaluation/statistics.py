@@ -203,14 +203,13 @@ def hierarchical_bootstrap(
             raise ValueError("every group must be one array of users' values")
     if not groups or not all((~np.isnan(group)).any() for group in groups):
         raise ValueError("every seed needs the value of one user at least")
-    if len(groups) == 1:  # the same draws as everywhere else in this module
-        low, high = bootstrap_interval(groups[0], n_boot=n_boot, level=level, seed=seed)
-        return Interval(_mean(groups[0], None), low, high, "users")
-    resample = _crossed if isinstance(values, np.ndarray) else _nested
+    one = len(groups) == 1
+    resample = _crossed if one or isinstance(values, np.ndarray) else _nested
     sums, counts = resample(groups, n_boot, seed)
     with np.errstate(invalid="ignore"):
         low, high = percentile_interval(sums / counts, level)
-    return Interval(_mean(np.concatenate(groups), None), low, high, "seeds and users")
+    over = "users" if one else "seeds and users"
+    return Interval(_mean(np.concatenate(groups), None), low, high, over)
 
 
 def _crossed(groups: list[np.ndarray], n_boot: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
