@@ -133,7 +133,7 @@ COLD_START = [
 OURS = Agent("DRR-set")
 RIVALS = [
     *agents("popularity", "item-kNN", "EASE", "LinUCB", RIDGE, "Gaussian of likes"),
-    *agents("DRR-set-likes-only", "DRR-set-sets-alone", "DRR-set-ridge"),
+    Agent("DRR-set-sets-alone"),
 ]
 FROZEN, ALONE = Agent("DRR-set-gate-frozen"), Agent("DRR-set-sets-alone")
 ADDED = [  # what DDPG adds to the pretrained agent, and what a fair control adds
@@ -470,7 +470,7 @@ def of_cold_start() -> list[Section]:
             Section(
                 f"DRR-set minus others, {dataset}",
                 measured,
-                [*beside[:1], *commands],
+                [*beside[:1], study(dataset, "cold-start", "DRR-set", "DRR-set-sets-alone")],
                 "Differences of the share liked.",
                 gains([(OURS, rival) for rival in RIVALS], **key),
             )
