@@ -300,7 +300,7 @@ one fit. An agent's name alone means the agent after DDPG, *pretrained* the same
 after supervised pretraining. The last column says what stands in brackets:
 
 - *interval over seeds and users*: 95 %, hierarchical bootstrap, training seeds and users resampled
-  together;
+  together; five seeds, and still more two, are few to resample, which makes it a little too short;
 - *interval over users*: 95 %, bootstrap, one trained model or one fit; another training run may lie
   outside;
 - *sd over seeds*: the standard deviation over training seeds, where values by user were not kept.
@@ -450,7 +450,10 @@ def of_cold_start() -> list[Section]:
     ]
     for dataset, users in (("ml-1m", 603), ("ml-100k", 94)):
         key = {"dataset": dataset, "split": "cold-start", "protocol": SESSIONS}
-        measured = f"Data set {dataset}, {held_out}, protocol cold-start-sessions, {users} users."
+        measured = (
+            f"Data set {dataset}, {held_out}, protocol cold-start-sessions, {users} users, 5 "
+        )
+        measured += "training seeds unless the column says another number."
         commands = [study(dataset, "cold-start", *names)]
         beside = [
             tuning(dataset, "cold-start"),
@@ -548,7 +551,8 @@ def of_others() -> list[Section]:
     found.append(
         Section(
             "Past variants",
-            "Data set ml-1m, splits in brackets, else cold-start, protocol cold-start-sessions.",
+            "Data set ml-1m, splits in brackets, else cold-start, protocol cold-start-sessions; "
+            "training seeds in the column.",
             [PAST_COMMAND],
             "*Short* has half the updates, *holdout* keeps 15 % of the train users for DDPG, "
             "*half* trains on every second user, *more* on the validation users, too. The command "
@@ -559,7 +563,7 @@ def of_others() -> list[Section]:
     found.append(
         Section(
             "Seconds of a training",
-            "Data set ml-1m, one thread, both stages together.",
+            "Data set ml-1m, one thread, both stages together; training seeds in the column.",
             ["-m benchmarks.study --dataset ml-1m"],
             "The machines were shared with other work and the code became faster in between: read "
             "them as an order of magnitude.",

@@ -242,7 +242,7 @@ def _write(table: pd.DataFrame) -> None:
     """The same rows give the same bytes."""
     table = _tidy(table).astype({"user": "Int64"})
     text = table.to_csv(index=False, lineterminator="\n").encode()
-    temporary = PATH.with_suffix(f".tmp-{os.getpid()}")
+    temporary = PATH.with_suffix(f".{os.getpid()}.tmp")
     temporary.write_bytes(gzip.compress(text, compresslevel=9, mtime=0))
     temporary.replace(PATH)
 
