@@ -150,6 +150,8 @@ def _places(path: Path, written: int) -> dict[tuple, np.ndarray]:
 
 def _by_seed(found: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Rows of the table -> means and values by user; ValueError if one number is there twice."""
+    if found.empty:
+        return pd.DataFrame(), pd.DataFrame()
     found = found.astype({"metric": object})
     if found.duplicated(["seed", "metric", "user"]).any():
         raise ValueError("more than one evaluation has these names: name more of them")

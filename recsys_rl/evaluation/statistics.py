@@ -235,7 +235,8 @@ def _nested(groups: list[np.ndarray], n_boot: int, seed: int) -> tuple[np.ndarra
     drawn = rng.integers(len(groups), size=(n_boot, len(groups)))  # (B, S)
     sums, counts = np.zeros(drawn.shape), np.zeros(drawn.shape)
     for number, group in enumerate(groups):
-        here = drawn == number
-        values = group[rng.integers(len(group), size=(here.sum(), len(group)))]  # (draws, U_s)
-        sums[here], counts[here] = np.nansum(values, axis=1), (~np.isnan(values)).sum(1)
+        here, present = drawn == number, ~np.isnan(group)
+        users = rng.integers(len(group), size=(here.sum(), len(group)))  # (draws, U_s)
+        sums[here] = np.where(present, group, 0.0)[users].sum(1)
+        counts[here] = len(group) if present.all() else present[users].sum(1)
     return sums.sum(1), counts.sum(1)
