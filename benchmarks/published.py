@@ -1,20 +1,21 @@
-"""Holds the judge against published figures: protocol A of ML-1M, models that have no luck in them.
+"""Checks the evaluation code against published figures: sampled leave-one-out of ML-1M.
 
-    python benchmarks/published.py --root data
+    python -m benchmarks.published --root data
 
-Writes benchmarks/results/published-ml-1m.json. EASE has one setting, tried over a grid on the test
-items, since what is checked is the judge and not the model: the grid's best Hit@10 is the one that
-a published figure would show. What can differ: the 99 negatives are drawn anew; rows with equal
-time stamps, nearly half, keep the file's order here and have another one in the published files; a
-history includes the validation film here.
+The models have no luck in them. EASE has one setting, tried over a grid on the test items, since
+what is checked is the evaluator and not the model: the grid's best Hit@10 is the one that a
+published figure would show. What can differ: the 99 negatives are drawn anew; rows with equal time
+stamps, nearly half, keep the file's order here and have another one in the published files; a
+history includes the validation item here. Records the stages "published" and "reproduced".
 """
 
 import argparse
-import json
 from pathlib import Path
 
+import pandas as pd
 import torch
 
+from benchmarks import results
 from recsys_rl.baselines.ease import EASE
 from recsys_rl.baselines.popularity import Popularity
 from recsys_rl.data.interactions import Interactions
@@ -38,19 +39,26 @@ def main() -> None:
     history, target = ranking_task(split, "test")
     negatives = sample_negatives(data, target.user, generator=torch.Generator().manual_seed(3))
 
-    def judge(score) -> tuple[float, float]:
+    def evaluate(score) -> tuple[float, float]:
         found = leave_one_out_metrics(score, history, target, negatives).mean()
-        return round(found["sampled_hr@10"], 4), round(found["sampled_ndcg@10"], 4)
+        return found["sampled_hr@10"], found["sampled_ndcg@10"]
 
-    tried = {l2: judge(EASE(split.train, l2)) for l2 in GRID}
-    best = max(tried, key=lambda l2: tried[l2][0])
-    ours = {"popularity": judge(Popularity(split.train)), "EASE": tried[best]}
-    result = {name: {"published": PUBLISHED[name], "ours": ours[name]} for name in PUBLISHED} | {
-        "EASE lambda": {f"{l2:g}": figures for l2, figures in tried.items()}
-    }
-    path = Path(__file__).parent / "results" / "published-ml-1m.json"
-    path.write_text(json.dumps(result, indent=1) + "\n")
-    print(path.read_text())
+    best = max((evaluate(EASE(split.train, l2)) for l2 in GRID), key=lambda found: found[0])
+    reproduced = {"popularity": evaluate(Popularity(split.train)), "EASE": best}
+    rows = pd.concat([
+        rows_of_stage(name, stage, figures)
+        for stage, found in (("published", PUBLISHED), ("reproduced", reproduced))
+        for name, figures in found.items()
+    ])  # fmt: skip
+    results.record(rows)
+    print(rows.to_string(index=False))
+
+
+def rows_of_stage(agent: str, stage: str, figures: tuple[float, float]) -> pd.DataFrame:
+    """Hit@10 and nDCG@10 among 99 negatives, as rows of the table."""
+    key = {"dataset": "ml-1m", "split": "leave-one-out", "protocol": "leave-one-out"}
+    values = dict(zip(("sampled_hr@10", "sampled_ndcg@10"), figures, strict=True))
+    return results.rows(values, agent=agent, seed=0, stage=stage, **key)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Trains Stable-Baselines3's DDPG in `recsys_rl/Strangers-v0` and judges it like everybody else.
+"""Trains Stable-Baselines3's DDPG in `recsys_rl/Strangers-v0` and evaluates it like the others.
 
-    python benchmarks/stable_baselines3_ddpg.py --dataset ml-100k --people test --seed 0
+    python -m benchmarks.stable_baselines3_ddpg --dataset ml-100k --seed 0
 
 It is their code as it is (Raffin et al., JMLR 22, 2021), a plain network over `flat_observation`:
-no warm start, no imitation, a critic of directions and not of films. It meets train people only and
-is judged by mean reward per step with people held out (`sessions_with_strangers`). The run lands in
-benchmarks/results/strangers/<dataset>-SB3-DDPG-<seed>.json, whichever people judged; the file says.
+no supervised pretraining, a critic of directions and not of items. It meets train users only and
+is evaluated by the mean reward of a step with users held out (`sessions_with_strangers`). Test
+results go into the table of `results.py`, rewards by user; those of validation users are printed.
 """
 
 import argparse
@@ -15,21 +15,20 @@ from pathlib import Path
 
 import gymnasium
 import numpy as np
-import stable_baselines3
+import pandas as pd
 import torch
 from stable_baselines3 import DDPG
 from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.vec_env import DummyVecEnv
 from torch import Tensor
 
+from benchmarks import results
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.envs.registration import ID, film_vectors, load_people, score_function
-from recsys_rl.evaluation.metrics import list_statistics
 from recsys_rl.evaluation.scores import ScoreFunction
 from recsys_rl.evaluation.sessions import HORIZONS, sessions_with_strangers
-from recsys_rl.evaluation.statistics import Evaluation
 
-# The best of thirteen short runs on validation people of ml-100k, one seed each, no full search.
+# The best of thirteen short runs on validation users of ml-100k, one seed each, no full search.
 SETTINGS = {
     "k": 8,
     "envs": 8,
@@ -70,15 +69,8 @@ def train(
 
 
 def scores_of(model: DDPG, vectors: Tensor) -> ScoreFunction:
-    """The actor without its noise, as the judges want it."""
+    """The actor without its noise, as the evaluators want it."""
     return score_function(lambda seen: model.predict(seen, deterministic=True)[0], vectors)
-
-
-def report(result: Evaluation, train_people: Interactions) -> dict:
-    """Means, intervals over people and what was shown."""
-    counts = torch.bincount(train_people.item, minlength=train_people.n_items)
-    lists = list_statistics(result.top, counts)
-    return {"mean": result.mean(), "interval": result.interval(), "lists": lists}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -87,10 +79,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--root", type=Path, default=Path("data"))
     parser.add_argument("--steps", type=int, default=40_000, help="films shown in training")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--people", choices=["validation", "test"], default="test")
+    parser.add_argument("--users", choices=["validation", "test"], default="test")
     parser.add_argument("--threads", type=int, default=1)
-    default = Path(__file__).parent / "results" / "strangers"
-    parser.add_argument("--out", type=Path, default=default, help="the folder")
     for name in SETTINGS:
         parser.add_argument(f"--{name}", type=json.loads, default=SETTINGS[name])
     options = parser.parse_args(arguments)
@@ -101,31 +91,22 @@ def main(arguments: list[str] | None = None) -> None:
     begun, cpu = time.perf_counter(), time.process_time()
     model = train(groups.train, vectors, settings, options.steps, options.seed)
     seconds, cpu = time.perf_counter() - begun, time.process_time() - cpu
-    judged = sessions_with_strangers(scores_of(model, vectors), getattr(groups, options.people))
-    result = {
-        "dataset": options.dataset,
-        "agent": "SB3-DDPG",
-        "seed": options.seed,
-        "people": options.people,
-        "steps": options.steps,
-        "settings": settings,
-        "training_seconds": round(seconds, 1),
-        "training_cpu_seconds": round(cpu, 1),
-        "threads": options.threads,
-        "versions": {"torch": torch.__version__, "stable_baselines3": stable_baselines3.__version__}
-        | {"gymnasium": gymnasium.__version__},
-    } | report(judged, groups.train)
-    write(options.out / f"{options.dataset}-SB3-DDPG-{options.seed}.json", result)
-    shown = {f"T = {t}": round(result["mean"][f"reward@{t}"], 4) for t in HORIZONS}
-    print(f"{options.people} people, {seconds:.0f} s: {shown}", flush=True)
-
-
-def write(path: Path, result: dict) -> None:
-    """Through a temporary file, so that an interrupted run leaves the old figures whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(result, indent=1) + "\n")
-    temporary.replace(path)
+    users = getattr(groups, options.users)
+    found = sessions_with_strangers(scores_of(model, vectors), users)
+    rewards = [f"reward@{t}" for t in HORIZONS]
+    shown = {name: round(found.mean()[name], 4) for name in rewards}
+    print(f"{options.users} users, {seconds:.0f} s: {shown}", flush=True)
+    if options.users != "test":
+        return
+    key = {"dataset": options.dataset, "split": "cold-start", "agent": "SB3 DDPG"}
+    key |= {"seed": options.seed, "stage": "final"}
+    counts = torch.bincount(groups.train.item, minlength=groups.train.n_items)
+    spent = {"training_seconds": seconds, "training_cpu_seconds": cpu, "threads": options.threads}
+    sessions = {"protocol": "cold-start-sessions"} | key
+    results.record(pd.concat([
+        results.rows_of(found, by_user=rewards, counts=counts, **sessions),
+        results.rows(spent, protocol="training", **key),
+    ]))  # fmt: skip
 
 
 if __name__ == "__main__":

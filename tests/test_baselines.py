@@ -1,9 +1,6 @@
 """Baselines against independent references on toy data, and what they all have to promise."""
 
 import importlib.util
-import json
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,7 +10,8 @@ import torch
 from synthetic import write_movielens
 from toys import random_log
 
-from benchmarks import study
+from benchmarks import results, study
+from benchmarks import tune_baselines as driver
 from recsys_rl.baselines import counts, ease, ials, popularity
 from recsys_rl.baselines.neighbours import ItemKNN
 from recsys_rl.data.interactions import Interactions
@@ -278,43 +276,37 @@ def test_tune_takes_the_best_on_validation_and_never_sees_the_test_part(train):
     assert settings == {}
 
 
-def load_driver():
-    root = Path(__file__).parents[1]
-    spec = importlib.util.spec_from_file_location("driver", root / "benchmarks/tune_baselines.py")
-    driver = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(driver)
-    return driver
+@pytest.fixture
+def recorded(tmp_path, monkeypatch):
+    """The driver records here and not into the committed files."""
+    monkeypatch.setattr(results, "PATH", tmp_path / "results.csv.gz")
+    monkeypatch.setattr(results, "TUNED", tmp_path / "tuned.json")
 
 
-def test_the_driver_writes_a_report_and_keeps_other_models(tmp_path, monkeypatch):
-    driver = load_driver()
+def test_the_driver_records_its_results_and_keeps_other_models(tmp_path, recorded):
     write_movielens(tmp_path / "tiny", "csv", n_items=200)
-    arguments = ["x", "--dataset", "tiny", "--root", str(tmp_path), "--out", str(tmp_path)]
+    arguments = ["--dataset", "tiny", "--root", str(tmp_path)]
     for models in (["Popularity"], ["EASE", "Random"]):
-        monkeypatch.setattr(sys, "argv", [*arguments, "--models", *models])
-        driver.main()
-    report = json.loads((tmp_path / "baselines-tiny.json").read_text())
-    assert not list(tmp_path.glob("*.tmp"))
-    assert list(report["next"]["models"]) == ["Popularity", "EASE", "Random"]
-    for task, metric in (
-        ("next", "ndcg@10"),
-        ("positives", "sampled_ndcg@10"),
-        ("ratings", "precision@5"),
-        ("strangers", "precision@3"),
-        ("time", "ndcg@10"),
-    ):
-        ease = report[task]["models"]["EASE"]
-        best = max(ease["validation"], key=lambda row: row[metric])
-        assert ease["chosen"].items() <= best.items()
-        low, high = ease["test_interval_95"][metric]
-        assert low <= ease["test"][metric] <= high
-        assert ("sampled_hr@10" in best) == (task == "positives")
-    assert report["n_users"] == 60
+        driver.main([*arguments, "--models", *models])
+    assert not list(tmp_path.glob("*.tmp*"))
+    assert set(results.load()["agent"]) == {"popularity", "EASE", "random"}
+    assert list(results.tuned("tiny", "leave-one-out")) == ["Popularity", "EASE", "Random"]
+    for task, (_, grids, split, protocol) in driver.TASKS.items():
+        regularization = results.tuned("tiny", task)["EASE"]["regularization"]
+        assert regularization in grids["EASE"]["regularization"]
+        key = {"dataset": "tiny", "split": split, "protocol": protocol, "stage": "final"}
+        assert len(results.means(agent="EASE", **key)) == 1
+        kept = results.by_user("reward@40", agent="EASE", **key)
+        assert kept.empty == (task != "cold-start")
 
 
-@pytest.mark.parametrize("name", ["positives", "ratings"])
-def test_the_driver_fits_on_the_agents_rows_and_searches_on_a_part_of_them(name, monkeypatch):
-    driver, data, judged = load_driver(), random_log(80, 300), []
+@pytest.mark.parametrize(
+    ("name", "of_study"), [("random_positives", "positives"), ("ratings", "ratings")]
+)
+def test_the_driver_fits_on_the_agents_rows_and_searches_on_a_part_of_them(
+    name, of_study, monkeypatch
+):
+    data, judged = random_log(80, 300), []
 
     def spy(score, train, held_out, *_):
         judged.append((rows_of(train), rows_of(held_out)))
@@ -322,27 +314,26 @@ def test_the_driver_fits_on_the_agents_rows_and_searches_on_a_part_of_them(name,
 
     for judge in ("random_positive_metrics", "offline_reranking"):
         monkeypatch.setattr(protocols, judge, spy)
-    search, on_validation, log, on_test, *_ = getattr(driver, f"{name}_task")(data, 0)
+    search, on_validation, log, on_test, _ = getattr(driver, f"{name}_task")(data, 0)
     on_validation(popularity.Popularity(data))
     on_test(popularity.Popularity(data))
     (first, validation), (second, test) = judged
     assert first == rows_of(search)
-    assert second == rows_of(log) == first | validation == rows_of(study.task(data, name)[0])
+    assert second == rows_of(log) == first | validation == rows_of(study.task(data, of_study)[0])
     assert not first & validation
     assert not second & test
 
 
 def test_the_driver_measures_what_was_fitted_anew_on_the_longer_log(monkeypatch):
-    driver, short, long = load_driver(), random_log(5), random_log(9)
+    short, long = random_log(5), random_log(9)
     fitted = []
     monkeypatch.setitem(driver.BY_NAME, "EASE", lambda train, size: fitted.append(train) or size)
     made = lambda size: statistics.Evaluation("", {"m": np.full(3, size)}, torch.arange(3))  # noqa: E731
-    task = short, made, long, lambda size: made(10 * size), "m", {}
-    found = driver.measure(task, {"EASE": {"size": [1.0, 3.0, 2.0]}}, ["EASE"], {})["models"][
-        "EASE"
-    ]
-    assert found["chosen"] == {"size": 3.0}
-    assert found["test"] == {"m": 30.0}
+    task = short, made, long, lambda size: made(10 * size), "m"
+    key = {"dataset": "tiny", "split": "temporal", "protocol": "temporal"}
+    chosen, rows = driver.measure(task, {"EASE": {"size": [1.0, 3.0, 2.0]}}, ["EASE"], **key)
+    assert chosen == {"EASE": {"size": 3.0}}
+    assert rows[["metric", "value"]].to_numpy().tolist() == [["m", 30.0]]
     assert [len(train) for train in fitted] == [len(short)] * 3 + [len(long)]
 
 
@@ -350,9 +341,8 @@ def rows_of(log: Interactions) -> set[tuple[int, int]]:
     return set(zip(log.user.tolist(), log.item.tolist(), strict=True))
 
 
-def test_the_driver_chooses_sessions_on_validation_people(tmp_path, monkeypatch):
-    """What each group likes is a setting: validation people must win the choice, test ones not."""
-    driver = load_driver()
+def test_the_driver_chooses_sessions_on_validation_users(tmp_path, monkeypatch, recorded):
+    """What each group likes is a setting: validation users must win the choice, test ones not."""
     folder = write_movielens(tmp_path / "tiny", "csv")
     data = Interactions.from_ratings(load_ratings(folder))
     ids = split_users(data.n_users, (0.8, 0.1, 0.1), torch.Generator().manual_seed(0))
@@ -363,23 +353,19 @@ def test_the_driver_chooses_sessions_on_validation_people(tmp_path, monkeypatch)
         return popularity.Popularity(data.select(torch.isin(data.user, ids[group])), min_rating=4.0)
 
     monkeypatch.setitem(driver.BY_NAME, "EASE", spy)
-    monkeypatch.setitem(driver.SESSIONS, "EASE", {"group": [0, 2, 1]})
-    arguments = ["x", "--dataset", "tiny", "--root", str(tmp_path), "--out", str(tmp_path)]
-    names = ["EASE", "LinUCB", "PMF", "Oracle"]
-    for name, grid in (("LinUCB", {"k": [2]}), ("PMF", {"k": [2]})):
-        monkeypatch.setitem(driver.SESSIONS, name, grid)
-    monkeypatch.setattr(sys, "argv", [*arguments, "--tasks", "sessions", "--models", *names])
-    driver.main()
+    monkeypatch.setitem(driver.COLD_START, "EASE", {"group": [0, 2, 1]})
+    for name, grid in (("LinUCB", {"k": [2], "alpha": [0.0]}), ("PMF", {"k": [2]})):
+        monkeypatch.setitem(driver.COLD_START, name, grid)
+    arguments = ["--dataset", "tiny", "--root", str(tmp_path), "--tasks", "cold-start"]
+    driver.main([*arguments, "--models", "EASE", "LinUCB", "PMF", "Oracle"])
     assert all(set(train.user.tolist()) == set(ids[0].tolist()) for train in fitted_on)
-    report = json.loads((tmp_path / "baselines-tiny.json").read_text())["sessions"]
-    model, best = report["models"]["EASE"], report["models"]["Oracle"]
-    assert model["chosen"] == {"group": 1}
-    people = data.select(torch.isin(data.user, ids[2]))
-    tested = sessions_with_strangers(spy(data, 1), people)
-    assert model["test"] == pytest.approx(tested.mean(), abs=1e-6)
-    assert list(model["test_people"]) == [f"reward@{t}" for t in (3, 10, 20, 40)]
-    for name, values in model["test_people"].items():
-        assert values == pytest.approx(tested.metrics[name], abs=1e-4)
-        assert all(np.array(values) <= np.array(best["test_people"][name]) + 1e-4)
-    assert best["test"] == pytest.approx(oracle_sessions(people).mean(), abs=1e-6)
-    assert list(report["models"]) == names
+    assert results.tuned("tiny", "cold-start")["EASE"] == {"group": 1}
+    assert "ridge regression (LinUCB, alpha = 0)" in set(results.load()["agent"])
+    users = data.select(torch.isin(data.user, ids[2]))
+    tested, best = sessions_with_strangers(spy(data, 1), users), oracle_sessions(users)
+    for agent, expected in (("EASE", tested), ("oracle", best)):
+        found = results.means(agent=agent, split="cold-start").iloc[0]
+        assert found[list(expected.mean())].to_dict() == pytest.approx(expected.mean(), abs=1e-5)
+        for t in (3, 10, 20, 40):
+            kept = results.by_user(f"reward@{t}", agent=agent, split="cold-start").loc[0]
+            assert kept.to_numpy() == pytest.approx(expected.metrics[f"reward@{t}"], abs=1e-5)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import warnings
 from pathlib import Path
 from types import ModuleType
@@ -16,8 +15,8 @@ from gymnasium.utils.env_checker import check_env
 from synthetic import write_movielens
 from toys import log_of, random_log
 
-from recsys_rl.data.interactions import Interactions
-from recsys_rl.data.histories import POSITIVE, Histories
+from benchmarks import results
+from recsys_rl.data.interactions import POSITIVE, Histories, Interactions
 from recsys_rl.envs.registration import (
     ID,
     StrangerEnv,
@@ -343,20 +342,23 @@ def test_stable_baselines3_learns_here_and_is_judged_as_it_steps(
     assert 0 <= judged.mean()["reward@6"] <= 1
 
 
-def test_the_example_writes_its_row(example: ModuleType, tmp_path: Path) -> None:
+def test_the_example_records_test_users_only(
+    example: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(results, "PATH", tmp_path / "results.csv.gz")
     write_movielens(tmp_path / "tiny", "csv")
-    arguments = f"--dataset tiny --root {tmp_path} --out {tmp_path / 'out'} --seed 3 --steps 120"
-    arguments += " --people validation --k 4 --envs 2 --learning_starts 40 --net_arch [8]"
+    arguments = f"--dataset tiny --root {tmp_path} --seed 3 --steps 120"
+    arguments += " --k 4 --envs 2 --learning_starts 40 --net_arch [8] --users"
     with torch.random.fork_rng():
-        example.main(arguments.split())
-    (path,) = (tmp_path / "out").iterdir()
-    assert path.name == "tiny-SB3-DDPG-3.json"
-    row = json.loads(path.read_text())
-    assert (row["seed"], row["steps"], row["people"]) == (3, 120, "validation")
+        example.main([*arguments.split(), "validation"])
+        assert not results.PATH.exists()
+        example.main([*arguments.split(), "test"])
+    key = {"dataset": "tiny", "split": "cold-start", "agent": "SB3 DDPG", "stage": "final"}
+    found = results.means(protocol="cold-start-sessions", **key)
     for horizon in (3, 10, 20, 40):
-        low, high = row["interval"][f"reward@{horizon}"]
-        assert low <= row["mean"][f"reward@{horizon}"] <= high
-    assert row["settings"]["k"] == 4
+        kept = results.by_user(f"reward@{horizon}", **key).loc[3]
+        assert found.loc[3, f"reward@{horizon}"] == pytest.approx(kept.mean(), abs=1e-5)
+    assert results.means(protocol="training", **key).loc[3, "training_seconds"] > 0
 
 
 def test_flat_observation_of_nothing_is_zero() -> None:

@@ -1,0 +1,77 @@
+"""Sessions with the users of another data set: the released agent of ML-1M and its rivals.
+
+    python -m benchmarks.cross_dataset --root data
+
+The users of ml-latest-small (the release of September 2018) rated films from 1996 to 2018, in
+halves of stars too; those of ML-1M came in 2000. Everything is trained, and chosen, on ML-1M as for
+the sessions there, and nothing on these users. The catalogue is that of ML-1M: what else they rated
+is left out. Both data sets are samples of MovieLens' users, so a few may be in both. Records the
+split "cross-dataset" of ml-1m, rewards by user.
+"""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from benchmarks import results, tune_baselines
+from recsys_rl.baselines.registry import BASELINES
+from recsys_rl.data.interactions import IdMap, Interactions
+from recsys_rl.data.movielens import load_ratings
+from recsys_rl.evaluation.scores import ScoreFunction
+from recsys_rl.evaluation.sessions import HORIZONS, oracle_sessions, sessions_with_strangers
+from recsys_rl.serving import Recommender
+
+ROOT = Path(__file__).resolve().parents[1]
+RIVALS = "Popularity", "ItemKNN", "EASE", "LinUCB", "GaussianLikes"
+REWARDS = [f"reward@{t}" for t in HORIZONS]
+
+
+def of_catalogue(ratings: pd.DataFrame, item_ids: IdMap) -> Interactions:
+    """The ratings of films that `item_ids` knows, with the indices that they have there."""
+    known = (item_ids.index(ratings["item"].to_numpy()) >= 0).numpy()
+    users = Interactions.from_ratings(ratings[known])
+    return replace(users, item=item_ids.index(users.item_ids.id(users.item)), item_ids=item_ids)
+
+
+def rivals(train: Interactions) -> dict[str, ScoreFunction]:
+    """Name in the table -> score function, with the settings that validation users chose."""
+    chosen = results.tuned("ml-1m", "cold-start")
+    return {
+        results.baseline_name(name, chosen[name]): (
+            tune_baselines.BY_NAME.get(name) or BASELINES[name]
+        )(train, **chosen[name])
+        for name in RIVALS
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--root", type=Path, default=Path("data"))
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    data = Interactions.from_ratings(load_ratings(options.root / "ml-1m"))
+    train, _, _ = tune_baselines.groups_of(data, seed=0)
+    ratings = load_ratings(options.root / "ml-latest-small", check_counts=False)
+    users = of_catalogue(ratings, data.item_ids)
+    ours = Recommender.load(ROOT / "models" / "ml-1m").score
+    found = {
+        name: sessions_with_strangers(score, users)
+        for name, score in (rivals(train) | {"DRR-set": ours}).items()
+    } | {"oracle": oracle_sessions(users)}
+    key = {"dataset": "ml-1m", "split": "cross-dataset", "protocol": "cold-start-sessions"}
+    key |= {"seed": 0, "stage": "final"}
+    rows = [
+        results.rows_of(result, by_user=REWARDS, agent=name, **key)
+        for name, result in found.items()
+    ]
+    results.record(pd.concat(rows))
+    print(f"{len(found['oracle'].users)} users, {len(users)} of {len(ratings)} ratings")
+    print(pd.DataFrame({name: result.mean() for name, result in found.items()}).T[REWARDS])
+
+
+if __name__ == "__main__":
+    main()
