@@ -1,18 +1,20 @@
-"""Small logs whose right answers are known, and the training loop in its shortest form."""
+"""Small logs whose right answers are known, and tiny agents."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from recsys_rl.agent.config import Settings
-from recsys_rl.agent.ddpg import DDPG, Start
-from recsys_rl.agent.replay import ReplayBuffer, Transitions
+from recsys_rl.agent.build import Training
+from recsys_rl.agent.config import Config, DDPGConfig, EnvConfig, PretrainConfig, StateConfig
+from recsys_rl.agent.ddpg import DDPG
+from recsys_rl.agent.training import ddpg_update
 from recsys_rl.data.interactions import IdMap, Interactions
-from recsys_rl.envs.logged import LoggedSessions
+from recsys_rl.envs.logged import LoggedEnv
 
 torch.set_num_threads(1)  # everything here is tiny: threads cost more than they bring
 
@@ -35,117 +37,82 @@ def log_of(rows: Sequence[Row], n_users: int, n_items: int) -> Interactions:
 
 
 def random_log(n_users: int = 12, n_items: int = 20, seed: int = 0) -> Interactions:
-    """Users with 2 to n_items - 4 films each and every half star; the last item has no rating."""
+    """Users with 2 to n_items - 4 items each and every half star; the last item has no rating."""
     rng = np.random.default_rng(seed)
     rows = []
     for user in range(n_users):
-        films = rng.permutation(n_items - 1)[: rng.integers(2, n_items - 3)]
-        rows += [(user, int(film), float(rng.integers(1, 11) / 2)) for film in films]
+        items = rng.permutation(n_items - 1)[: rng.integers(2, n_items - 3)]
+        rows += [(user, int(item), float(rng.integers(1, 11) / 2)) for item in items]
     return log_of(rows, n_users, n_items)
 
 
 def two_tastes(n_users: int = 60, n_items: int = 24, seed: int = 0) -> Interactions:
-    """Everybody rates everything in random order: 5 for films as odd or even as they are, else 1.
+    """Everybody rates everything in random order: 5 for items as odd or even as they are, else 1.
 
-    Whoever recommends the same films to everybody earns 0 a step on average, so does a random
+    Whoever recommends the same items to everybody earns 0 a step on average, so does a random
     order; whoever reads the memory can earn 1.
     """
     rng = np.random.default_rng(seed)
     return log_of(
         [
-            (user, int(film), 5.0 if film % 2 == user % 2 else 1.0)
+            (user, int(item), 5.0 if item % 2 == user % 2 else 1.0)
             for user in range(n_users)
-            for film in rng.permutation(n_items)
+            for item in rng.permutation(n_items)
         ],
         n_users,
         n_items,
     )
 
 
-def settings_of(**changes: object) -> Settings:
-    """A tiny agent without PMF."""
-    small: dict = {
-        "k": 6,
-        "n": 3,
-        "hidden": 16,
-        "vectors": "random",
-        "batch_size": 16,
-        "sessions": 8,
-        "horizon": 4,
-        "capacity": 64,
-        "critic_warmup": 0,
-        "demonstrations": 16,
-        "imitation_updates": 20,
+SMALL = Config(
+    StateConfig(k=6, n=3, embeddings="random"),
+    PretrainConfig(updates=20, batch_size=16),
+    DDPGConfig(batch_size=16, warmup=0),
+    EnvConfig(sessions=8, horizon=4),
+)
+# an agent for cold-start users, which reads the Gaussian beside its sets
+SMALL_SET = Config(
+    StateConfig("DRR-set", k=6, n=7, linear="gaussian"),
+    PretrainConfig(updates=20, lr=2e-3),
+    DDPGConfig(batch_size=16, warmup=0, bc_weight=0.02, replay="uniform"),
+    EnvConfig("cold-start", sessions=8, horizon=4),
+    weight_decay=0.01,
+)
+
+
+def changed(config: Config = SMALL, changes: Mapping[str, Any] | None = None) -> Config:
+    """A configuration with other values: changed(SMALL, {"ddpg.gamma": 0.0})."""
+    for path, value in (changes or {}).items():
+        config = config.with_field(path, value)
+    return config
+
+
+def pretrain(training: Training, updates: int) -> None:
+    for _ in range(updates):
+        training.agent.pretrain(next(training.demonstrations))
+
+
+def learn(training: Training, updates: int) -> Iterator[dict[str, float]]:
+    """DDPG updates, the losses of each; `list(learn(...))` runs them all."""
+    for _ in range(updates):
+        yield ddpg_update(*training)
+
+
+def weights_of(agent: DDPG) -> dict[str, Tensor]:
+    """Every weight of the four networks, by name."""
+    names = "actor", "critic", "target_actor", "target_critic"
+    return {
+        f"{name}.{key}": value.clone()
+        for name in names
+        for key, value in getattr(agent, name).state_dict().items()
     }
-    return Settings(**(small | changes))
-
-
-class Training:
-    """Agent, environment, replay and demonstrations, and the loop that joins them."""
-
-    def __init__(self, log: Interactions, settings: Settings, start: Start | None = None) -> None:
-        self.agent = DDPG(settings, log.n_users, log.n_items, start)
-        self.sessions, self.demonstrations = self.agent.play(log)
-        self.replay: ReplayBuffer = self.agent.memory()
-
-    def imitate(self, updates: int) -> None:
-        for _ in range(updates):
-            self.agent.imitate(next(self.demonstrations))
-
-    def collect(self) -> Transitions:
-        """One step of all sessions, stored; returns what was stored."""
-        if self.sessions.over:
-            self.sessions.reset()
-            self.agent.noise.reset()
-        before = self.sessions.observation()
-        action = self.agent.explore(self.agent.act(before))
-        after, reward, terminated, _, info = self.sessions.step(action)
-        stored = Transitions.of(before, info["item"], reward, after, terminated, info["active"])
-        self.replay.add(stored)
-        return stored
-
-    def learn(self, updates: int) -> Iterator[dict[str, float]]:
-        for _ in range(updates):
-            self.collect()
-            batch, weights, places = self.replay.sample(
-                self.agent.settings.batch_size, self.agent.generator
-            )
-            losses, td_error = self.agent.update(batch, weights, next(self.demonstrations))
-            self.replay.update_priorities(places, td_error)
-            yield losses
-
-    def run(self, updates: int) -> None:
-        for _ in self.learn(updates):
-            pass
-
-    @property
-    def parts(self) -> dict[str, object]:
-        """What a checkpoint holds; moments draw from the sessions and have no state."""
-        parts = {"agent": self.agent, "sessions": self.sessions, "replay": self.replay}
-        if hasattr(self.demonstrations, "state_dict"):
-            parts["demonstrations"] = self.demonstrations
-        return parts
-
-    def weights(self) -> dict[str, Tensor]:
-        names = "actor", "critic", "target_actor", "target_critic"
-        return {
-            f"{name}.{key}": value.clone()
-            for name in names
-            for key, value in getattr(self.agent, name).state_dict().items()
-        }
 
 
 def mean_reward(agent: DDPG, log: Interactions, start: int, steps: int = 5) -> float:
-    """Mean reward of a step without exploration; strangers whose first `start` rows are known."""
-    sessions = LoggedSessions(
-        log,
-        agent.actor.item_vectors,
-        n=agent.settings.n,
-        horizon=steps,
-        anonymous_share=1.0,
-        reads_from=agent.actor.state.reads_from,
-    )
+    """Mean reward of a step without exploration; unknown users whose first `start` rows are known."""
+    state = agent.actor.state
+    env = LoggedEnv(log, n=state.n, horizon=steps, anonymous_share=1.0, reads_from=state.reads_from)
     users = torch.arange(log.n_users)
-    sessions.reset(options={"users": users, "rows": log.offsets[users] + start})
-    rewards = [sessions.step(agent.act(sessions.observation()))[1] for _ in range(steps)]
+    env.reset(options={"users": users, "rows": log.offsets[users] + start})
+    rewards = [env.step(agent.act(env.observation(), env.excluded))[1] for _ in range(steps)]
     return float(torch.stack(rewards).mean())
