@@ -18,7 +18,7 @@ import os
 import random
 import sys
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -98,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--json", action="store_true", help="answer with one JSON object")
     add("--root", type=_folder, default=HERE / "data", help="folder of the data sets")
     add("--models", type=_folder, default=HERE / "models", help="folder of the released models")
+    add("--model", type=_folder, metavar="DIR", help="folder of one model, as training releases it")
     return parser
 
 
@@ -138,6 +139,18 @@ def _check_released(dataset: str | None, models: Path) -> None:
         )
 
 
+def _trained_on(folder: Path) -> str:
+    """The data set of the model in a folder."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        return str(config["dataset"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CommandError(
+            f"{folder} is not the folder of a released model ({_line(error)}): name the folder "
+            "that training wrote, or leave --model out"
+        ) from error
+
+
 def open_data(dataset: str | None, root: Path) -> tuple[str, Path]:
     """Name and folder of the data set, which is downloaded if it is not there."""
     from recsys_rl.data.download import DataUnavailable, open_movielens
@@ -159,10 +172,12 @@ def open_data(dataset: str | None, root: Path) -> tuple[str, Path]:
 
 def load_model(folder: Path, films: dict[int, Film]) -> Recommender:
     """The released agent. Raises CommandError if it is damaged or not of these films."""
-    from recsys_rl.serving import Recommender
+    from recsys_rl.serving import Recommender, UnknownState
 
     try:
         model = Recommender.load(folder)
+    except UnknownState as error:
+        raise CommandError(_line(error)) from error
     except ValueError as error:
         raise _damaged(_line(error)) from error
     strange = [item for item in model.item_ids.tolist() if item not in films]
@@ -190,13 +205,16 @@ def draw_films(model: Recommender, films: dict[int, Film], seed: int, folder: Pa
         raise _damaged(f"{folder}/config.json does not say how often each film was liked")
     liked = [place for place in range(len(items)) if counts[place] > 0]
     liked.sort(key=lambda place: -counts[place])  # stable: equals stay in the order of their ids
-    pool = _without_twins([films[items[place]] for place in liked[:POOL]])
+    pool = _without_duplicates([films[items[place]] for place in liked[:POOL]])
     return random.Random(seed).sample(pool, min(DRAWN, len(pool)))
 
 
-def _without_twins(films: Sequence[Film]) -> list[Film]:
-    """ML-100K lists some films under two ids: only the first of each stays."""
-    return list({film.label: film for film in reversed(films)}.values())[::-1]
+def _without_duplicates(films: Iterable[Film]) -> list[Film]:
+    """ML-100K lists some films under two ids: the first of each stays, in its place."""
+    first: dict[str, Film] = {}
+    for film in films:
+        first.setdefault(film.label, film)
+    return list(first.values())
 
 
 def _found(text: str, films: dict[int, Film]) -> Match:
@@ -240,10 +258,10 @@ def suggest(
     """The k best films with their scores, best first: none of `liked`, no film twice."""
     ids = [film.id for film in liked]
     left = len(model.item_ids) - len(ids)
-    # all of them, since a twin of a film may have to make room
+    # all of them, since a duplicate may have to make room
     ranked = {films[item]: score for item, score in model.recommend(ids, left)} if left else {}
     taken = {film.label for film in liked}
-    fresh = [film for film in _without_twins(list(ranked)) if film.label not in taken]
+    fresh = [film for film in _without_duplicates(ranked) if film.label not in taken]
     if k > len(fresh):
         raise CommandError(
             f"--k {k} is too large: give at most {len(fresh)}, as many films as are left to suggest"
@@ -299,10 +317,16 @@ def _rows(films: Sequence[Film], column: int) -> list[str]:
 
 def answer(arguments: argparse.Namespace) -> str:
     """What goes to stdout. Raises CommandError for whatever stands in the way."""
-    _check_released(arguments.dataset, arguments.models)
-    dataset, data = open_data(arguments.dataset, arguments.root)
-    _check_released(dataset, arguments.models)
-    folder = arguments.models / dataset
+    if arguments.model:
+        folder = arguments.model
+        dataset, data = open_data(arguments.dataset or _trained_on(folder), arguments.root)
+        name = str(folder)
+    else:
+        _check_released(arguments.dataset, arguments.models)
+        dataset, data = open_data(arguments.dataset, arguments.root)
+        _check_released(dataset, arguments.models)
+        folder = arguments.models / dataset
+        name = f"{arguments.models.resolve().name}/{dataset}"
     films = open_films(data)
     model = load_model(folder, films)
     seed = arguments.seed
@@ -314,7 +338,6 @@ def answer(arguments: argparse.Namespace) -> str:
         seed = random.SystemRandom().randrange(1_000_000) if seed is None else seed
         liked = draw_films(model, films, seed, folder)
     suggestions = suggest(model, films, liked, arguments.k, folder)
-    name = f"{arguments.models.resolve().name}/{dataset}"
     if not arguments.json:
         return as_text(liked, [film for film, _ in suggestions], name, dataset, seed)
     return json.dumps(  # plain ASCII, so that it is the same in every terminal's encoding

@@ -1,4 +1,4 @@
-"""Sessions with the users of another data set: the released agent of ML-1M and its rivals.
+"""Sessions with the users of another data set: the released agent of ML-1M and baselines.
 
     python -m benchmarks.cross_dataset --root data
 
@@ -21,11 +21,11 @@ from recsys_rl.baselines.registry import BASELINES
 from recsys_rl.data.interactions import IdMap, Interactions
 from recsys_rl.data.movielens import load_ratings
 from recsys_rl.evaluation.scores import ScoreFunction
-from recsys_rl.evaluation.sessions import HORIZONS, oracle_sessions, sessions_with_strangers
+from recsys_rl.evaluation.sessions import HORIZONS, cold_start_oracle, cold_start_sessions
 from recsys_rl.serving import Recommender
 
 ROOT = Path(__file__).resolve().parents[1]
-RIVALS = "Popularity", "ItemKNN", "EASE", "LinUCB", "GaussianLikes"
+COMPARED = "popularity", "item-kNN", "EASE", "LinUCB", "Gaussian of likes"
 REWARDS = [f"reward@{t}" for t in HORIZONS]
 
 
@@ -36,14 +36,12 @@ def of_catalogue(ratings: pd.DataFrame, item_ids: IdMap) -> Interactions:
     return replace(users, item=item_ids.index(users.item_ids.id(users.item)), item_ids=item_ids)
 
 
-def rivals(train: Interactions) -> dict[str, ScoreFunction]:
+def baselines(train: Interactions) -> dict[str, ScoreFunction]:
     """Name in the table -> score function, with the settings that validation users chose."""
     chosen = results.tuned("ml-1m", "cold-start")
     return {
-        results.baseline_name(name, chosen[name]): (
-            tune_baselines.BY_NAME.get(name) or BASELINES[name]
-        )(train, **chosen[name])
-        for name in RIVALS
+        results.baseline_name(name, chosen[name]): BASELINES[name](train, **chosen[name])
+        for name in COMPARED
     }
 
 
@@ -59,9 +57,9 @@ def main() -> None:
     users = of_catalogue(ratings, data.item_ids)
     ours = Recommender.load(ROOT / "models" / "ml-1m").score
     found = {
-        name: sessions_with_strangers(score, users)
-        for name, score in (rivals(train) | {"DRR-set": ours}).items()
-    } | {"oracle": oracle_sessions(users)}
+        name: cold_start_sessions(score, users)
+        for name, score in (baselines(train) | {"DRR-set": ours}).items()
+    } | {"oracle": cold_start_oracle(users)}
     key = {"dataset": "ml-1m", "split": "cross-dataset", "protocol": "cold-start-sessions"}
     key |= {"seed": 0, "stage": "final"}
     rows = [

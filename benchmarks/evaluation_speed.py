@@ -1,9 +1,9 @@
-"""How long one judgement of everybody takes: protocols A and B together, agents and baselines.
+"""How long one evaluation of all users takes: leave-one-out, full and sampled, in one pass.
 
-    python benchmarks/evaluation_speed.py --dataset ml-1m --threads 2
+    python -m benchmarks.evaluation_speed --dataset ml-1m --threads 2
 
-Every person's test film is ranked among all unseen films and among 99 negatives, in one pass. The
-agents have random weights where none are released: that costs the same.
+Every user's test item is ranked among all unseen items and among 99 negatives. The agents are not
+trained: that costs the same.
 """
 
 import argparse
@@ -12,37 +12,42 @@ from pathlib import Path
 
 import torch
 
-from recsys_rl.agent.config import Settings
+from recsys_rl.agent.build import linear_model
 from recsys_rl.agent.ddpg import DDPG
-from recsys_rl.baselines import ease, popularity
+from recsys_rl.baselines.registry import BASELINES
+from recsys_rl.data.download import DATA_FOLDER
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.movielens import load_ratings
 from recsys_rl.data.splits import leave_one_out
 from recsys_rl.evaluation.protocols import leave_one_out_metrics, ranking_task, sample_negatives
-from recsys_rl.serving import Recommender
+from recsys_rl.evaluation.scores import ScoreFunction
+from recsys_rl.experiments import config_of
+
+AGENTS = "DRR-ave", "DRR-set", "DRR-seq"
 
 
-def main() -> None:
+def untrained(name: str, dataset: str, train: Interactions) -> ScoreFunction:
+    """An agent of the registry with random vectors."""
+    config = config_of(name, dataset).with_field("state.embeddings", "random")
+    linear = linear_model(config, train, torch.Generator().manual_seed(0))
+    return DDPG(config, train.n_users, train.n_items, linear=linear).score
+
+
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dataset", default="ml-1m")
-    parser.add_argument("--root", type=Path, default=Path("data"))
-    parser.add_argument("--models", type=Path, default=Path("models"))
+    parser.add_argument("--root", type=Path, default=DATA_FOLDER)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     data = Interactions.from_ratings(load_ratings(options.root / options.dataset))
     split = leave_one_out(data)
     history, target = ranking_task(split, "test")
     negatives = sample_negatives(data, target.user, generator=torch.Generator().manual_seed(3))
-    models = {
-        "popularity": popularity.Popularity(split.train),
-        "EASE": ease.EASE(split.train),
-        "DRR-ave": DDPG(Settings(vectors="random"), data.n_users, data.n_items).score,
-        "DRR-set": Recommender.load(options.models / options.dataset).score,
-        "DRR-seq": Recommender.load(options.models / f"{options.dataset}-next").score,
-    }
-    print(f"{options.dataset}, {len(target):,} people, {options.threads} threads, seconds")
+    models = {name: BASELINES[name](split.train) for name in ("popularity", "EASE")}
+    models |= {name: untrained(name, options.dataset, split.train) for name in AGENTS}
+    print(f"{options.dataset}, {len(target):,} users, {options.threads} threads, seconds")
     for name, score in models.items():
         spent = []
         for _ in range(options.repeats):

@@ -1,6 +1,6 @@
 """The hot parts of a training, plainly written and as they are here: seconds before and after.
 
-    python benchmarks/parts.py --threads 1
+    python -m benchmarks.parts --threads 1
 
 Each pair computes the same thing (up to the draw of dropout masks), at the sizes of ML-1M; the best
 of `repeats` runs, forward and backward where there is something to learn. Times of one run can be
@@ -15,15 +15,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from recsys_rl.agent.losses import FullSoftmax, LikesLoss
+from recsys_rl.agent.demonstrations import ANY_HIT_WEIGHT
+from recsys_rl.agent.losses import FullSoftmax, HindsightLoss
 from recsys_rl.agent.sum_tree import SumTree
 from recsys_rl.data.histories import Histories
-from recsys_rl.data.observation import Observation
-from recsys_rl.embeddings import batching, pmf
+from recsys_rl.embeddings import pmf
 from recsys_rl.states.drr_seq import DRRseq
 from recsys_rl.states.layers import PooledDropout
 
-N_ITEMS, PEOPLE = 3706, 512
+N_ITEMS, N_USERS = 3706, 512
 
 
 def best(run: Callable[[], object], repeats: int) -> float:
@@ -37,16 +37,16 @@ def best(run: Callable[[], object], repeats: int) -> float:
 
 
 def lengths(generator: torch.Generator, most: int) -> Tensor:
-    """How many films people have: log-normal about ML-1M's median of 96, int64 [PEOPLE]."""
-    return (96 * torch.randn(PEOPLE, generator=generator).exp()).long().clamp(5, most)
+    """How many items users have: log-normal about ML-1M's median of 96, int64 [N_USERS]."""
+    return (96 * torch.randn(N_USERS, generator=generator).exp()).long().clamp(5, most)
 
 
 def histories(generator: torch.Generator, most: int) -> Histories:
-    """Random films, LEFT-padded; stars from 1 to 5."""
+    """Random items, LEFT-padded; stars from 1 to 5."""
     there = torch.arange(most) >= most - lengths(generator, most).unsqueeze(1)
     item = torch.randint(N_ITEMS, there.shape, generator=generator).masked_fill(~there, N_ITEMS)
     rating = torch.randint(1, 6, there.shape, generator=generator).float() * there
-    return Histories(torch.full((PEOPLE,), PEOPLE), item, rating)
+    return Histories(torch.full((N_USERS,), N_USERS), item, rating)
 
 
 def learned(loss: Callable[..., Tensor], *inputs: Tensor) -> None:
@@ -58,27 +58,28 @@ def pairs(generator: torch.Generator) -> dict[str, tuple[Callable, Callable]]:
     """Part -> (plain, ours)."""
     vectors = torch.randn(1024, 97, generator=generator) * 0.1
     items = torch.randn(N_ITEMS, 97, generator=generator) * 0.1
-    wanted_item = torch.randint(N_ITEMS, (1024,), generator=generator)
-    wanted = torch.rand(1024, N_ITEMS, generator=generator) < 0.02
-    barred = (torch.rand(1024, N_ITEMS, generator=generator) < 0.02) & ~wanted
+    target = torch.randint(N_ITEMS, (1024,), generator=generator)
+    relevant = torch.rand(1024, N_ITEMS, generator=generator) < 0.02
+    excluded = (torch.rand(1024, N_ITEMS, generator=generator) < 0.02) & ~relevant
+    weight = ANY_HIT_WEIGHT
 
-    def likes(a: Tensor, v: Tensor) -> Tensor:
-        log_pi = (a @ v.T).masked_fill(barred, -1e9).log_softmax(1)
-        spread = (log_pi * wanted).sum(1) / wanted.sum(1)
-        return -(spread + 3 * log_pi.masked_fill(~wanted, -1e9).logsumexp(1)).mean()
+    def hindsight(a: Tensor, v: Tensor) -> Tensor:
+        log_pi = (a @ v.T).masked_fill(excluded, -1e9).log_softmax(1)
+        spread = (log_pi * relevant).sum(1) / relevant.sum(1)
+        return -(spread + weight * log_pi.masked_fill(~relevant, -1e9).logsumexp(1)).mean()
 
     dropout = PooledDropout(0.2).train()
     dropout.refill(generator)
     hidden = torch.randn(1024, 384, generator=generator)
     state = DRRseq(1, N_ITEMS, 96, 200).eval()
     state.initialise(generator)
-    seen = Observation(torch.zeros(PEOPLE), histories(generator, 200).item)
-    length = (seen.memory != N_ITEMS).sum(1)
+    seen = histories(generator, 200)
+    length = (seen.item != N_ITEMS).sum(1)
 
     @torch.no_grad()
     def whole() -> Tensor:
-        order = (seen.memory == N_ITEMS).byte().argsort(dim=1, stable=True)
-        return state.sequence(seen.memory.gather(1, order))[torch.arange(PEOPLE), length - 1]
+        order = (seen.item == N_ITEMS).byte().argsort(dim=1, stable=True)
+        return state.sequence(seen.item.gather(1, order))[torch.arange(N_USERS), length - 1]
 
     @torch.no_grad()
     def ours() -> Tensor:
@@ -87,12 +88,12 @@ def pairs(generator: torch.Generator) -> dict[str, tuple[Callable, Callable]]:
     logs = histories(generator, 1500)
     folded = pmf.PMF(1, N_ITEMS, 64, generator=generator).requires_grad_(False)
 
-    def in_one(run: Callable[[], Tensor]) -> Tensor:
-        grouped, batching.by_length = batching.by_length, one_group
+    def in_one_group() -> Tensor:
+        grouped, pmf.by_length = pmf.by_length, one_group
         try:
-            return run()
+            return folded.fold_in(logs)
         finally:
-            batching.by_length = grouped
+            pmf.by_length = grouped
 
     tree, leaf = SumTree(200_000), torch.randint(200_000, (512,), generator=generator)
     priority = torch.rand(512, generator=generator)
@@ -102,36 +103,35 @@ def pairs(generator: torch.Generator) -> dict[str, tuple[Callable, Callable]]:
             tree.set(i.unsqueeze(0), p.unsqueeze(0))
 
     return {
-        "softmax over all films, loss and gradient": (
-            lambda: learned(lambda a, v: F.cross_entropy(a @ v.T, wanted_item), vectors, items),
-            lambda: learned(lambda a, v: FullSoftmax.apply(a, v, wanted_item), vectors, items),
+        "softmax over all items, loss and gradient": (
+            lambda: learned(lambda a, v: F.cross_entropy(a @ v.T, target), vectors, items),
+            lambda: learned(lambda a, v: FullSoftmax.apply(a, v, target), vectors, items),
         ),
-        "likes among all films, loss and gradient": (
-            lambda: learned(likes, vectors, items),
+        "likes among all items, loss and gradient": (
+            lambda: learned(hindsight, vectors, items),
             lambda: learned(
-                lambda a, v: LikesLoss.apply(a, v, wanted, barred, 3.0), vectors, items
+                lambda a, v: HindsightLoss.apply(a @ v.T, relevant, excluded, weight),
+                vectors,
+                items,
             ),
         ),
         "dropout": (lambda: F.dropout(hidden, 0.2), lambda: dropout(hidden)),
         "DRR-seq reads 512 memories": (whole, ours),
-        "512 people folded in": (
-            lambda: in_one(lambda: folded.fold_in(logs)),
-            lambda: folded.fold_in(logs),
-        ),
+        "512 users folded in": (in_one_group, lambda: folded.fold_in(logs)),
         "512 priorities into the sum tree": (one_by_one, lambda: tree.set(leaf, priority)),
     }
 
 
 def one_group(logs: Histories, n_items: int, size: int = 64):
-    """`states.by_length` with everybody in one group."""
+    """`embeddings.batching.by_length` with all users in one group."""
     yield torch.arange(len(logs)), logs
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=5)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     print(f"{'milliseconds':45}{'plain':>9}{'ours':>9}{'ratio':>8}")
     for part, (plain, ours) in pairs(torch.Generator().manual_seed(0)).items():

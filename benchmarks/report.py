@@ -33,6 +33,7 @@ from benchmarks.summaries import (
 )
 from recsys_rl.evaluation.sessions import HORIZONS
 from recsys_rl.evaluation.statistics import Interval, hierarchical_bootstrap, seed_spread
+from recsys_rl.experiments import NAMES
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PRETRAINED, RESET = "pretrained", "pretrained, gate reset"
@@ -158,8 +159,8 @@ PAST = {  # split: agents that are no longer trained
         *stages("DRR-set-short"),
         *agents("DRR-set-short-gamma-0", "DRR-set-short-more-pretraining"),
         *agents("DRR-set-short-longer-ddpg"),
-        *stages("DRR-set-holdout"),
-        *agents("DRR-set-holdout-gamma-0", "DRR-set-holdout-more-pretraining"),
+        *stages("DRR-set-short-holdout"),
+        *agents("DRR-set-short-holdout-gamma-0", "DRR-set-short-holdout-more-pretraining"),
         *stages("DRR-set-ridge", "DRR-set-likes-only"),
         *agents("DRR-set-gate-reset"),
     ],
@@ -313,6 +314,11 @@ looked at more than once while this project grew, and for three choices of DRR-s
 been seen: no holdout of train users, twice the updates, the learning rate with a frozen gate. The
 settings of SB3 DDPG come from ml-100k.
 
+**Which runs these are.** The agents were trained at commit `a5157ef`, and with their last weights;
+the training loop now keeps the weights that do best on validation. Agents that are not in
+[experiments.py](../recsys_rl/experiments.py) (gate-frozen, sets-alone, more-pretraining, als, pmf,
+ridge) are gone; that commit can run them.
+
 **How to run the scripts.** From the root of the repository, with the data sets in `data/`. The
 commands below record into the table, and a run that is made again replaces the old one;
 `python -m benchmarks.report` then writes this page.
@@ -324,7 +330,9 @@ def tuning(dataset: str, *tasks: str) -> str:
 
 
 def study(dataset: str, split: str, *names: str) -> str:
-    return f"-m benchmarks.study --dataset {dataset} --splits {split} --agents {' '.join(names)}"
+    """For the agents that can still be trained; others are gone (see the head of the page)."""
+    known = " ".join(name for name in names if name in NAMES)
+    return f"-m benchmarks.study --dataset {dataset} --splits {split} --agents {known}"
 
 
 def sections() -> list[Section]:

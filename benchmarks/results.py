@@ -8,7 +8,8 @@
               train user), cold-start-more (the validation users trained on, too); simulated,
               simulated-series (liked items in a row count extra); cross-dataset (trained on
               `dataset`, evaluated with the users of ml-latest-small)
-    agent     DRR-set, DRR-set-gamma-0, EASE, popularity, ...: see `NAMES` for the baselines
+    agent     DRR-set, DRR-set-gamma-0, ...: as in `recsys_rl.experiments`; EASE, popularity, ...:
+              as in `recsys_rl.baselines.registry`; oracle: the best that a protocol allows
     seed      of the training; 0 for the baselines, which have one fit
     stage     final; pretrained; "pretrained, gate reset"; untrained; "no history"; "history
               shuffled"; "one user's action for all"; published, reproduced (figures of the
@@ -38,6 +39,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from recsys_rl.data.files import write_atomically
 from recsys_rl.evaluation import metrics
 from recsys_rl.evaluation.statistics import Evaluation
 
@@ -54,26 +56,12 @@ COLUMNS = [*KEY, "metric", "user", "value"]
 TEXT = [column for column in COLUMNS if column not in ("seed", "user", "value")]
 DECIMALS = 5
 
-NAMES = {  # class of a baseline: its name in the table
-    "Random": "random",
-    "Popularity": "popularity",
-    "RecentPopularity": "recent popularity",
-    "ItemKNN": "item-kNN",
-    "EASE": "EASE",
-    "IALS": "iALS",
-    "PMF": "PMF",
-    "LinUCB": "LinUCB",
-    "HLinUCB": "HLinUCB",
-    "GaussianLikes": "Gaussian of likes",
-    "Oracle": "oracle",
-}
 
-
-def baseline_name(model: str, settings: Mapping) -> str:
+def baseline_name(name: str, settings: Mapping) -> str:
     """A baseline's name in the table; LinUCB without exploration is a ridge regression."""
-    if model in ("LinUCB", "HLinUCB") and settings.get("alpha") == 0:
-        return f"ridge regression ({model}, alpha = 0)"
-    return NAMES[model]
+    if name in ("LinUCB", "HLinUCB") and settings.get("alpha") == 0:
+        return f"ridge regression ({name}, alpha = 0)"
+    return name
 
 
 # ------------------------------------------------------------------------------------------- read
@@ -244,9 +232,7 @@ def _write(table: pd.DataFrame) -> None:
     """The same rows give the same bytes."""
     table = _tidy(table).astype({"user": "Int64"})
     text = table.to_csv(index=False, lineterminator="\n").encode()
-    temporary = PATH.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_bytes(gzip.compress(text, compresslevel=9, mtime=0))
-    temporary.replace(PATH)
+    write_atomically(PATH, gzip.compress(text, compresslevel=9, mtime=0))
 
 
 @contextlib.contextmanager
@@ -267,7 +253,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def tuned(dataset: str, split: str) -> dict[str, dict]:
-    """Class of a baseline -> the settings that validation data chose; {} where nothing was tuned.
+    """Name of a baseline -> the settings that validation data chose; {} where nothing was tuned.
 
     split: as in the table, for cold-start sessions "cold-start"; "seed-and-suggest" for that
     protocol, which has the same split and a search of its own.
@@ -281,9 +267,7 @@ def record_tuned(dataset: str, split: str, settings: Mapping[str, dict]) -> None
     with _locked(TUNED.parent):
         chosen = json.loads(TUNED.read_text()) if TUNED.exists() else {}
         chosen.setdefault(dataset, {}).setdefault(split, {}).update(settings)
-        temporary = TUNED.with_suffix(".tmp")
-        temporary.write_text(_compact(chosen))
-        temporary.replace(TUNED)
+        write_atomically(TUNED, _compact(chosen).encode())
 
 
 def _compact(chosen: Mapping) -> str:

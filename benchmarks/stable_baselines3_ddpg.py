@@ -1,10 +1,10 @@
-"""Trains Stable-Baselines3's DDPG in `recsys_rl/Strangers-v0` and evaluates it like the others.
+"""Trains Stable-Baselines3's DDPG in `recsys_rl/ColdStart-v0` and evaluates it like the others.
 
     python -m benchmarks.stable_baselines3_ddpg --dataset ml-100k --seed 0
 
 It is their code as it is (Raffin et al., JMLR 22, 2021), a plain network over `flat_observation`:
 no supervised pretraining, a critic of directions and not of items. It meets train users only and
-is evaluated by the mean reward of a step with users held out (`sessions_with_strangers`). Test
+is evaluated by the mean reward of a step with users held out (`cold_start_sessions`). Test
 results go into the table of `results.py`, rewards by user; those of validation users are printed.
 """
 
@@ -24,9 +24,9 @@ from torch import Tensor
 
 from benchmarks import results
 from recsys_rl.data.interactions import Interactions
-from recsys_rl.envs.registration import ID, film_vectors, load_people, score_function
+from recsys_rl.envs.registration import ID, item_vectors, load_users, score_function
 from recsys_rl.evaluation.scores import ScoreFunction
-from recsys_rl.evaluation.sessions import HORIZONS, sessions_with_strangers
+from recsys_rl.evaluation.sessions import HORIZONS, cold_start_sessions
 
 # The best of thirteen short runs on validation users of ml-100k, one seed each, no full search.
 SETTINGS = {
@@ -43,14 +43,12 @@ SETTINGS = {
 
 
 def train(
-    people: Interactions, vectors: Tensor, settings: dict, steps: int, seed: int, horizon: int = 40
+    users: Interactions, vectors: Tensor, settings: dict, steps: int, seed: int, horizon: int = 40
 ) -> DDPG:
-    """`steps` films are shown in all, in `envs` sessions side by side."""
+    """`steps` items are shown in all, in `envs` sessions side by side."""
 
     def make() -> gymnasium.Env:
-        return gymnasium.make(
-            ID, people=people, item_vectors=vectors, observe="vectors", horizon=horizon
-        )
+        return gymnasium.make(ID, users=users, vectors=vectors, observe="vectors", horizon=horizon)
 
     k = vectors.shape[1]
     model = DDPG(
@@ -69,7 +67,7 @@ def train(
 
 
 def scores_of(model: DDPG, vectors: Tensor) -> ScoreFunction:
-    """The actor without its noise, as the evaluators want it."""
+    """The actor without its noise, as the evaluations take it."""
     return score_function(lambda seen: model.predict(seen, deterministic=True)[0], vectors)
 
 
@@ -86,13 +84,13 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     settings = {name: getattr(options, name) for name in SETTINGS}
     torch.set_num_threads(options.threads)
-    groups = load_people(options.root, options.dataset)
-    vectors = film_vectors(groups.train, settings["k"])
+    groups = load_users(options.root, options.dataset)
+    vectors = item_vectors(groups.train, settings["k"])
     begun, cpu = time.perf_counter(), time.process_time()
     model = train(groups.train, vectors, settings, options.steps, options.seed)
     seconds, cpu = time.perf_counter() - begun, time.process_time() - cpu
     users = getattr(groups, options.users)
-    found = sessions_with_strangers(scores_of(model, vectors), users)
+    found = cold_start_sessions(scores_of(model, vectors), users)
     rewards = [f"reward@{t}" for t in HORIZONS]
     shown = {name: round(found.mean()[name], 4) for name in rewards}
     print(f"{options.users} users, {seconds:.0f} s: {shown}", flush=True)

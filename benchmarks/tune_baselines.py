@@ -1,6 +1,6 @@
 """Chooses the baselines' settings on validation data and records their test results.
 
-    python -m benchmarks.tune_baselines --dataset ml-1m --root data [--models EASE ItemKNN]
+    python -m benchmarks.tune_baselines --dataset ml-1m --root data [--models EASE item-kNN]
 
 Six tasks, each with a search of its own over a grid: "leave-one-out" (nDCG@10 of the validation
 rows), "random-positives" (sampled nDCG@10) and "ratings" (re-ranking, precision@5), both on an
@@ -23,127 +23,89 @@ import pandas as pd
 import torch
 
 from benchmarks import results
-from recsys_rl.baselines import popularity
-from recsys_rl.baselines.gaussian import GaussianLikes
-from recsys_rl.baselines.linucb import HLinUCB, LinUCB
+from recsys_rl.baselines.popularity import Random
 from recsys_rl.baselines.registry import BASELINES
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.movielens import load_ratings
-from recsys_rl.data.splits import leave_one_out, random_split, split_by_time, split_users
-from recsys_rl.embeddings.cooccurrence import like_vectors
-from recsys_rl.embeddings.pmf import PMF
-from recsys_rl.evaluation import protocols, scores, sessions, statistics, tuning
+from recsys_rl.data.splits import leave_one_out, random_split, split_by_time
+from recsys_rl.evaluation import protocols, reranking, sessions, tuning
+from recsys_rl.evaluation.scores import ScoreFunction
+from recsys_rl.evaluation.statistics import Evaluation
+from recsys_rl.tasks import cold_start_users
 
-Evaluator = Callable[[scores.ScoreFunction | None], statistics.Evaluation]
+Evaluator = Callable[[ScoreFunction | None], Evaluation]
 
 # A rating of any value is a positive of the task "leave-one-out"; seed items are liked ones.
 LEAVE_ONE_OUT = {
-    "Random": {},
-    "Popularity": {},
-    "RecentPopularity": {"share": [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0]},
-    "ItemKNN": {"neighbours": [2, 5, 10, 20, 50, 100, 500], "shrinkage": [0, 10, 100]},
+    "random": {},
+    "popularity": {},
+    "recent popularity": {"share": [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0]},
+    "item-kNN": {"neighbours": [2, 5, 10, 20, 50, 100, 500], "shrinkage": [0, 10, 100]},
     "EASE": {"regularization": [20, 50, 100, 200, 300, 500, 1000, 2000]},
-    "IALS": {"factors": [64, 128, 256, 512], "regularization": [3, 10, 30], "alpha": [1]},
+    "iALS": {"factors": [64, 128, 256, 512], "regularization": [3, 10, 30], "alpha": [1]},
     "PMF": {"k": [8, 32, 100], "l2": [0.02, 0.07, 0.2]},
 }
 POSITIVES = LEAVE_ONE_OUT | {
-    "ItemKNN": {"neighbours": [20, 50, 100, 200], "shrinkage": [0, 10, 100]},
+    "item-kNN": {"neighbours": [20, 50, 100, 200], "shrinkage": [0, 10, 100]},
     "EASE": {"regularization": [200, 500, 1000, 2000]},
-    "IALS": {"factors": [64, 128, 256], "regularization": [10, 30, 100], "alpha": [1]},
+    "iALS": {"factors": [64, 128, 256], "regularization": [10, 30, 100], "alpha": [1]},
     "PMF": {"k": [2, 8], "l2": [0.2, 0.5]},  # of ratings above 3 only
 }
 TEMPORAL = LEAVE_ONE_OUT | {
-    "ItemKNN": {"neighbours": [50, 200, 1000, 10_000], "shrinkage": [0, 10, 100, 500, 2000]},
+    "item-kNN": {"neighbours": [50, 200, 1000, 10_000], "shrinkage": [0, 10, 100, 500, 2000]},
     "EASE": {"regularization": [200, 500, 1000, 2000, 5000, 10_000, 20_000]},
-    "IALS": {"factors": [8, 16, 32, 64, 128], "regularization": [3, 10, 30, 100, 300]}
+    "iALS": {"factors": [8, 16, 32, 64, 128], "regularization": [3, 10, 30, 100, 300]}
     | {"alpha": [1]},
     "PMF": {"k": [2, 8, 32, 100], "l2": [0.07, 0.2, 0.5, 1.0]},
 }
 LIKED = {"min_rating": [None, 4.0]}
 RATINGS = {
-    "Random": {},
-    "Oracle": {},
-    "Popularity": LIKED,
-    "RecentPopularity": {"share": [0.1, 0.5, 1.0]} | LIKED,
-    "ItemKNN": {"neighbours": [20, 100, 500], "shrinkage": [0, 100]} | LIKED,
+    "random": {},
+    "oracle": {},
+    "popularity": LIKED,
+    "recent popularity": {"share": [0.1, 0.5, 1.0]} | LIKED,
+    "item-kNN": {"neighbours": [20, 100, 500], "shrinkage": [0, 100]} | LIKED,
     "EASE": {"regularization": [200, 500, 1000, 2000]} | LIKED,
-    "IALS": {"factors": [16, 64, 128], "regularization": [10, 30, 100], "alpha": [1]} | LIKED,
+    "iALS": {"factors": [16, 64, 128], "regularization": [10, 30, 100], "alpha": [1]} | LIKED,
     "PMF": {"k": [32, 100], "l2": [0.05, 0.07, 0.1]},
 }
 SEED_AND_SUGGEST = {
-    "Random": {},
-    "Popularity": LIKED,
-    "RecentPopularity": {"share": [0.05, 0.1, 0.2, 0.5, 1.0]} | LIKED,
+    "random": {},
+    "popularity": LIKED,
+    "recent popularity": {"share": [0.05, 0.1, 0.2, 0.5, 1.0]} | LIKED,
     # 10,000 neighbours are all of them; in a wider first search lower ratings never helped this one
-    "ItemKNN": {"neighbours": [500, 10_000], "shrinkage": [10, 50, 100, 200, 500, 1000]}
+    "item-kNN": {"neighbours": [500, 10_000], "shrinkage": [10, 50, 100, 200, 500, 1000]}
     | {"min_rating": [4.0]},
     "EASE": {"regularization": [2000, 5000, 10_000, 20_000, 50_000, 100_000, 200_000]} | LIKED,
-    "IALS": {"factors": [4, 8, 16, 32, 64], "regularization": [3, 10, 30, 100], "alpha": [1]}
+    "iALS": {"factors": [4, 8, 16, 32, 64], "regularization": [3, 10, 30, 100], "alpha": [1]}
     | LIKED,
     "PMF": {"k": [2, 8, 32], "l2": [0.07, 0.2, 0.5]},
-    "GaussianLikes": {"k": [16, 32, 64, 256, 1024]}
+    "Gaussian of likes": {"k": [16, 32, 64, 256, 1024]}
     | {"noise": [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1]},
 }
-ONLY_LIKED = {"min_rating": [4.0]}  # a film that was shown and not liked must not count as liked
+ONLY_LIKED = {"min_rating": [4.0]}  # an item that was shown and not liked must not count as liked
 COLD_START = {
-    "Random": {},
-    "Popularity": ONLY_LIKED,
-    "ItemKNN": {"neighbours": [50, 100, 200, 1000, 10_000], "shrinkage": [0, 20, 100]} | ONLY_LIKED,
+    "random": {},
+    "popularity": ONLY_LIKED,
+    "item-kNN": {"neighbours": [50, 100, 200, 1000, 10_000], "shrinkage": [0, 20, 100]}
+    | ONLY_LIKED,
     "EASE": {"regularization": [200, 500, 1000, 2000, 5000]} | ONLY_LIKED,
-    "IALS": {"factors": [16, 32, 64, 128], "regularization": [3, 10, 30, 100], "alpha": [1]}
+    "iALS": {"factors": [16, 32, 64, 128], "regularization": [3, 10, 30, 100], "alpha": [1]}
     | ONLY_LIKED,
     "PMF": {"k": [2, 8, 32], "l2": [0.07, 0.2, 0.5]},
     "LinUCB": {"k": [16, 32, 64, 128], "ridge": [0.2, 0.3, 0.4, 0.6], "alpha": [0.0, 0.05]},
     "HLinUCB": {"k": [8], "hidden": [8], "item_ridge": [1000]}
     | {"ridge": [0.1, 0.2, 0.4, 1.0], "alpha": [0.0, 0.05]},
-    "GaussianLikes": {"k": [64, 256, 1024], "noise": [0.005, 0.01, 0.02, 0.05, 0.1, 0.2]},
-    "Oracle": {},
+    "Gaussian of likes": {"k": [64, 256, 1024], "noise": [0.005, 0.01, 0.02, 0.05, 0.1, 0.2]},
+    "oracle": {},
 }
-
-
-# What `BASELINES` does not have: train, settings -> score function. The generators are those of
-# seed 0, so that a fit can be repeated.
-
-
-def pmf(train: Interactions, **settings) -> scores.ScoreFunction:
-    """Predicted stars; unseen users are folded in by what they liked, each film as POSITIVE stars.
-
-    A film SHOWN has no stars and tells it nothing.
-    """
-    generator = torch.Generator().manual_seed(0)
-    model = PMF(train.n_users, train.n_items, generator=generator, **settings)
-    model.fit(train, generator=generator)
-    return model.score
-
-
-def gaussian_likes(train: Interactions, k: int, **settings) -> scores.ScoreFunction:
-    return GaussianLikes.fit(train, k, torch.Generator().manual_seed(0), **settings).score
-
-
-def lin_ucb(train: Interactions, k: int, **settings) -> scores.ScoreFunction:
-    vectors, prior = like_vectors(train, k, torch.Generator().manual_seed(0))
-    return LinUCB(vectors, prior=prior, **settings)
-
-
-def h_lin_ucb(train: Interactions, k: int, **settings) -> scores.ScoreFunction:
-    """Films that a train user has not rated teach a reward of 0, as in the sessions."""
-    generator = torch.Generator().manual_seed(0)
-    vectors, prior = like_vectors(train, k, generator)
-    settings |= {"prior": prior, "unrated_is_0": True}
-    return HLinUCB(vectors, train, generator=generator, **settings)
 
 
 def oracle(train: Interactions) -> None:
     """Knows the answers and needs no scores: evaluators tell None from a model."""
 
 
-BY_NAME = {
-    "PMF": pmf,
-    "LinUCB": lin_ucb,
-    "HLinUCB": h_lin_ucb,
-    "GaussianLikes": gaussian_likes,
-    "Oracle": oracle,
-}
+MODELS = BASELINES | {"oracle": oracle}
 
 
 # Data, seed -> rows to search on, evaluator on validation data, rows to fit on for the test,
@@ -157,11 +119,11 @@ def leave_one_out_task(data: Interactions, seed: int) -> tuple:
     generator = torch.Generator().manual_seed(seed)
     negatives = protocols.sample_negatives(data, target.user, 99, generator)
 
-    def evaluate(score: scores.ScoreFunction) -> statistics.Evaluation:
+    def evaluate(score: ScoreFunction) -> Evaluation:
         return protocols.leave_one_out_metrics(score, history, target, negatives)
 
     train = split.train
-    return train, tuning.leave_one_out_judge(split), train, evaluate, "ndcg@10"
+    return train, tuning.leave_one_out_evaluator(split), train, evaluate, "ndcg@10"
 
 
 def in_two_steps(rows: Interactions, evaluator_of: Callable[..., Evaluator]) -> tuple:
@@ -176,7 +138,7 @@ def random_positives_task(data: Interactions, seed: int) -> tuple:
     """Ratings above 3: 70 % to search on, 10 % validation, 20 % test, by rows at random."""
 
     def evaluator_of(train: Interactions, held_out: Interactions) -> Evaluator:
-        generator = torch.Generator().manual_seed(3)  # as in `study.py`
+        generator = torch.Generator().manual_seed(3)  # as in `recsys_rl.tasks`
         positives = train.concat(held_out)
         negatives = protocols.sample_negatives(positives, held_out.user, generator=generator)
         return lambda score: protocols.random_positive_metrics(score, train, held_out, negatives)
@@ -187,16 +149,16 @@ def random_positives_task(data: Interactions, seed: int) -> tuple:
 def ratings_task(data: Interactions, seed: int) -> tuple:
     """All ratings, split in the same way; the test rows of a user are re-ranked.
 
-    "Random" is the exact expectation.
+    "random" is the exact expectation.
     """
 
     def evaluator_of(train: Interactions, held_out: Interactions) -> Evaluator:
-        def evaluate(score: scores.ScoreFunction | None) -> statistics.Evaluation:
-            known = score if score is not None else popularity.Random(train)
-            found = protocols.offline_reranking(known, train, held_out)
+        def evaluate(score: ScoreFunction | None) -> Evaluation:
+            known = score if score is not None else Random(train)
+            found = reranking.offline_reranking(known, train, held_out)
             if score is None:
                 return found.oracle
-            return found.random if isinstance(score, popularity.Random) else found.model
+            return found.random if isinstance(score, Random) else found.model
 
         return evaluate
 
@@ -209,26 +171,23 @@ def temporal_task(data: Interactions, seed: int) -> tuple:
     history = split.train.concat(split.validation)
     return (
         split.train,
-        lambda score: protocols.global_time_metrics(score, split.train, split.validation),
+        lambda score: protocols.temporal_metrics(score, split.train, split.validation),
         split.train,
-        lambda score: protocols.global_time_metrics(score, history, split.test),
+        lambda score: protocols.temporal_metrics(score, history, split.test),
         "ndcg@10",
     )
 
 
 def groups_of(data: Interactions, seed: int) -> list[Interactions]:
     """All rows of the users of training, validation and test."""
-    generator = torch.Generator().manual_seed(seed)
-    groups = split_users(data.n_users, (0.8, 0.1, 0.1), generator=generator)
-    return [data.select(torch.isin(data.user, users)) for users in groups]
+    return [data.select(torch.isin(data.user, users)) for users in cold_start_users(data, seed)]
 
 
 def seed_and_suggest_task(data: Interactions, seed: int) -> tuple:
     """Users held out whole: three random liked items in, three out, 20 draws a user."""
     train, validation, test = groups_of(data, seed)
     on_validation, on_test = (
-        lambda score, users=u: protocols.three_in_three_out(score, users)
-        for u in (validation, test)
+        lambda score, users=u: sessions.seed_and_suggest(score, users) for u in (validation, test)
     )
     return train, on_validation, train, on_test, "precision@3"
 
@@ -237,12 +196,10 @@ def cold_start_task(data: Interactions, seed: int) -> tuple:
     """Whole sessions with the same users: 5 draws of the seed items, 2 on validation."""
     train, *groups = groups_of(data, seed)
 
-    def evaluate(
-        score: scores.ScoreFunction | None, users: Interactions, draws: int
-    ) -> statistics.Evaluation:
+    def evaluate(score: ScoreFunction | None, users: Interactions, draws: int) -> Evaluation:
         if score is None:
-            return sessions.oracle_sessions(users)
-        return sessions.sessions_with_strangers(score, users, draws=draws)
+            return sessions.cold_start_oracle(users)
+        return sessions.cold_start_sessions(score, users, draws=draws)
 
     on_validation, on_test = (
         partial(evaluate, users=u, draws=d) for u, d in zip(groups, (2, 5), strict=True)
@@ -274,7 +231,7 @@ def measure(task: tuple, grids: dict, names: list[str], **key) -> tuple[dict, pd
     chosen, rows = {}, []
     counts = torch.bincount(log.item, minlength=log.n_items)
     for name in names:
-        model = BY_NAME.get(name) or BASELINES[name]
+        model = MODELS[name]
         table, best = tuning.tune(model, grids[name], train, on_validation, metric)
         table = table.drop(columns=[column for column in table if column.startswith("step@")])
         found = on_test(model(log, **best))

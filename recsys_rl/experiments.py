@@ -106,10 +106,14 @@ def config_of(name: str, dataset: str = "ml-1m", seed: int = 0) -> Config:
         return config_of(parent, dataset, seed).with_field(field, value)
     nearest = dataset if dataset in BUDGETS else _nearest(dataset)
     pretrain, ddpg, warmup = BUDGETS[nearest][root]
-    config = ROOTS[root].with_field("seed", seed)
-    config = config.with_field("ddpg.warmup", 0).with_field("ddpg.updates", ddpg)
-    config = config.with_field("ddpg.warmup", warmup).with_field("pretrain.updates", pretrain)
-    return config.with_field("state.noise", NOISE[nearest])
+    budget: dict[str, Any] = {
+        "pretrain.updates": pretrain,
+        "ddpg.updates": ddpg,
+        "ddpg.warmup": warmup,
+    }
+    if ROOTS[root].state.linear:
+        budget["state.noise"] = NOISE[nearest]
+    return ROOTS[root].with_fields(budget | {"seed": seed})
 
 
 def _nearest(dataset: str) -> str:

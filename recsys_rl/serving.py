@@ -30,6 +30,10 @@ from recsys_rl.states.registry import STATES
 FORMAT = 2
 
 
+class UnknownState(ValueError):
+    """A released agent has a state that is not registered here: no damage."""
+
+
 class Recommender:
     """A trained actor for users it has never met: items in, items out, by id.
 
@@ -137,12 +141,12 @@ class Recommender:
 
 
 def _check_state(config: dict[str, Any], folder: Path) -> None:
-    """A state of somebody's own is no damage."""
+    """UnknownState where the reader does not have it."""
     parts = config.get("config")
     state = parts.get("state") if isinstance(parts, dict) else None
     name = state.get("name") if isinstance(state, dict) else None
     if isinstance(name, str) and name not in STATES:
-        raise ValueError(
+        raise UnknownState(
             f"{folder} was made with the state {name!r}, which is not known here: register it in "
             "recsys_rl.states.registry.STATES before loading"
         )
@@ -198,7 +202,9 @@ def release(
     recommender, folder = Recommender(agent.actor, log.item_ids, config), Path(folder)
     recommender.save(folder)
     write_atomically(folder / "README.md", model_card(config, folder.name).encode())
-    if history is not None:
+    if history is None:
+        (folder / "training.csv").unlink(missing_ok=True)  # of a model that was there before
+    else:
         text = history.to_csv(index=False, float_format="%.6g")
         write_atomically(folder / "training.csv", text.encode())
     return recommender

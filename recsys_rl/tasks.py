@@ -9,10 +9,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from recsys_rl.agent.build import MakeEnv, Training, build
+from recsys_rl.agent.config import Config
+from recsys_rl.agent.training import Trained, train
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.splits import (
     leave_one_out,
@@ -20,6 +25,9 @@ from recsys_rl.data.splits import (
     split_by_time,
     split_users,
 )
+from recsys_rl.embeddings.pmf import PMF
+from recsys_rl.envs.rating_models import NeighbourRatings, two_halves
+from recsys_rl.envs.simulated import SimulatedEnv, Simulator
 from recsys_rl.evaluation.protocols import (
     leave_one_out_metrics,
     random_positive_metrics,
@@ -30,7 +38,7 @@ from recsys_rl.evaluation.protocols import (
 )
 from recsys_rl.evaluation.reranking import offline_reranking
 from recsys_rl.evaluation.scores import ScoreFunction
-from recsys_rl.evaluation.sessions import cold_start_sessions, seed_and_suggest
+from recsys_rl.evaluation.sessions import cold_start_sessions, seed_and_suggest, simulated_sessions
 from recsys_rl.evaluation.statistics import Evaluation
 
 SAMPLE = 2000  # users on whom a learning curve is measured
@@ -39,31 +47,40 @@ Evaluate = Callable[[ScoreFunction], dict[str, Evaluation]]  # protocol -> what 
 
 @dataclass(frozen=True)
 class Task:
-    """train: rows to learn from. validate: quick, for curves and the choice of weights by `metric`;
-    None where a split has no validation part. test: every protocol of the split. about: one line."""
+    """What a split asks for.
+
+    train: rows to learn from. validate: quick, for curves and the choice of weights by `metric`;
+    None where a split has no validation part. test: every protocol of the split. about: one line.
+    make_env: for `build`, where sessions are not made from a log. test_users: rows of the users
+    held out whole, where there are some.
+    """
 
     train: Interactions
     validate: Callable[[ScoreFunction], dict[str, float]] | None
     metric: str
     test: Evaluate
     about: str
+    make_env: Callable[[Config], MakeEnv] | None = None
+    test_users: Interactions | None = None
+
+    def build(self, config: Config, **options: Any) -> Training:
+        """Agent, environment, demonstrations and replay for this task (`agent.build.build`)."""
+        make_env = self.make_env and self.make_env(config)
+        return build(config, self.train, make_env=make_env, **options)
+
+    def fit(self, training: Training, **options: Any) -> Trained:
+        """Train with this task's validation (`agent.training.train`)."""
+        validate = self.validate and (lambda agent: self.validate(agent.score))
+        return train(training, validate=validate, metric=self.metric, **options)
 
 
 def task_of(data: Interactions, split: str) -> Task:
-    """leave-one-out, random-positives, ratings, temporal, cold-start; cold-start-1 ... hold out
-    other users."""
-    makers = {
-        "leave-one-out": _leave_one_out,
-        "random-positives": _random_positives,
-        "ratings": _ratings,
-        "temporal": _temporal,
-    }
-    if found := re.fullmatch(r"cold-start(?:-(\d))?", split):
-        return _cold_start(data, int(found[1] or 0))
-    if split not in makers:
-        names = ", ".join((*makers, "cold-start"))
-        raise ValueError(f"there is no split {split!r}: choose among {names}")
-    return makers[split](data)
+    """A split by its name: see `SPLITS`; cold-start-1 to -9 hold out other users."""
+    if found := re.fullmatch(r"cold-start-([1-9])", split):
+        return _cold_start(data, int(found[1]))
+    if split not in SPLITS:
+        raise ValueError(f"there is no split {split!r}: choose among {', '.join(SPLITS)}")
+    return SPLITS[split](data)
 
 
 def _generator(seed: int) -> torch.Generator:
@@ -85,7 +102,7 @@ def _leave_one_out(data: Interactions) -> Task:
     def test(score: ScoreFunction) -> dict[str, Evaluation]:
         return {"leave-one-out": leave_one_out_metrics(score, history, target, negatives)}
 
-    about = "leave one out: each user's latest item, ranked among all unseen items, and among 99"
+    about = "leave one out: each user's latest item among all unseen items, and among 99"
     return Task(split.train, validate, "ndcg@10", test, about)
 
 
@@ -152,9 +169,72 @@ def _cold_start(data: Interactions, number: int) -> Task:
         "users held out whole (10 %) name three random films they like and are shown 40: "
         "reward@T, the mean reward per step over T steps"
     )
-    return Task(train, validate, "reward@40", test, about)
+    return Task(train, validate, "reward@40", test, about, test_users=test_users)
+
+
+def _simulated(data: Interactions, series: float = 0.0) -> Task:
+    """Simulator A, PMF on one half of the ratings, to train in; B, neighbours on the other half.
+
+    Settings were chosen on a tenth of the users in A; the others test, in A and in B.
+    """
+    worlds = simulators(data)
+    others, few = split_users(data.n_users, (0.9, 0.1))
+
+    def validate(score: ScoreFunction) -> dict[str, float]:
+        return simulated_sessions(score, worlds.a, few, series=series).mean()
+
+    def test(score: ScoreFunction) -> dict[str, Evaluation]:
+        return {
+            f"simulated-{name}": simulated_sessions(score, world, others, series=series)
+            for name, world in (("A", worlds.a), ("B", worlds.b))
+        }
+
+    def make_env(config: Config) -> MakeEnv:
+        env = config.env
+        return lambda _, generator: SimulatedEnv(
+            worlds.a,
+            sessions=env.sessions,
+            horizon=env.horizon,
+            n_seed=env.n_seed,
+            series=series,
+            generator=generator,
+        )
+
+    about = "simulated users: trained in simulator A, tested in A and B, ten items after three"
+    return Task(worlds.log, validate, "reward@10", test, about, make_env)
+
+
+class Simulators(NamedTuple):
+    """Two worlds fitted on different halves of the ratings; log: the rows of A, pmf: its model."""
+
+    a: Simulator
+    b: Simulator
+    log: Interactions
+    pmf: PMF
+
+
+def simulators(data: Interactions, k: int = 100) -> Simulators:
+    log, elsewhere = two_halves(data)
+    generator = _generator(0)
+    pmf = PMF(data.n_users, data.n_items, k, generator=generator)
+    pmf.fit(log, generator=generator)
+    a = Simulator.of(pmf.score, log)
+    b = Simulator.of(NeighbourRatings(elsewhere).score, elsewhere)
+    return Simulators(a, b, log, pmf)
+
+
+SERIES = 0.1  # what a like in a row adds to the next reward, in the split simulated-series
+SPLITS: dict[str, Callable[[Interactions], Task]] = {
+    "leave-one-out": _leave_one_out,
+    "random-positives": _random_positives,
+    "ratings": _ratings,
+    "temporal": _temporal,
+    "cold-start": partial(_cold_start, number=0),
+    "simulated": _simulated,
+    "simulated-series": partial(_simulated, series=SERIES),
+}
 
 
 def split_for(environment: str) -> str:
     """The split on which agents of an environment are trained by default."""
-    return {"logged": "leave-one-out", "cold-start": "cold-start"}[environment]
+    return {"logged": "leave-one-out"}.get(environment, environment)

@@ -18,11 +18,10 @@ from typing import NoReturn
 
 import torch
 
-from recsys_rl.agent.build import build
 from recsys_rl.agent.checkpoint import BadCheckpoint, Checkpoints
 from recsys_rl.agent.config import Config
 from recsys_rl.agent.ddpg import Diverged
-from recsys_rl.agent.training import Interrupted, train
+from recsys_rl.agent.training import Interrupted
 from recsys_rl.data.download import DATA_FOLDER, DataUnavailable, open_movielens
 from recsys_rl.data.files import FolderInUse
 from recsys_rl.data.interactions import Interactions
@@ -30,7 +29,7 @@ from recsys_rl.data.movielens import load_ratings
 from recsys_rl.evaluation.statistics import Evaluation
 from recsys_rl.experiments import NAMES, config_of
 from recsys_rl.serving import release
-from recsys_rl.tasks import split_for, task_of
+from recsys_rl.tasks import SPLITS, split_for, task_of
 
 PROBLEMS = (BadCheckpoint, FolderInUse, Diverged, DataUnavailable, ValueError, OSError)
 
@@ -45,7 +44,11 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--dataset", metavar="NAME", help="MovieLens set (default: ml-1m)")
     add("--agent", default="DRR-set", choices=NAMES, metavar="NAME", help=", ".join(NAMES))
-    add("--split", metavar="NAME", help="default: cold-start for DRR-set, else leave-one-out")
+    add(
+        "--split",
+        metavar="NAME",
+        help="what to train on and test by (default: as the agent needs): " + ", ".join(SPLITS),
+    )
     add("--seed", type=int, default=0)
     add("--set", action="append", default=[], metavar="FIELD=VALUE", help="as in ddpg.gamma=0")
     add("--root", type=Path, default=DATA_FOLDER, help="folder of the data sets")
@@ -58,13 +61,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def configured(options: argparse.Namespace, dataset: str) -> Config:
-    config = config_of(options.agent, dataset, options.seed)
+    changes = {}
     for text in options.set:
         path, equals, value = text.partition("=")
         if not equals:
             raise ValueError(f"--set takes FIELD=VALUE, as in ddpg.gamma=0, not {text!r}")
-        config = config.with_field(path, value)
-    return config
+        changes[path] = value
+    return config_of(options.agent, dataset, options.seed).with_fields(changes)
 
 
 def run(options: argparse.Namespace, command: str) -> None:
@@ -84,14 +87,9 @@ def run(options: argparse.Namespace, command: str) -> None:
         every=options.checkpoint_every,
         resume=options.resume,
     )
-    training = build(config, task.train)
+    training = task.build(config)
     agent = training.agent
-    trained = train(
-        training,
-        validate=task.validate and (lambda agent: task.validate(agent.score)),
-        metric=task.metric,
-        checkpoints=checkpoints,
-    )
+    trained = task.fit(training, checkpoints=checkpoints)
     found = task.test(agent.score)
     print(f"{dataset}, {options.agent}, seed {config.seed}, {task.about}")
     metrics = bracketed(found)
@@ -116,12 +114,13 @@ def run(options: argparse.Namespace, command: str) -> None:
 def bracketed(found: dict[str, Evaluation]) -> dict[str, str]:
     """Metric -> mean and interval over users, as text; single steps of sessions are left out."""
     shown = {}
-    for evaluation in found.values():
+    for protocol, evaluation in found.items():
         intervals = evaluation.interval()
         for name, mean in evaluation.mean().items():
             low, high = intervals[name]
             if not name.startswith("step@"):
-                shown[name] = f"{mean:.3f} [{low:.3f}, {high:.3f}]"
+                label = f"{protocol}, {name}" if name in shown else name
+                shown[label] = f"{mean:.3f} [{low:.3f}, {high:.3f}]"
     return shown
 
 

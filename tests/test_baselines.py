@@ -10,16 +10,18 @@ import torch
 from synthetic import write_movielens
 from toys import random_log
 
-from benchmarks import results, study
+from benchmarks import results
 from benchmarks import tune_baselines as driver
 from recsys_rl.baselines import counts, ease, ials, popularity
 from recsys_rl.baselines.neighbours import ItemKNN
-from recsys_rl.data.interactions import Interactions
+from recsys_rl.baselines.registry import BASELINES
 from recsys_rl.data.histories import Histories
+from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.movielens import load_ratings
 from recsys_rl.data.splits import leave_one_out, split_users
-from recsys_rl.evaluation import protocols, statistics, tuning
-from recsys_rl.evaluation.sessions import oracle_sessions, sessions_with_strangers
+from recsys_rl.evaluation import protocols, reranking, statistics, tuning
+from recsys_rl.evaluation.sessions import cold_start_oracle, cold_start_sessions, seed_and_suggest
+from recsys_rl.tasks import task_of
 
 N_USERS, N_ITEMS = 30, 25
 HAS_IMPLICIT = importlib.util.find_spec("implicit") is not None
@@ -124,7 +126,7 @@ def test_min_rating_drops_rows_from_train_and_from_histories(train, make):
 
 @pytest.mark.parametrize("name", [n for n in model_names if n.values[0] in ("knn", "ease", "ials")])
 def test_checkerboard(name):
-    """Odd users rate odd items, even ones even items: three films tell which board it is."""
+    """Odd users rate odd items, even ones even items: three items tell which board it is."""
     user, item = np.meshgrid(np.arange(30), np.arange(20), indexing="ij")
     keep = ((user + item) % 2 == 0) & (np.random.default_rng(1).random(user.shape) < 0.7)
     board = interactions(user[keep], item[keep])
@@ -210,8 +212,8 @@ def test_ials_folds_a_history_in_by_least_squares(train):
     held = [3, 7, 11]
     # confidence alpha for what is held, 1 for the rest: Hu et al. 2008, equation 4
     a = y.T @ y + (alpha - 1) * y[held].T @ y[held] + penalty * np.eye(4)
-    person = np.linalg.solve(a, alpha * y[held].sum(0))
-    assert model(history(held))[0].numpy() == pytest.approx(y @ person, abs=1e-4)
+    user = np.linalg.solve(a, alpha * y[held].sum(0))
+    assert model(history(held))[0].numpy() == pytest.approx(y @ user, abs=1e-4)
 
 
 @needs_implicit
@@ -234,7 +236,7 @@ def test_random_shares_no_numbers_with_seeds_or_negatives_of_the_same_seed():
             popularity.Random(data, seed), history_, target, negatives, seed=seed
         )
         assert result.mean()["sampled_hr@10"] == pytest.approx(0.5, abs=0.08)
-        result = protocols.three_in_three_out(popularity.Random(data, seed), data, seed=seed)
+        result = seed_and_suggest(popularity.Random(data, seed), data, seed=seed)
         liked = (data.offsets.diff()[result.users] - 3).float()
         assert result.mean()["precision@3"] == pytest.approx(float(liked.mean()) / 57, abs=0.02)
 
@@ -257,11 +259,26 @@ def test_a_catalogue_too_large_for_a_dense_matrix_is_refused(train, monkeypatch)
 # ------------------------------------------------------------------------------------ tuning
 
 
+@pytest.mark.parametrize("name", BASELINES)
+def test_every_baseline_is_fitted_by_its_name_without_settings_and_can_be_repeated(train, name):
+    if name == "iALS" and not HAS_IMPLICIT:
+        pytest.skip("a development dependency")
+    one, two = (BASELINES[name](train)(history([3, 7, 11], [N_ITEMS])) for _ in range(2))
+    assert one.shape == (2, N_ITEMS)
+    assert one.isfinite().all()
+    assert torch.equal(one, two)
+
+
+def test_grids_are_of_baselines_that_there_are():
+    for _, grids, *_ in driver.TASKS.values():
+        assert set(grids) <= {*BASELINES, "oracle"}
+
+
 def test_tune_takes_the_best_on_validation_and_never_sees_the_test_part(train):
     split = leave_one_out(train)
     grid = {"neighbours": [1, 5, 24], "shrinkage": [0.0, 10.0]}
-    judge = tuning.leave_one_out_judge(split)
-    table, best = tuning.tune(ItemKNN, grid, split.train, judge)
+    evaluate = tuning.leave_one_out_evaluator(split)
+    table, best = tuning.tune(ItemKNN, grid, split.train, evaluate)
     assert list(table) == ["neighbours", "shrinkage", "hr@10", "ndcg@10", "fit_seconds"]
     assert list(zip(table["neighbours"], table["shrinkage"], strict=True)) == [
         (n, s) for n in (1, 5, 24) for s in (0.0, 10.0)
@@ -271,7 +288,7 @@ def test_tune_takes_the_best_on_validation_and_never_sees_the_test_part(train):
     score = ItemKNN(split.train, **best)
     direct = protocols.leave_one_out_metrics(score, split.train, split.validation)
     assert row["ndcg@10"] == pytest.approx(direct.mean()["ndcg@10"])
-    only, settings = tuning.tune(popularity.Popularity, {}, split.train, judge)
+    only, settings = tuning.tune(popularity.Popularity, {}, split.train, evaluate)
     assert len(only) == 1
     assert settings == {}
 
@@ -286,11 +303,11 @@ def recorded(tmp_path, monkeypatch):
 def test_the_driver_records_its_results_and_keeps_other_models(tmp_path, recorded):
     write_movielens(tmp_path / "tiny", "csv", n_items=200)
     arguments = ["--dataset", "tiny", "--root", str(tmp_path)]
-    for models in (["Popularity"], ["EASE", "Random"]):
+    for models in (["popularity"], ["EASE", "random"]):
         driver.main([*arguments, "--models", *models])
     assert not list(tmp_path.glob("*.tmp*"))
     assert set(results.load()["agent"]) == {"popularity", "EASE", "random"}
-    assert list(results.tuned("tiny", "leave-one-out")) == ["Popularity", "EASE", "Random"]
+    assert list(results.tuned("tiny", "leave-one-out")) == ["popularity", "EASE", "random"]
     for task, (_, grids, split, protocol) in driver.TASKS.items():
         regularization = results.tuned("tiny", task)["EASE"]["regularization"]
         assert regularization in grids["EASE"]["regularization"]
@@ -300,26 +317,22 @@ def test_the_driver_records_its_results_and_keeps_other_models(tmp_path, recorde
         assert kept.empty == (task != "cold-start")
 
 
-@pytest.mark.parametrize(
-    ("name", "of_study"), [("random_positives", "positives"), ("ratings", "ratings")]
-)
-def test_the_driver_fits_on_the_agents_rows_and_searches_on_a_part_of_them(
-    name, of_study, monkeypatch
-):
-    data, judged = random_log(80, 300), []
+@pytest.mark.parametrize("split", ["random-positives", "ratings"])
+def test_the_driver_fits_on_the_agents_rows_and_searches_on_a_part_of_them(split, monkeypatch):
+    data, evaluated = random_log(80, 300), []
 
     def spy(score, train, held_out, *_):
-        judged.append((rows_of(train), rows_of(held_out)))
+        evaluated.append((rows_of(train), rows_of(held_out)))
         return SimpleNamespace(model=None)
 
-    for judge in ("random_positive_metrics", "offline_reranking"):
-        monkeypatch.setattr(protocols, judge, spy)
-    search, on_validation, log, on_test, _ = getattr(driver, f"{name}_task")(data, 0)
+    monkeypatch.setattr(protocols, "random_positive_metrics", spy)
+    monkeypatch.setattr(reranking, "offline_reranking", spy)
+    search, on_validation, log, on_test, _ = driver.TASKS[split][0](data, 0)
     on_validation(popularity.Popularity(data))
     on_test(popularity.Popularity(data))
-    (first, validation), (second, test) = judged
+    (first, validation), (second, test) = evaluated
     assert first == rows_of(search)
-    assert second == rows_of(log) == first | validation == rows_of(study.task(data, of_study)[0])
+    assert second == rows_of(log) == first | validation == rows_of(task_of(data, split).train)
     assert not first & validation
     assert not second & test
 
@@ -327,7 +340,7 @@ def test_the_driver_fits_on_the_agents_rows_and_searches_on_a_part_of_them(
 def test_the_driver_measures_what_was_fitted_anew_on_the_longer_log(monkeypatch):
     short, long = random_log(5), random_log(9)
     fitted = []
-    monkeypatch.setitem(driver.BY_NAME, "EASE", lambda train, size: fitted.append(train) or size)
+    monkeypatch.setitem(driver.MODELS, "EASE", lambda train, size: fitted.append(train) or size)
     made = lambda size: statistics.Evaluation("", {"m": np.full(3, size)}, torch.arange(3))  # noqa: E731
     task = short, made, long, lambda size: made(10 * size), "m"
     key = {"dataset": "tiny", "split": "temporal", "protocol": "temporal"}
@@ -352,17 +365,17 @@ def test_the_driver_chooses_sessions_on_validation_users(tmp_path, monkeypatch, 
         fitted_on.append(train)
         return popularity.Popularity(data.select(torch.isin(data.user, ids[group])), min_rating=4.0)
 
-    monkeypatch.setitem(driver.BY_NAME, "EASE", spy)
+    monkeypatch.setitem(driver.MODELS, "EASE", spy)
     monkeypatch.setitem(driver.COLD_START, "EASE", {"group": [0, 2, 1]})
     for name, grid in (("LinUCB", {"k": [2], "alpha": [0.0]}), ("PMF", {"k": [2]})):
         monkeypatch.setitem(driver.COLD_START, name, grid)
     arguments = ["--dataset", "tiny", "--root", str(tmp_path), "--tasks", "cold-start"]
-    driver.main([*arguments, "--models", "EASE", "LinUCB", "PMF", "Oracle"])
+    driver.main([*arguments, "--models", "EASE", "LinUCB", "PMF", "oracle"])
     assert all(set(train.user.tolist()) == set(ids[0].tolist()) for train in fitted_on)
     assert results.tuned("tiny", "cold-start")["EASE"] == {"group": 1}
     assert "ridge regression (LinUCB, alpha = 0)" in set(results.load()["agent"])
     users = data.select(torch.isin(data.user, ids[2]))
-    tested, best = sessions_with_strangers(spy(data, 1), users), oracle_sessions(users)
+    tested, best = cold_start_sessions(spy(data, 1), users), cold_start_oracle(users)
     for agent, expected in (("EASE", tested), ("oracle", best)):
         found = results.means(agent=agent, split="cold-start").iloc[0]
         assert found[list(expected.mean())].to_dict() == pytest.approx(expected.mean(), abs=1e-5)

@@ -821,7 +821,7 @@ def test_random_split_has_exact_shares_and_a_seed(tiny):
         splits.random_split(tiny, 0.9, validation_share=0.1)
 
 
-def test_split_users_is_by_whole_people():
+def test_split_users_is_by_whole_users():
     parts = splits.split_users(103, (0.8, 0.1, 0.1), generator=torch.Generator().manual_seed(0))
     assert [len(part) for part in parts] == [82, 11, 10]
     assert sorted(torch.cat(parts).tolist()) == list(range(103))

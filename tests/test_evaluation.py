@@ -9,11 +9,13 @@ import pandas as pd
 import pytest
 import torch
 
-from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.histories import Histories
+from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.splits import Split, leave_one_out, random_split, split_by_time
 from recsys_rl.evaluation import metrics, protocols, statistics
+from recsys_rl.evaluation.reranking import offline_reranking
 from recsys_rl.evaluation.scores import top_k
+from recsys_rl.evaluation.sessions import seed_and_suggest
 from recsys_rl.evaluation.statistics import resampled_means
 
 N_USERS, N_ITEMS, K = 23, 40, 5
@@ -227,8 +229,9 @@ def test_test_items_are_ranked_with_the_validation_item_in_the_history(split):
     protocols.leave_one_out_metrics(score, *protocols.ranking_task(split, "test"))
     last = seen[0].item[:, -1]
     assert torch.equal(last, split.validation.item)
-    assert protocols.ranking_task(split, "test")[1] is split.test
-    assert protocols.ranking_task(split, "validation") == (split.train, split.validation)
+    for part, held_out in (("validation", split.validation), ("test", split.test)):
+        assert rows(protocols.ranking_task(split, part)[1]) == rows(held_out)
+    assert rows(protocols.ranking_task(split, "validation")[0]) == rows(split.train)
     with pytest.raises(ValueError, match="part"):
         protocols.ranking_task(split, "train")
 
@@ -244,12 +247,12 @@ def test_a_constant_scorer_has_the_odds_of_the_unseen_catalogue(split):
 
 def test_an_oracle_gets_one_and_its_opposite_nothing(split):
     history, target = protocols.ranking_task(split, "test")
-    wanted = torch.zeros(N_USERS, N_ITEMS)
-    wanted[target.user, target.item] = 1
+    relevant = torch.zeros(N_USERS, N_ITEMS)
+    relevant[target.user, target.item] = 1
     negatives = negatives_of(split, target)
     for sign in (1, -1):
         result = protocols.leave_one_out_metrics(
-            lambda h, sign=sign: sign * wanted[h.user], history, target, negatives, K
+            lambda h, sign=sign: sign * relevant[h.user], history, target, negatives, K
         )
         assert set(result.mean().values()) == {float(sign == 1)}
 
@@ -379,7 +382,7 @@ def test_reranking_against_loops(batch_size):
             return [s + i / 1000 for i, s in enumerate(base)]
 
     score, ks = Untied(), (3, 6)
-    result = protocols.offline_reranking(score, split.train, split.test, ks, batch_size)
+    result = offline_reranking(score, split.train, split.test, ks, batch_size)
     assert result.model.users.tolist() == [user for user in test if test[user]]
     for place, user in enumerate(result.model.users.tolist()):
         left, past, taken = list(test[user]), list(train[user]), []
@@ -421,10 +424,10 @@ def test_reranking_of_a_constant_scorer_is_random_and_an_oracle_is_the_oracle():
     split = random_split(log(200, rows=(3, 39), seed=4), 0.4, seed=1)
     truth = torch.zeros(200, N_ITEMS)
     truth[split.test.user, split.test.item] = split.test.rating
-    blind = protocols.offline_reranking(constant, split.train, split.test)
+    blind = offline_reranking(constant, split.train, split.test)
     for name, share in blind.share().items():
         assert share == pytest.approx(0, abs=0.12), name
-    best = protocols.offline_reranking(lambda h: truth[h.user], split.train, split.test)
+    best = offline_reranking(lambda h: truth[h.user], split.train, split.test)
     assert list(best.share().values()) == pytest.approx([1] * len(best.share()))
     assert list(best.oracle.mean()) == list(best.random.mean()) == list(best.model.mean())
     assert best.oracle.mean()["binary_ndcg@5"] == best.oracle.mean()["ndcg@10"] == 1
@@ -440,7 +443,7 @@ def test_reranking_feeds_back_ratings_and_stays_left_padded():
         calls.append(histories)
         return constant(histories)
 
-    result = protocols.offline_reranking(score, split.train, split.test, (4,))
+    result = offline_reranking(score, split.train, split.test, (4,))
     assert len(calls) == 4
     test = rows(split.test)
     for step, histories in enumerate(calls):
@@ -459,31 +462,31 @@ def test_reranking_feeds_back_ratings_and_stays_left_padded():
             assert before == rows(split.train)[user]
 
 
-# --------------------------------------------------------------- strangers, and global time
+# ------------------------------------------------------------ seed-and-suggest, and temporal
 
 
-def test_strangers_against_loops():
-    people = log(12, rows=(3, 30), seed=9)
+def test_seed_and_suggest_against_loops():
+    cold = log(12, rows=(3, 30), seed=9)
     score, seen = Tied(12), []
 
     def spy(histories):
         seen.append((histories, score(histories)))
         return seen[-1][1]
 
-    result = protocols.three_in_three_out(spy, people, draws=7)
-    liked = {user: {i for i, r in items if r >= 4} for user, items in rows(people).items()}
+    result = seed_and_suggest(spy, cold, draws=7)
+    liked = {user: {i for i, r in items if r >= 4} for user, items in rows(cold).items()}
     assert result.users.tolist() == [user for user in liked if len(liked[user]) >= 6]
     assert len(seen) == 7
     assert result.top.shape == (len(result.users), 7, 3)
     for place, user in enumerate(result.users.tolist()):
         found = []
         for draw, (histories, scores) in enumerate(seen):
-            given, top = histories.item[place].tolist(), result.top[place, draw].tolist()
-            assert histories.user[place] == people.n_users
-            assert len(set(given) & liked[user]) == 3
-            assert not set(given) & set(top)
+            seeds, top = histories.item[place].tolist(), result.top[place, draw].tolist()
+            assert histories.user[place] == cold.n_users
+            assert len(set(seeds) & liked[user]) == 3
+            assert not set(seeds) & set(top)
             assert len(set(top)) == 3
-            rest = sorted((s for i, s in enumerate(scores[place].tolist()) if i not in given))
+            rest = sorted((s for i, s in enumerate(scores[place].tolist()) if i not in seeds))
             assert sorted(scores[place, top].tolist()) == rest[-3:]
             found.append(len(set(top) & liked[user]))
         values = [float(result.metrics[name][place]) for name in ("precision@3", "hit@3")]
@@ -491,39 +494,37 @@ def test_strangers_against_loops():
     assert len({tuple(h.item[0].tolist()) for h, _ in seen}) > 3  # the draws differ
 
 
-def test_strangers_meet_the_same_seeds_whatever_the_model():
-    people, seeds = log(12, rows=(8, 30), seed=9), ([], [])
+def test_every_model_meets_the_same_seed_items():
+    cold, seeds = log(12, rows=(8, 30), seed=9), ([], [])
     for store, model in zip(seeds, (Tied(12, levels=1), Tied(12, levels=999)), strict=True):
-        protocols.three_in_three_out(
-            lambda h, s=store, m=model: s.append(h.item) or m(h), people, 4
-        )
+        seed_and_suggest(lambda h, s=store, m=model: s.append(h.item) or m(h), cold, 4)
     assert torch.equal(torch.stack(seeds[0]), torch.stack(seeds[1]))
 
 
-def test_strangers_oracle_and_refusal():
-    people = log(12, rows=(8, 30), seed=9)
-    liked = rows(people)
+def test_seed_and_suggest_of_an_oracle_and_of_nobody():
+    cold = log(12, rows=(8, 30), seed=9)
+    liked = rows(cold)
     likes = torch.zeros(12, N_ITEMS)
-    likes[people.user, people.item] = (people.rating >= 4).float()
+    likes[cold.user, cold.item] = (cold.rating >= 4).float()
     users = [user for user in liked if sum(r >= 4 for _, r in liked[user]) >= 6]
-    result = protocols.three_in_three_out(lambda h: likes[users], people)
+    result = seed_and_suggest(lambda h: likes[users], cold)
     assert set(result.mean().values()) == {1.0}
     with pytest.raises(ValueError, match="no user"):
-        protocols.three_in_three_out(constant, people.select(people.rating < 4))
+        seed_and_suggest(constant, cold.select(cold.rating < 4))
 
 
-def test_global_time_against_loops():
+def test_temporal_against_loops():
     split = split_by_time(log(), 0.3, 0.1)
 
     def score(histories):  # untied: the order is the only one
         return Tied()(histories) + torch.arange(N_ITEMS) / 1000
 
     history, target = protocols.ranking_task(split, "test")
-    cold = int(target.user[0])  # has something to find, but no past to rank from
-    history = history.select(history.user != cold)
+    no_past = int(target.user[0])  # has something to find, but no past to rank from
+    history = history.select(history.user != no_past)
     past, future = rows(history), rows(target)
-    assert future[cold]
-    result = protocols.global_time_metrics(score, history, target, K, batch_size=4)
+    assert future[no_past]
+    result = protocols.temporal_metrics(score, history, target, K, batch_size=4)
     assert result.users.tolist() == [u for u in past if past[u] and future[u]]
     for place, user in enumerate(result.users.tolist()):
         items, ratings = zip(*past[user], strict=True)
@@ -531,13 +532,13 @@ def test_global_time_against_loops():
         unseen = [i for i in range(N_ITEMS) if i not in items]
         top = sorted(unseen, key=lambda i: -scores[i])[:K]
         assert result.top[place].tolist() == top
-        wanted = {i for i, _ in future[user]}
-        gain = sum(1 / math.log2(p + 2) for p, i in enumerate(top) if i in wanted)
-        ideal = sum(1 / math.log2(p + 2) for p in range(min(K, len(wanted))))
+        relevant = {i for i, _ in future[user]}
+        gain = sum(1 / math.log2(p + 2) for p, i in enumerate(top) if i in relevant)
+        ideal = sum(1 / math.log2(p + 2) for p in range(min(K, len(relevant))))
         found = [float(result.metrics[name][place]) for name in ("hr@5", "ndcg@5")]
-        assert found == pytest.approx([float(bool(wanted & set(top))), gain / ideal])
+        assert found == pytest.approx([float(bool(relevant & set(top))), gain / ideal])
     with pytest.raises(ValueError, match="history"):
-        protocols.global_time_metrics(constant, history.concat(target), target)
+        protocols.temporal_metrics(constant, history.concat(target), target)
 
 
 # ------------------------------------------------------------------------------- uncertainty

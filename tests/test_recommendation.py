@@ -13,7 +13,6 @@ import shutil
 import subprocess
 import sys
 import unicodedata
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +22,7 @@ from synthetic import write_movielens
 
 import recommendation
 from recommendation import main
-
-# utils
-from recsys_rl.agent.config import Settings
+from recsys_rl.agent.config import Config, StateConfig
 from recsys_rl.agent.networks import Actor
 from recsys_rl.data import download
 from recsys_rl.data.films import Film
@@ -36,8 +33,8 @@ from recsys_rl.states.registry import STATES
 REPOSITORY = Path(recommendation.__file__).parent
 DATASET = "ml-latest-small"  # csv files, and no published number of rows to be held against
 UNKNOWN = 236  # in the movie file, but not in the model
-TWINS = 20, 23  # both are "Twice Told (1990)"
-BEST = [5, 14, 8, *TWINS, 26, 11]  # what `chosen` likes best, best first; all others after them
+DUPLICATES = 20, 23  # both are "Twice Told (1990)"
+BEST = [5, 14, 8, *DUPLICATES, 26, 11]  # what `chosen` likes best; all others come after them
 TITLES = {
     2: "Alien Dawn: The Return (1979)",
     5: "La Séance à Orly (1988)",
@@ -53,27 +50,26 @@ TITLES = {
 
 def save_model(folder: Path, ids: list[int], scores: list[float] | None, n: int = 2) -> Recommender:
     """A tiny released agent: films get `scores` whatever was liked, or random weights learn it."""
-    settings = Settings(state="ave", k=4, n=n, hidden=16)
-    actor = Actor(STATES["ave"](3, len(ids), settings.k, n), settings.hidden)
+    config = Config(StateConfig("DRR-ave", k=4, n=n))
+    actor = Actor(STATES["DRR-ave"](3, len(ids), config.state.k, n))
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in actor.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=generator) / 2)
             if scores is not None:
                 parameter.zero_()
-        if (
-            scores is not None
-        ):  # the action is (1, 0, 0, 0), and so a film's score is its first number
+        if scores is not None:  # the action is (1, 0, 0, 0): an item's score is its first number
             actor.body[-2].bias[0] = 30
             actor.item_vectors[:, 0] = torch.tensor(scores)
-    config = {
+    saved = {
         "format": FORMAT,
+        "dataset": folder.name,
         "n_users": 3,
-        "settings": asdict(settings),
+        "config": config.to_dict(),
         "item_ids": ids,
         "positive_counts": [1000 - i for i in ids],  # the smaller the id, the more it is liked
     }
-    model = Recommender(actor, IdMap(np.array(ids)), config)
+    model = Recommender(actor, IdMap(np.array(ids)), saved)
     model.save(folder)
     return model
 
@@ -183,7 +179,7 @@ def test_every_title_is_the_one_in_the_file(ask, world):
     titles = listed(world)
     out = ask("--movies", "2", "--k", "77", "--json")[1]
     suggestions = json.loads(out)["suggestions"]
-    assert len(suggestions) == 77  # 80 less the liked one, a twin and the one nobody rated
+    assert len(suggestions) == 77  # 80 less the liked one, a duplicate and the one nobody rated
     for film in suggestions:
         if film["title"].startswith("Film "):
             assert f"{film['title']} ({film['year']})" == titles[film["id"]]
@@ -191,8 +187,8 @@ def test_every_title_is_the_one_in_the_file(ask, world):
 
 def test_answers_as_the_model_does_and_keeps_the_order_of_the_films(ask, world):
     model = Recommender.load(world / "learned" / DATASET)
-    films = [62, TWINS[0], 8]
-    expected = [pair for pair in model.recommend(films, 6) if pair[0] != TWINS[1]][:5]
+    films = [62, DUPLICATES[0], 8]
+    expected = [pair for pair in model.recommend(films, 6) if pair[0] != DUPLICATES[1]][:5]
     assert expected[0] != model.recommend(films[::-1], 1)[0]  # else the order would not matter here
     out = ask("--movies", *map(str, films), "--k", "5", "--json", models="learned")[1]
     found = json.loads(out)["suggestions"]
@@ -267,7 +263,7 @@ def test_random_films_are_different_ones_among_the_most_liked(ask, monkeypatch):
     monkeypatch.setattr(recommendation, "POOL", 8)
     draws = [ids_of(ask("--seed", str(seed), "--json")[1], "seeds") for seed in range(30)]
     assert all(len(set(draw)) == 3 for draw in draws)
-    # the eight smallest ids are the most liked ones, and of the twins among them one can be drawn
+    # the eight smallest ids are the most liked ones; of the duplicates among them one can be drawn
     assert {item for draw in draws for item in draw} == {2, 5, 8, 11, 14, 17, 20}
 
 
@@ -416,8 +412,7 @@ def not_numbers(models: Path) -> None:
         pytest.param(lambda m: (m / DATASET / "config.json").write_text("[]"), id="a list"),
         pytest.param(not_numbers, id="weights that are no numbers"),
         pytest.param(config_with(format=99), id="another format"),
-        pytest.param(config_with(settings={"width": 3}), id="unknown setting"),
-        pytest.param(config_with(settings={"state": "new"}), id="unknown state"),
+        pytest.param(config_with(config={"width": 3}), id="unknown setting"),
         pytest.param(config_with(n_users=7), id="weights that do not fit"),
         pytest.param(config_with(item_ids=[2, 2]), id="ids repeated"),
         pytest.param(config_with(item_ids=["a"]), id="ids that are none"),
@@ -436,6 +431,14 @@ def test_a_damaged_model_is_one_sentence(ask, world, tmp_path, damage):
     error = refused(ask("--seed", "1", models=models))
     assert str(models / DATASET) in error
     assert error.endswith(": restore the files of this model\n")
+
+
+def test_a_model_with_a_state_of_somebodys_own_is_refused(ask, world, tmp_path):
+    models = copy_models(world, tmp_path)
+    change_config(models, lambda config: config["config"]["state"].update(name="DRR-mine"))
+    error = refused(ask("--seed", "1", models=models))
+    assert "the state 'DRR-mine', which is not known here" in error
+    assert "damaged" not in error
 
 
 def test_a_model_of_other_films_is_refused(ask, tmp_path):
@@ -535,8 +538,9 @@ def test_the_program_finds_its_data_and_models_from_any_folder(world, tmp_path):
     """A copy of the project, called from elsewhere, on a terminal that knows no accents."""
     project = tmp_path / "project"
     project.mkdir()
-    for path in REPOSITORY.glob("*.py"):
-        shutil.copy(path, project)
+    shutil.copy(REPOSITORY / "recommendation.py", project)
+    no_cache = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(REPOSITORY / "recsys_rl", project / "recsys_rl", ignore=no_cache)
     shutil.copytree(world / "data", project / "data")
     shutil.copytree(world / "chosen", project / "models")
     elsewhere = tmp_path / "elsewhere"
@@ -586,3 +590,46 @@ def test_a_full_disk_is_one_sentence():
     assert done.returncode == 2
     assert done.stderr.startswith("recommendation.py: the answer cannot be written: ")
     assert done.stderr.count("\n") == 1
+
+
+# ------------------------------------------------------------------------- one model, duplicates
+
+
+def test_a_film_listed_twice_stands_at_the_place_of_its_better_ranked_duplicate():
+    first, other, second = (Film(i, t, t, 1997, ()) for i, t in ((1, "A"), (2, "B"), (3, "A")))
+    assert recommendation._without_duplicates([first, other, second]) == [first, other]
+
+
+@pytest.mark.parametrize("better", [20, 23])  # the ids of one film: see `synthetic.ODD_TITLES`
+def test_the_better_duplicate_decides_the_place_of_a_suggestion(world, tmp_path, better, capsys):
+    ids = [item for item in listed(world) if item != UNKNOWN]
+    assert listed(world)[20] == listed(world)[23]
+    scores = {item: -item / 100 for item in ids} | {better: 9.0, 26: 8.0}
+    save_model(tmp_path / "mine", ids, [scores[item] for item in ids])
+    arguments = ["--model", str(tmp_path / "mine"), "--root", str(world / "data"), "--json"]
+    assert main([*arguments, "--dataset", DATASET, "--movies", "2"]) == 0
+    assert ids_of(capsys.readouterr().out, "suggestions")[:2] == [better, 26]
+
+
+def test_one_model_is_asked_with_the_data_set_that_it_was_trained_on(world, capsys):
+    folder = world / "chosen" / DATASET
+    assert main(["--model", str(folder), "--root", str(world / "data"), "--seed", "1"]) == 0
+    one = capsys.readouterr().out
+    assert f"Suggested by the agent in {folder}, data set {DATASET}." in one
+
+
+def test_a_folder_without_a_model_is_one_sentence(world, tmp_path, capsys):
+    code = main(["--model", str(tmp_path), "--root", str(world / "data")])
+    assert "is not the folder of a released model" in refused((code, *capsys.readouterr()))
+
+
+def test_a_state_that_is_unknown_here_is_said_and_not_called_damaged(world, tmp_path, capsys):
+    shutil.copytree(world / "chosen" / DATASET, tmp_path / "mine")
+    path = tmp_path / "mine" / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["config"]["state"]["name"] = "DRR-mine"
+    path.write_text(json.dumps(config), encoding="utf-8")
+    code = main(["--model", str(tmp_path / "mine"), "--root", str(world / "data"), "--movies", "2"])
+    error = refused((code, *capsys.readouterr()))
+    assert "the state 'DRR-mine', which is not known here" in error
+    assert "restore" not in error

@@ -8,33 +8,39 @@ import torch
 
 from recsys_rl.agent.replay import PrioritizedReplayBuffer, ReplayBuffer, Transitions
 from recsys_rl.agent.sum_tree import SumTree
-from recsys_rl.data.observation import Observation
+from recsys_rl.data.histories import Histories
 
-N = 3
+WIDTH, N_ITEMS = 3, 1000
 KINDS = (ReplayBuffer, PrioritizedReplayBuffer)
 
 
 def numbered(numbers: list[int] | range) -> Transitions:
     """Transitions whose every field follows from a number of their own."""
     x = torch.tensor(list(numbers), dtype=torch.int64)
-    steps = torch.arange(N)
+    item = x.unsqueeze(1) + torch.arange(WIDTH)
     return Transitions(
-        Observation(x % 7, x.unsqueeze(1) + steps),
+        Histories(x % 7, item, item.float() / 4, x % 5),
         x * 10,
         x.float() / 2,
-        Observation(x % 7, x.unsqueeze(1) + steps + 100),
+        Histories(x % 7, item + 100, item.float() / 8, x % 5 + 1),
         x % 3 == 0,
     )
 
 
-def assert_same(ours: Transitions, theirs: Transitions) -> None:
-    def parts(batch: Transitions) -> list[torch.Tensor]:
-        observed = [*batch.observation, *batch.next_observation]
-        return [p for p in observed if p is not None] + [*batch[1:3], batch.terminated]
+def parts(batch: Transitions) -> list[torch.Tensor]:
+    before, item, reward, after, terminated = batch
+    read = [part for h in (before, after) for part in (h.user, h.item, h.rating, h.step)]
+    return [*read, item, reward, terminated]
 
+
+def assert_same(ours: Transitions, theirs: Transitions) -> None:
     for mine, yours in zip(parts(ours), parts(theirs), strict=True):
         assert mine.dtype == yours.dtype
         assert torch.equal(mine, yours)
+
+
+def buffer_of(kind: type[ReplayBuffer], capacity: int, **options) -> ReplayBuffer:
+    return kind(WIDTH, N_ITEMS, capacity, **options)
 
 
 def generator_of(seed: int = 0) -> torch.Generator:
@@ -44,40 +50,33 @@ def generator_of(seed: int = 0) -> torch.Generator:
 # --------------------------------------------------------------------------------- ring buffer
 
 
-def test_transitions_of_keeps_the_live_ones() -> None:
-    whole, live = numbered(range(6)), torch.tensor([True, False, True, True, False, False])
-    kept = Transitions.of(
-        whole.observation,
-        whole.item,
-        whole.reward,
-        whole.next_observation,
-        whole.terminated,
-        live,
-    )
-    assert_same(kept, numbered([0, 2, 3]))
+def test_steps_of_sessions_that_are_over_can_be_left_out() -> None:
+    live = torch.tensor([True, False, True, True, False, False])
+    assert_same(numbered(range(6)).at(live), numbered([0, 2, 3]))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("batch", [1, 3, 4, 7])
 def test_the_ring_holds_the_latest(kind: type[ReplayBuffer], batch: int) -> None:
     """Against a list, for batches that do and do not divide the capacity of 7."""
-    buffer, seen = kind(7, N), []
+    buffer, seen = buffer_of(kind, 7), []
     for start in range(0, 40, batch):
         new = list(range(start, start + batch))
         places = buffer.add(numbered(new))
         assert_same(buffer.take(places), numbered(new))
         seen = (seen + new)[-7:]
         assert len(buffer) == len(seen)
-        held = buffer.item[: len(buffer)] // 10
-        assert sorted(held.tolist()) == seen
-        assert_same(buffer.take(torch.arange(len(buffer))), numbered(held.tolist()))
+        whole = buffer.take(torch.arange(len(buffer)))
+        held = (whole.item // 10).tolist()
+        assert sorted(held) == seen
+        assert_same(whole, numbered(held))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_sampling_reaches_everything_that_is_held_and_nothing_else(
     kind: type[ReplayBuffer],
 ) -> None:
-    buffer = kind(8, N)
+    buffer = buffer_of(kind, 8)
     for size in (3, 9):  # three places filled; full and one overwritten
         buffer.add(numbered(range(size - len(buffer))))
         batch, weights, places = buffer.sample(200, generator_of())
@@ -91,15 +90,15 @@ def test_sampling_reaches_everything_that_is_held_and_nothing_else(
 @pytest.mark.parametrize("kind", KINDS)
 def test_clear_errors(kind: type[ReplayBuffer]) -> None:
     with pytest.raises(ValueError, match="empty"):
-        kind(4, N).sample(1, generator_of())
+        buffer_of(kind, 4).sample(1, generator_of())
     with pytest.raises(ValueError, match="5 transitions do not fit into a buffer of 4"):
-        kind(4, N).add(numbered(range(5)))
+        buffer_of(kind, 4).add(numbered(range(5)))
     with pytest.raises(ValueError, match="at least 1"):
-        kind(0, N)
+        buffer_of(kind, 0)
 
 
 def test_adding_nothing_is_allowed() -> None:
-    buffer = PrioritizedReplayBuffer(4, N)
+    buffer = buffer_of(PrioritizedReplayBuffer, 4)
     buffer.add(numbered([]))
     assert len(buffer) == 0
     buffer.add(numbered([1, 2]))
@@ -109,12 +108,12 @@ def test_adding_nothing_is_allowed() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_loaded_buffer_goes_on_as_the_saved_one(kind: type[ReplayBuffer], tmp_path) -> None:
-    buffer = kind(8, N)
+    buffer = buffer_of(kind, 8)
     buffer.add(numbered(range(6)))
     _, _, places = buffer.sample(4, generator_of())
     buffer.update_priorities(places, torch.tensor([5.0, 0.1, 2.0, 0.3]))
     torch.save(buffer.state_dict(), tmp_path / "buffer.pt")
-    other = kind(8, N)
+    other = buffer_of(kind, 8)
     other.load_state_dict(torch.load(tmp_path / "buffer.pt", weights_only=True))
     for held in (buffer, other):
         held.add(numbered(range(20, 25)))  # wraps around
@@ -125,9 +124,16 @@ def test_a_loaded_buffer_goes_on_as_the_saved_one(kind: type[ReplayBuffer], tmp_
         assert torch.equal(ours[2], theirs[2])
 
 
+def test_only_what_is_filled_is_saved(tmp_path) -> None:
+    buffer = buffer_of(ReplayBuffer, 100_000)
+    buffer.add(numbered(range(6)))
+    torch.save(buffer.state_dict(), tmp_path / "buffer.pt")
+    assert (tmp_path / "buffer.pt").stat().st_size < 10_000
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_loaded_buffer_shares_no_memory_with_the_saved_one(kind: type[ReplayBuffer]) -> None:
-    buffer, other = kind(4, N), kind(4, N)
+    buffer, other = buffer_of(kind, 4), buffer_of(kind, 4)
     buffer.add(numbered([1, 2]))
     other.load_state_dict(buffer.state_dict())
     other.add(numbered([3, 4, 5]))
@@ -135,6 +141,45 @@ def test_a_loaded_buffer_shares_no_memory_with_the_saved_one(kind: type[ReplayBu
     assert len(buffer) == 2
     if kind is PrioritizedReplayBuffer:
         assert buffer.tree.total == pytest.approx(2)
+
+
+# ----------------------------------------------------------------------- histories of any length
+
+
+def transitions_with(items: list[list[int]], step: torch.Tensor | None = None) -> Transitions:
+    """Transitions whose histories have these items, each rated a tenth of its index."""
+    item = torch.tensor(items)
+    count = len(item)
+    before = Histories(torch.arange(count), item, item / 10, step)
+    zeros = torch.zeros(count)
+    return Transitions(before, torch.arange(count), zeros, before, zeros > 0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_of_a_longer_history_the_latest_items_are_kept(kind: type[ReplayBuffer]) -> None:
+    buffer = buffer_of(kind, 4)
+    back = buffer.take(buffer.add(transitions_with([[1, 2, 3, 4, 5], [6, 7, 8, 9, 10]])))
+    for histories in (back.histories, back.next_histories):
+        assert histories.item.tolist() == [[3, 4, 5], [8, 9, 10]]
+        torch.testing.assert_close(histories.rating, histories.item / 10)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_shorter_history_is_padded_on_the_left(kind: type[ReplayBuffer]) -> None:
+    buffer = buffer_of(kind, 4)
+    buffer.add(numbered(range(4)))  # what was there before must not shine through
+    back = buffer.take(buffer.add(transitions_with([[1], [2]])))
+    for histories in (back.histories, back.next_histories):
+        assert histories.item.tolist() == [[N_ITEMS, N_ITEMS, 1], [N_ITEMS, N_ITEMS, 2]]
+        torch.testing.assert_close(histories.rating, torch.tensor([[0, 0, 0.1], [0, 0, 0.2]]))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_step_of_a_session_is_kept_and_the_next_is_one_later(kind: type[ReplayBuffer]) -> None:
+    buffer = buffer_of(kind, 4)
+    back = buffer.take(buffer.add(transitions_with([[1], [2]], torch.tensor([0, 7]))))
+    assert back.histories.step.tolist() == [0, 7]
+    assert back.next_histories.step.tolist() == [1, 8]
 
 
 # ------------------------------------------------------------------------------------ sum tree
@@ -182,8 +227,8 @@ def test_sum_tree_with_a_leaf_named_twice_keeps_one_value_and_its_sums_right() -
 # ------------------------------------------------------------------------- prioritized sampling
 
 
-def with_priorities(td: list[float], alpha: float = 0.6, **settings) -> PrioritizedReplayBuffer:
-    buffer = PrioritizedReplayBuffer(len(td) + 3, N, alpha=alpha, **settings)
+def with_priorities(td: list[float], alpha: float = 0.6, **options) -> PrioritizedReplayBuffer:
+    buffer = buffer_of(PrioritizedReplayBuffer, len(td) + 3, alpha=alpha, **options)
     places = buffer.add(numbered(range(len(td))))
     buffer.update_priorities(places, torch.tensor(td))
     return buffer
@@ -236,7 +281,7 @@ def test_beta_anneals_linearly_to_one_and_stays() -> None:
 
 
 def test_new_transitions_enter_with_the_largest_priority_ever_seen() -> None:
-    buffer = PrioritizedReplayBuffer(4, N, alpha=0.5)
+    buffer = buffer_of(PrioritizedReplayBuffer, 4, alpha=0.5)
     first = buffer.add(numbered([1, 2]))
     assert buffer.tree.get(first).tolist() == [1.0, 1.0]
     buffer.update_priorities(first, torch.tensor([-9.0, 0.2]))
@@ -266,7 +311,7 @@ def test_priorities_carry_no_gradient() -> None:
 
 
 def test_uniform_replay_ignores_priorities() -> None:
-    buffer = ReplayBuffer(4, N)
+    buffer = buffer_of(ReplayBuffer, 4)
     buffer.add(numbered(range(4)))
     buffer.update_priorities(torch.arange(4), torch.tensor([100.0, 0.0, 0.0, 0.0]))
     _, weights, places = buffer.sample(4000, generator_of())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from multiprocessing import get_context
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from benchmarks import results
+from recsys_rl.baselines.registry import BASELINES
 from recsys_rl.evaluation.statistics import Evaluation
 
 KEY = {
@@ -136,10 +138,10 @@ def test_a_number_that_is_not_the_only_one_is_refused(empty):
 
 def test_settings_are_read_back_and_others_stay(empty):
     assert results.tuned("tiny", "cold-start") == {}
-    results.record_tuned("tiny", "cold-start", {"EASE": {"regularization": 100}, "Random": {}})
+    results.record_tuned("tiny", "cold-start", {"EASE": {"regularization": 100}, "random": {}})
     results.record_tuned("tiny", "cold-start", {"EASE": {"regularization": 200}})
     results.record_tuned("tiny", "ratings", {"PMF": {"k": 8, "l2": 0.2}})
-    expected = {"EASE": {"regularization": 200}, "Random": {}}
+    expected = {"EASE": {"regularization": 200}, "random": {}}
     assert results.tuned("tiny", "cold-start") == expected
     assert results.tuned("tiny", "ratings") == {"PMF": {"k": 8, "l2": 0.2}}
 
@@ -154,7 +156,7 @@ def test_the_committed_table_keeps_to_its_names():
     beside = {"SB3 DDPG", "greedy on simulator A", "PMF, user known", "PMF folded in"}
     beside |= {f"ridge regression ({name}, alpha = 0)" for name in ("LinUCB", "HLinUCB")}
     ours = {name for name in agents if name.startswith("DRR-")}
-    assert agents - ours <= beside | set(results.NAMES.values())
+    assert agents - ours <= beside | {*BASELINES, "oracle"}
     assert table["value"].notna().all()
     assert not table.duplicated([*results.KEY, "metric", "user"]).any()
 
@@ -166,6 +168,12 @@ def test_committed_means_are_those_of_the_committed_users():
     users = table[table["user"].notna()].groupby(same, observed=True)["value"].mean()
     assert len(users) > 500
     np.testing.assert_allclose(means.loc[users.index], users, atol=5e-5)
+
+
+def test_the_committed_settings_are_of_baselines_that_there_are():
+    for splits in json.loads(results.TUNED.read_text()).values():
+        for chosen in splits.values():
+            assert set(chosen) <= {*BASELINES, "oracle"}
 
 
 def test_settings_of_a_ridge_regression_do_not_explore():

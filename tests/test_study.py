@@ -1,61 +1,90 @@
-"""The study's agents differ in what their names say, and nobody is trained on and tested."""
-
-from __future__ import annotations
-
-import json
-from dataclasses import asdict, replace
-from pathlib import Path
+"""One run of the study: its stages, its rows, and that it goes on where it was stopped."""
 
 import pytest
 import torch
+from synthetic import write_movielens
 from toys import random_log
 
 from benchmarks import study
-from recsys_rl.data.splits import split_users
+from recsys_rl.agent.training import Interrupted
+from recsys_rl.data.interactions import Interactions
+from recsys_rl.data.movielens import load_ratings
+from recsys_rl.experiments import config_of
+from recsys_rl.tasks import task_of
 
-ROOT = Path(__file__).parent.parent
-
-
-@pytest.mark.parametrize("dataset", ["ml-1m", "ml-100k"])
-def test_the_released_agent_has_the_settings_of_the_study(dataset):
-    """It is trained in the notebook, which watches it more often."""
-    config = json.loads((ROOT / "models" / dataset / "config.json").read_text())
-    ours = study.agents(dataset, "people", per_epoch=0)["DRR-set"]
-    seen = {"evaluate_every": config["settings"]["evaluate_every"]}
-    assert config["settings"] == asdict(replace(ours, seed=config["settings"]["seed"], **seen))
+SHORT = {"pretrain.updates": 6, "ddpg.updates": 4, "ddpg.warmup": 1, "env.sessions": 8}
 
 
-def test_controls_change_one_thing_and_share_their_warm_start():
-    for split in ("people", "positives", "ratings"):
-        found = study.agents("ml-1m", split, per_epoch=0)
-        ours = found["DRR-set"]
-        for name, part in (("set-gamma-0", "gamma"), ("set-no-critic", "guidance")):
-            assert found[name] == replace(ours, **{part: 0.0})
-            assert study.stage_one(found[name]) == study.stage_one(ours)
-        put_back = found["set-put-back"]
-        assert put_back == replace(ours, trust_put_back=ours.profile == "gaussian")
-        assert study.stage_one(put_back) == study.stage_one(ours)
-        assert found["set-held-back"] == replace(found["set-short"], unmet=0.15)
-        for other in (replace(ours, seed=1), replace(ours, epsilon=0.0), found["set-no-profile"]):
-            assert study.stage_one(other) != study.stage_one(ours)
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = write_movielens(tmp_path_factory.mktemp("tiny") / "tiny", "csv", 60, 240)
+    return Interactions.from_ratings(load_ratings(folder))
 
 
-def test_people_are_trained_on_or_judged(monkeypatch):
-    data, met = random_log(80, 20), []
-    monkeypatch.setattr(study, "sessions_with_strangers", lambda score, people: met.append(people))
-    monkeypatch.setattr(study.protocols, "three_in_three_out", lambda score, people: None)
-    for name, seed in (("people", 0), ("people-3", 3)):
-        log, *judges = study.task(data, name)
-        for judge in judges:
-            judge(None)
-        groups = split_users(data.n_users, generator=torch.Generator().manual_seed(seed))
-        for people, users in zip((log, *met[-2:]), groups, strict=True):
-            assert people.user.unique().tolist() == users.tolist()
-    first, second, third = split_users(data.n_users, generator=torch.Generator().manual_seed(0))
-    half, _, _ = study.task(data, "people-half")
-    assert half.user.unique().tolist() == first[::2].tolist()
-    more, nobody, judge = study.task(data, "people-more")
-    assert more.user.unique().tolist() == sorted([*first.tolist(), *second.tolist()])
-    assert nobody is None  # there is nobody left to validate on
-    judge(None)
-    assert met[-1].user.unique().tolist() == third.tolist()
+@pytest.fixture(autouse=True)
+def _short(monkeypatch):
+    monkeypatch.setattr(
+        study, "config_of", lambda *names: config_of(*names).with_fields(SHORT | {"state.k": 8})
+    )
+
+
+def test_an_agent_with_a_linear_model_is_evaluated_as_pretrained_and_with_its_gate_reset(
+    data, tmp_path
+):
+    task = task_of(data, "cold-start")
+    found = study.run(task, "ml-100k", "cold-start", "DRR-set", 0, tmp_path)
+    assert set(found["stage"]) == {"final", "pretrained", "pretrained, gate reset"}
+    assert set(found["protocol"]) == {"training", "seed-and-suggest", "cold-start-sessions"}
+    one = found[(found["stage"] == "final") & (found["metric"] == "reward@3")]
+    assert one["user"].notna().sum() == len(one) - 1  # every user, and the mean
+    assert not list(tmp_path.glob("*.ckpt"))
+
+
+def test_the_agent_of_the_paper_is_evaluated_with_parts_taken_away(data, tmp_path):
+    task = task_of(data, "leave-one-out")
+    found = study.run(task, "ml-100k", "leave-one-out", "DRR-ave", 0, tmp_path)
+    probes = {"untrained", "no history", "history shuffled", "one user's action for all"}
+    assert set(found["stage"]) == {"final", "pretrained"} | probes
+    means = found[found["user"].isna() & (found["metric"] == "ndcg@10")].set_index("stage")["value"]
+    assert means["untrained"] != means["final"]
+
+
+def test_what_is_taken_away():
+    log = random_log(8, 30)
+    seen = []
+
+    def score(histories):
+        seen.append(histories)
+        return torch.zeros(len(histories), 30)
+
+    histories = log.histories(torch.arange(4))
+    probes = dict(study.probes(score, log, 0))
+    probes["no history"](histories)
+    assert (seen[-1].item == 30).all()
+    probes["history shuffled"](histories)
+    assert not torch.equal(seen[-1].item, histories.item)
+    assert torch.equal(seen[-1].item.sort(1).values, histories.item.sort(1).values)
+    assert torch.equal(seen[-1].item == 30, histories.item == 30)
+    asked = len(seen)
+    assert probes["one user's action for all"](histories).shape == (4, 30)
+    assert len(seen) == asked  # one answer for everybody
+
+
+def test_a_stopped_run_goes_on(data, tmp_path, monkeypatch):
+    task = task_of(data, "cold-start")
+    where = "ml-100k", "cold-start", "DRR-set", 0, tmp_path
+    whole = study.run(task, *where)
+    saved = study.Checkpoints.save
+
+    def once(self, parts, progress):
+        saved(self, parts, progress)
+        if progress["update"] == 6:  # after pretraining
+            raise Interrupted("stopped", 15)
+
+    monkeypatch.setattr(study.Checkpoints, "save", once)
+    with pytest.raises(Interrupted):
+        study.run(task, *where)
+    monkeypatch.setattr(study.Checkpoints, "save", saved)
+    again = study.run(task, *where)
+    measured = [each[each["protocol"] != "training"]["value"].tolist() for each in (whole, again)]
+    assert measured[0] == measured[1]

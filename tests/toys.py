@@ -13,6 +13,7 @@ from recsys_rl.agent.build import Training
 from recsys_rl.agent.config import Config, DDPGConfig, EnvConfig, PretrainConfig, StateConfig
 from recsys_rl.agent.ddpg import DDPG
 from recsys_rl.agent.training import ddpg_update
+from recsys_rl.data.histories import Histories
 from recsys_rl.data.interactions import IdMap, Interactions
 from recsys_rl.envs.logged import LoggedEnv
 
@@ -64,6 +65,25 @@ def two_tastes(n_users: int = 60, n_items: int = 24, seed: int = 0) -> Interacti
     )
 
 
+def mixed_log(n_users: int = 14, n_items: int = 24, seed: int = 0) -> Interactions:
+    """Users with 8 to 20 items each, about half of them liked; user 2 has no row."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for user in range(n_users):
+        items = rng.permutation(n_items)[: rng.integers(8, 21)]
+        stars = rng.choice([1.0, 3.5, 4.0, 5.0], len(items))
+        rows += [(user, int(item), float(r)) for item, r in zip(items, stars, strict=True)]
+    return log_of([row for row in rows if row[0] != 2], n_users, n_items)
+
+
+def histories_of(*users: Sequence[tuple[int, float]], n_items: int) -> Histories:
+    """Users whom no model has met, as pairs (item, stars), oldest first."""
+    width = max(map(len, users))
+    rows = [[(n_items, 0.0)] * (width - len(pairs)) + list(pairs) for pairs in users]
+    table = torch.tensor(rows).view(len(users), width, 2)  # (B, H, 2)
+    return Histories(torch.full((len(users),), 99), table[..., 0].long(), table[..., 1])
+
+
 SMALL = Config(
     StateConfig(k=6, n=3, embeddings="random"),
     PretrainConfig(updates=20, batch_size=16),
@@ -109,7 +129,7 @@ def weights_of(agent: DDPG) -> dict[str, Tensor]:
 
 
 def mean_reward(agent: DDPG, log: Interactions, start: int, steps: int = 5) -> float:
-    """Mean reward of a step without exploration; unknown users whose first `start` rows are known."""
+    """Mean reward of a greedy step with unknown users whose first `start` rows are known."""
     state = agent.actor.state
     env = LoggedEnv(log, n=state.n, horizon=steps, anonymous_share=1.0, reads_from=state.reads_from)
     users = torch.arange(log.n_users)

@@ -12,6 +12,7 @@ import hashlib
 import io
 import json
 import os
+import pickle
 import time
 import warnings
 from collections.abc import Iterator, Mapping
@@ -142,8 +143,12 @@ class Checkpoints:
             raise BadCheckpoint(f"{path} is of another version of this project")
         if hashlib.sha256(payload).hexdigest().encode() != checksum:
             raise BadCheckpoint(f"{path} is damaged: its checksum does not fit")
-        saved = torch.load(io.BytesIO(payload), weights_only=True)
-        if {key: saved.get(key) for key in self.identity} != self.identity:
+        try:
+            saved = torch.load(io.BytesIO(payload), weights_only=True)
+        except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+            raise BadCheckpoint(f"{path} holds something else than tensors and numbers") from error
+        found = saved if isinstance(saved, dict) else {}
+        if {key: found.get(key) for key in self.identity} != self.identity:
             raise BadCheckpoint(f"{path} belongs to another configuration or other data")
         return saved
 

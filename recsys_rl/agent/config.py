@@ -7,7 +7,7 @@ this file imports no implementation.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, get_type_hints
 
 
@@ -112,15 +112,22 @@ class Config:
         """The reverse of `to_dict`; ValueError for what does not fit."""
         return _read(cls, saved, "")
 
+    def with_fields(self, changes: Mapping[str, Any]) -> Config:
+        """Some fields changed at once, by their paths; text is converted.
+
+        with_fields({"ddpg.gamma": 0.0, "seed": "3"})
+        """
+        values = self.to_dict()
+        for path, value in changes.items():
+            if path not in paths():
+                raise ValueError(f"there is no field {path!r}: choose among {', '.join(paths())}")
+            room, _, name = path.rpartition(".")
+            (values[room] if room else values)[name] = value
+        return self.from_dict(values)
+
     def with_field(self, path: str, value: Any) -> Config:
-        """One field changed, by its path: `with_field("ddpg.gamma", 0.0)`; text is converted."""
-        room, _, name = path.rpartition(".")
-        part = getattr(self, room, None) if room else self
-        types = get_type_hints(type(part)) if part is not None else {}
-        if types.get(name) not in (int, float, str):
-            raise ValueError(f"there is no field {path!r}: choose among {', '.join(paths())}")
-        changed = replace(part, **{name: _converted(path, value, types[name])})
-        return replace(self, **{room: changed}) if room else changed
+        """One field changed: `with_field("ddpg.gamma", 0.0)`."""
+        return self.with_fields({path: value})
 
 
 def paths() -> list[str]:
@@ -153,7 +160,7 @@ def _converted(path: str, value: Any, kind: type) -> Any:
         if not right or isinstance(value, bool):
             raise ValueError
         return kind(value)
-    except ValueError:
+    except (ValueError, OverflowError):  # a whole number may be too large for a float
         names = {int: "a whole number", float: "a number", str: "text"}
         raise ValueError(f"{path} must be {names[kind]}, not {value!r}") from None
 

@@ -31,7 +31,7 @@ Losses = dict[str, float]
 
 
 class Diverged(RuntimeError):
-    """A loss or a gradient is NaN or infinite."""
+    """A loss, a gradient or a reward is NaN or infinite."""
 
 
 class DDPG:
@@ -58,13 +58,13 @@ class DDPG:
         self.embeddings, self.linear_model = embeddings, linear
         self.generator = torch.Generator().manual_seed(config.seed)
         self.actor = Actor(self._state(), self._linear()).eval()
-        self.critic = self._critic()
+        self.critic = self.new_critic()
         self.actor.initialise(self.generator)
         self.critic.initialise(self.generator)
         self.target_actor = copy.deepcopy(self.actor).requires_grad_(False)
         self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
-        self.actor_optimizer = self._optimizer(self.actor, config.pretrain.lr)
-        self.critic_optimizer = self._optimizer(self.critic, config.ddpg.critic_lr)
+        self.actor_optimizer = self.new_optimizer(self.actor, config.pretrain.lr)
+        self.critic_optimizer = self.new_optimizer(self.critic, config.ddpg.critic_lr)
         self.noise = OUNoise(config.env.sessions, config.state.k, config.ddpg.ou_sigma)
         self.pretrained = self.updated = 0  # updates made in each stage
 
@@ -88,14 +88,14 @@ class DDPG:
             return None
         return GatedLinear(self.linear_model, self.config.state.n, self.generator)
 
-    def _critic(self) -> Critic:
+    def new_critic(self) -> Critic:
         state = self._state()
         critic = CRITICS[state.critic](state, self._linear()).eval()
         if state.critic_copies_actor:
             critic.state.requires_grad_(False)
         return critic
 
-    def _optimizer(self, network: nn.Module, lr: float) -> torch.optim.Optimizer:
+    def new_optimizer(self, network: nn.Module, lr: float) -> torch.optim.Optimizer:
         """Adam with decoupled weight decay (Loshchilov & Hutter 2019) on all but vectors and gate.
 
         The gate has a group of its own, the last: in DDPG it learns faster (`start_ddpg`).
@@ -144,8 +144,8 @@ class DDPG:
         self._set_lr(self.actor_optimizer, config.lr * max(share, 0.01))
         self.actor.train()
         loss = demonstration.loss(self.actor)
-        self._descend(self.actor_optimizer, loss)
         self.actor.eval()
+        self.descend(self.actor_optimizer, loss)
         self.pretrained += 1
         return {"pretrain_loss": float(loss.detach())}
 
@@ -177,25 +177,25 @@ class DDPG:
         term.
         """
         batch = batch._replace(histories=self.actor.read(batch.histories))
-        losses, td_error = self._improve_critic(batch, weights)
+        losses, td_error = self.improve_critic(batch, weights)
         left = 1 - self.updated / max(1, self.config.ddpg.updates)
         self._set_lr(self.actor_optimizer, self.config.ddpg.actor_lr * max(left, 0.0))
         if self.updated >= self.config.ddpg.warmup:
-            losses |= self._improve_actor(batch.histories, demonstration)
+            losses |= self.improve_actor(batch.histories, demonstration)
         self._move_targets()
         self.updated += 1
         return losses, td_error
 
-    def _improve_critic(self, batch: Transitions, weights: Tensor) -> tuple[Losses, Tensor]:
+    def improve_critic(self, batch: Transitions, weights: Tensor) -> tuple[Losses, Tensor]:
         """Weighted squared TD error; dropout where the critic's state learns."""
         self.critic.train(not self.critic.state.critic_copies_actor)
         td_error = self.critic(batch.histories, batch.item) - self.targets(batch)
         self.critic.eval()
         loss = (weights * td_error.square()).mean()
-        self._descend(self.critic_optimizer, loss)
+        self.descend(self.critic_optimizer, loss)
         return {"critic_loss": float(loss.detach())}, td_error.detach()
 
-    def _improve_actor(self, histories: Histories, demonstration: Demonstration) -> Losses:
+    def improve_actor(self, histories: Histories, demonstration: Demonstration) -> Losses:
         """-E Q / mean |Q| + bc_weight x supervised loss (Fujimoto & Gu, arXiv 2106.06860)."""
         q = self.critic.expected(histories, self.actor.policy(histories))
         loss = -q.mean() / q.detach().abs().mean().clamp(min=1e-6)
@@ -203,12 +203,18 @@ class DDPG:
             self.actor.train()
             loss = loss + self.config.ddpg.bc_weight * demonstration.loss(self.actor)
             self.actor.eval()
-        self._descend(self.actor_optimizer, loss)
+        self.descend(self.actor_optimizer, loss)
         return {"q": float(q.detach().mean()), "actor_loss": float(loss.detach())}
 
+    def pairs(self) -> dict[str, tuple[nn.Module, nn.Module]]:
+        """Every network that learns, with the target that follows it."""
+        return {
+            "actor": (self.actor, self.target_actor),
+            "critic": (self.critic, self.target_critic),
+        }
+
     def _move_targets(self) -> None:
-        pairs = (self.target_actor, self.actor), (self.target_critic, self.critic)
-        for target, source in pairs:
+        for source, target in self.pairs().values():
             with torch.no_grad():
                 torch._foreach_lerp_(
                     list(target.parameters()), list(source.parameters()), self.config.ddpg.tau
@@ -220,7 +226,7 @@ class DDPG:
         for group in optimizer.param_groups:
             group["lr"] = lr * group["lr_scale"]
 
-    def _descend(self, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    def descend(self, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
         """Raises Diverged, and changes nothing, where loss or gradient is no number."""
         optimizer.zero_grad()
         loss.backward()
@@ -251,6 +257,8 @@ class DDPG:
         self.pretrained, self.updated = state["counts"]
 
     def _parts(self) -> dict[str, Any]:
-        names = "actor", "critic", "target_actor", "target_critic"
-        names = (*names, "actor_optimizer", "critic_optimizer")
-        return {name: getattr(self, name) for name in names}
+        parts: dict[str, Any] = {}
+        for name, (source, target) in self.pairs().items():
+            optimizer = getattr(self, f"{name}_optimizer")
+            parts |= {name: source, f"target_{name}": target, f"{name}_optimizer": optimizer}
+        return parts

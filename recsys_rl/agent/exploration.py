@@ -28,9 +28,5 @@ def epsilon_greedy(
     """Replace a share `epsilon` of the items [B] by random ones that are not excluded [B, V]."""
     chosen = torch.rand(len(item), generator=generator) < epsilon
     rows = chosen.nonzero().squeeze(1)
-    if not len(rows):
-        return item
-    weights = (~excluded[rows]).float()
-    weights[weights.sum(1) == 0] = 1.0  # a session with nothing left is over
-    drawn = torch.multinomial(weights, 1, generator=generator).squeeze(1)
-    return item.index_put((rows,), drawn)
+    keys = torch.rand(len(rows), excluded.shape[1], generator=generator)
+    return item.index_put((rows,), keys.masked_fill_(excluded[rows], -1.0).argmax(1))

@@ -111,7 +111,8 @@ class ReplayBuffer:
 
     def state_dict(self) -> dict[str, Any]:
         """What is filled of it; tensors and numbers only."""
-        filled = {name: column[: self.size] for name, column in self.columns.items()}
+        # a copy: of a slice, the whole column would be written
+        filled = {name: column[: self.size].clone() for name, column in self.columns.items()}
         return {"size": self.size, "position": self.position, "columns": filled}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

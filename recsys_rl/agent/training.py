@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
+import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -123,6 +125,8 @@ def ddpg_update(
     item = agent.explore(before, environment.excluded)
     after, reward, terminated, _, info = environment.step(item)  # a time limit is no end
     live = info["active"]
+    if not torch.isfinite(reward[live]).all():
+        raise Diverged("a reward is NaN or infinite")
     replay.add(Transitions(before, item, reward, after, terminated).at(live))
     batch, weights, places = replay.sample(agent.config.ddpg.batch_size, agent.generator)
     losses, td_error = agent.update(batch, weights, next(demonstrations))
@@ -136,14 +140,17 @@ def _select(
     """Validate and keep the weights, if they are the best of their stage."""
     pretrained = progress.update <= agent.config.pretrain.updates
     stages = ["pretrained"] if pretrained else ["final"]
-    if progress.update == progress.total:  # no DDPG at all: the pretrained ones are final
-        stages = list(dict.fromkeys([*stages, "final"]))
+    if not agent.config.ddpg.updates:  # no DDPG at all: the pretrained ones are final
+        stages = ["pretrained", "final"]
     if validate is None:
         value = float(progress.update) if milestone else None
     else:
-        figures = validate(agent)
+        # a checkpoint takes plain numbers alone
+        figures = {name: float(figure) for name, figure in validate(agent).items()}
+        value = figures.get(metric, math.nan)
+        if not math.isfinite(value):
+            raise ValueError(f"validation gives no number for {metric!r} to choose by: {figures}")
         progress.rows[-1] |= figures
-        value = figures[metric]
     for stage in stages:
         if value is not None and value > progress.best.get(stage, float("-inf")):
             progress.best[stage] = value

@@ -51,7 +51,12 @@ class GaussianLikes(nn.Module):
         noise: float = 0.02,
         memory: int | None = None,
     ) -> GaussianLikes:
-        """k principal components; what they leave of each item's variance, plus `noise`, is s."""
+        """k principal components; what they leave of each item's variance, plus `noise`, is s.
+
+        Raises ValueError without noise: an item that nobody likes would have s = 0.
+        """
+        if not noise > 0:
+            raise ValueError(f"noise must be above 0, not {noise}")
         mean, components = like_components(train, k, generator)
         left = mean * (1 - mean) - components.square().sum(1)
         return cls(mean, components, left.clamp(min=0) + noise, memory)

@@ -1,23 +1,65 @@
-"""Baselines, and the linear models that an agent may read, by name."""
+"""Baselines by the name that tables give them, and the linear models that an agent may read."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
+import torch
+
 from recsys_rl.baselines.ease import EASE
 from recsys_rl.baselines.gaussian import GaussianLikes
 from recsys_rl.baselines.ials import IALS
+from recsys_rl.baselines.linucb import HLinUCB, LinUCB
 from recsys_rl.baselines.neighbours import ItemKNN
 from recsys_rl.baselines.popularity import Popularity, Random, RecentPopularity
+from recsys_rl.data.interactions import Interactions
+from recsys_rl.embeddings.cooccurrence import like_vectors
+from recsys_rl.embeddings.pmf import PMF
+from recsys_rl.evaluation.scores import ScoreFunction
 
-BASELINES: dict[str, Callable[..., Any]] = {
+
+def fit_pmf(train: Interactions, **settings: Any) -> ScoreFunction:
+    """Predicted stars; users without training rows are folded in by the stars of their history."""
+    generator = _generator()
+    model = PMF(train.n_users, train.n_items, generator=generator, **settings)
+    model.fit(train, generator=generator)
+    return model.score
+
+
+def fit_gaussian(train: Interactions, k: int = 256, **settings: Any) -> ScoreFunction:
+    return GaussianLikes.fit(train, k, _generator(), **settings).score
+
+
+def fit_lin_ucb(train: Interactions, k: int = 32, **settings: Any) -> ScoreFunction:
+    vectors, prior = like_vectors(train, k, _generator())
+    return LinUCB(vectors, prior=prior, **settings)
+
+
+def fit_h_lin_ucb(train: Interactions, k: int = 8, **settings: Any) -> ScoreFunction:
+    """Items that a train user has not rated teach a reward of 0, as in cold-start sessions."""
+    generator = _generator()
+    vectors, prior = like_vectors(train, k, generator)
+    return HLinUCB(vectors, train, generator=generator, prior=prior, unrated_is_0=True, **settings)
+
+
+def _generator() -> torch.Generator:
+    """The same at every fit, so that it can be repeated."""
+    return torch.Generator().manual_seed(0)
+
+
+# train rows, settings -> scores of histories
+BASELINES: dict[str, Callable[..., ScoreFunction]] = {
     "random": Random,
     "popularity": Popularity,
     "recent popularity": RecentPopularity,
     "item-kNN": ItemKNN,
     "EASE": EASE,
     "iALS": IALS,
+    "PMF": fit_pmf,
+    "LinUCB": fit_lin_ucb,
+    "HLinUCB": fit_h_lin_ucb,
+    "Gaussian of likes": fit_gaussian,
 }
 
 # fitted by `fit(train, k, generator, noise, memory)`

@@ -23,8 +23,7 @@ class Cooccurrence:
     information; its truncated singular vectors, scaled to the spread of a random start, are the
     vectors (Levy & Goldberg, NIPS 2014).
 
-    item: float32 [n_items, k]; bias: float32 [n_items], log popularity less its mean. linear: a
-    linear model that DRR-set may read beside its own vectors.
+    item: float32 [n_items, k]; bias: float32 [n_items], log popularity less its mean.
     """
 
     def __init__(
@@ -33,7 +32,7 @@ class Cooccurrence:
         if log.n_items > MAX_DENSE:
             raise ValueError(
                 f"{log.n_items} items are too many for a dense table ({MAX_DENSE} at most): "
-                'start from vectors="random"'
+                'start from state.embeddings="random"'
             )
         information = self._shared(log) if reach is None else self._information(log, reach)
         left, strength = self._singular(information, k, generator)

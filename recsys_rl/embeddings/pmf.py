@@ -8,7 +8,6 @@ from torch.nn import functional as F
 
 from recsys_rl.data.histories import Histories
 from recsys_rl.data.interactions import Interactions
-from recsys_rl.data.rewards import paper_reward
 from recsys_rl.embeddings.batching import by_length, rows
 from recsys_rl.embeddings.cooccurrence import _first
 
@@ -114,7 +113,7 @@ def pmf_vectors(pmf: PMF) -> tuple[Tensor, Tensor]:
     user, 1 for the first column and 0 for the rest.
     """
     with torch.no_grad():
-        average = paper_reward(pmf.mean + pmf.user_bias.mean() + pmf.item_bias).unsqueeze(1)
+        average = (pmf.mean + pmf.user_bias.mean() + pmf.item_bias - 3).unsqueeze(1) / 2
         components = pmf.item * pmf.user.square().mean().sqrt() / 2
         vectors = torch.cat([average, components, torch.ones_like(average)], 1)
     return vectors, _first(vectors)

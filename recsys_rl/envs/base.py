@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recsys_rl.data.histories import Histories, appended
+from recsys_rl.data.histories import POSITIVE, Histories, appended
 from recsys_rl.data.rewards import Reward
 
 Info = dict[str, Any]
@@ -59,7 +59,7 @@ class SessionEnv:
     @property
     def relevant(self) -> Tensor:
         """Items that the user would like and that can still be shown -> bool [B, V]."""
-        raise NotImplementedError
+        return self._answers >= POSITIVE
 
     @property
     def over(self) -> bool:
@@ -106,13 +106,17 @@ class SessionEnv:
         return stand | {"generator": self.generator.get_state()}
 
     def load_state_dict(self, state: Info) -> None:
+        """Go on where `state_dict` stood; ValueError, and nothing changes, for unknown names."""
         state = copy.deepcopy(state)  # sessions write into their tensors
-        self.generator.set_state(state.pop("generator"))
+        generator = state.pop("generator")
         if "user" in state:
             parts = (state.pop(name) for name in ("user", "item", "rating"))
             state["_histories"] = Histories(*parts)
         if unknown := set(state) - set(self.running):
             raise ValueError(f"these are no parts of a session: {sorted(unknown)}")
+        self.generator.set_state(generator)
+        for name in self.running:  # sessions may be running here and none there
+            vars(self).pop(name, None)
         vars(self).update(state)
 
 

@@ -100,10 +100,6 @@ class ColdStartEnv(SessionEnv):
             drawn.append(self.liked.item[row[shuffled[place]]])
         return self.eligible.repeat_interleave(draws), torch.stack(drawn, 1).flatten(0, 1)
 
-    @property
-    def relevant(self) -> Tensor:
-        return self._answers >= POSITIVE
-
     def _remember(self, item: Tensor, rating: Tensor, shown: Tensor) -> None:
         super()._remember(item, torch.where(rating >= POSITIVE, POSITIVE, SHOWN), shown)
 

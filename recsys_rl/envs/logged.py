@@ -120,10 +120,6 @@ class LoggedEnv(SessionEnv):
         hidden = torch.rand(len(users), generator=self.generator) < self.anonymous_share
         return torch.where(hidden, self.log.n_users, users)
 
-    @property
-    def relevant(self) -> Tensor:
-        return self._answers >= POSITIVE
-
     def _remember(self, item: Tensor, rating: Tensor, shown: Tensor) -> None:
         super()._remember(item, rating, shown & (rating >= self.reads_from))
         self._histories = self._histories.last(self.n)  # the oldest item drops out

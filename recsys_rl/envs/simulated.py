@@ -144,15 +144,12 @@ class SimulatedEnv(SessionEnv):
         ]
         return users, torch.cat(seed_items)
 
-    @property
-    def relevant(self) -> Tensor:
-        return self._answers >= POSITIVE
-
     def _reward(self, rating: Tensor) -> Tensor:
-        reward = self.reward(rating) + self.series * self._series
-        before = self._series
+        before, answered = self._series, rating > 0  # no answer, no part of the series
+        reward = self.reward(rating) + self.series * before * answered
         longer = torch.where(rating >= POSITIVE, before.clamp(min=0) + 1, before.clamp(max=0) - 1)
-        self._series = longer.clamp(-LONGEST_SERIES, LONGEST_SERIES)
+        longer = longer.clamp(-LONGEST_SERIES, LONGEST_SERIES)
+        self._series = torch.where(answered, longer, before)
         return reward
 
     def _exhausted(self, rating: Tensor) -> Tensor:

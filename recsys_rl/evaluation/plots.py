@@ -26,8 +26,8 @@ def learning_curves(
 ) -> Figure:
     """Validation metric against updates, from the untrained agent (update 0) on.
 
-    curves: name -> table with columns "update" and `metric`; pretrained: name -> update at which DDPG
-    takes over from supervised pretraining; baselines: name -> value, drawn as horizontal lines.
+    curves: name -> table with columns "update" and `metric`; pretrained: name -> update at which
+    DDPG takes over from pretraining; baselines: name -> value, drawn as horizontal lines.
     """
     figure, panes = plt.subplots(
         1, len(curves), figsize=(5 * len(curves), 3.6), sharey=True, squeeze=False
@@ -47,14 +47,14 @@ def learning_curves(
 
 
 def reward_curves(played: Mapping[str, pd.DataFrame], horizon: int) -> Figure:
-    """Mean reward a step while the agents explore, and the critics' losses, in stage 2.
+    """Mean reward a step while the agents explore, and the critics' losses, in DDPG.
 
-    played: name -> one row for each DDPG update, columns "reward" and "critic"; `horizon`
+    played: name -> one row for each DDPG update, columns "reward" and "critic_loss"; `horizon`
     updates, a round of sessions, make a point (later steps of a session earn less).
     """
     figure, panes = plt.subplots(1, 2, figsize=(10, 3.2))
     for (name, rows), colour in zip(played.items(), COLOURS, strict=False):
-        rounds = rows[["reward", "critic"]].groupby(np.arange(len(rows)) // horizon).mean()
+        rounds = rows[["reward", "critic_loss"]].groupby(np.arange(len(rows)) // horizon).mean()
         for pane, column in zip(panes, rounds, strict=True):
             pane.plot((rounds.index + 1) * horizon, rounds[column], color=colour, label=name)
     panes[0].set(xlabel="DDPG updates", ylabel="mean reward a step, exploring")
@@ -118,36 +118,6 @@ def result_bars(table: pd.DataFrame, metric: str, title: str) -> Figure:
     return figure
 
 
-def ablations(figures: Mapping[str, Mapping[str, Mapping]], columns: Sequence[str]) -> Figure:
-    """A pane a metric, a row an ablation; the dashed line is the first row, the whole agent.
-
-    figures: row -> column -> "mean", "interval" over users (line), "seeds" (a dot each).
-    """
-    figure, panes = plt.subplots(
-        1,
-        len(columns),
-        figsize=(3.2 * len(columns) + 2, 0.26 * len(figures) + 1),
-        sharey=True,
-        squeeze=False,
-    )
-    panes = panes[0]
-    for pane, column in zip(panes, columns, strict=True):
-        found = [figures[row].get(column) for row in figures]
-        for place, each in enumerate(found):
-            if each:
-                colour = COLOURS[0] if place == 0 else "#555555"
-                pane.plot(each["interval"], [place] * 2, color=colour, lw=1)
-                pane.plot(each["seeds"], [place] * len(each["seeds"]), "o", color=colour, ms=3)
-        if found[0]:
-            pane.axvline(found[0]["mean"], color=COLOURS[0], lw=0.8, ls="--")
-        pane.set(xlabel=column)
-        pane.spines[["top", "right"]].set_visible(False)
-    panes[0].set_yticks(range(len(figures)), list(figures))
-    panes[0].invert_yaxis()
-    figure.tight_layout()
-    return figure
-
-
 def reward_by_step(lines: Mapping[str, tuple[np.ndarray, np.ndarray]], title: str) -> Figure:
     """Mean reward of every step of a session, with intervals.
 
@@ -156,7 +126,7 @@ def reward_by_step(lines: Mapping[str, tuple[np.ndarray, np.ndarray]], title: st
     """
     figure, axes = plt.subplots(figsize=(9, 4.6))
     ours = [name for name in lines if name.startswith("DRR")]
-    others = [name for name in lines if name not in ours and name not in ("Random", "Oracle")]
+    others = [name for name in lines if name not in ours and name not in ("random", "oracle")]
     styles = ["-", "--", ":", "-."]
     for i, name in enumerate(others):
         step = np.arange(1, len(lines[name][0]) + 1)
@@ -181,32 +151,6 @@ def _smooth(values: np.ndarray) -> np.ndarray:
     """Mean of each value and its neighbours."""
     padded = np.pad(values, 1, mode="edge")
     return np.convolve(padded, np.ones(3) / 3, mode="valid")
-
-
-def gains(figures: Mapping[str, Mapping[int, tuple[float, float, float]]], title: str) -> Figure:
-    """Paired differences with intervals. figures: name -> length of session -> mean, low, high.
-
-    Agents ("DRR") have a pane of their own, as their differences are smaller than the others'.
-    """
-    ours = {name: found for name, found in figures.items() if name.startswith("DRR")}
-    others = {name: found for name, found in figures.items() if name not in ours}
-    groups = [group for group in (ours, others) if group]
-    figure, panes = plt.subplots(1, len(groups), figsize=(5.4 * len(groups), 5), squeeze=False)
-    for axes, group in zip(panes[0], groups, strict=True):
-        gap = 0.8 / len(group)
-        for row, (name, colour) in enumerate(zip(group, cycle(COLOURS))):
-            mean, low, high = np.array(list(group[name].values())).T
-            place = np.arange(len(mean)) + gap * (row - (len(group) - 1) / 2)
-            spread = [mean - low, high - mean]
-            axes.errorbar(place, mean, spread, fmt="o", color=colour, ms=5, capsize=2, label=name)
-            axes.set_xticks(np.arange(len(mean)), [f"T = {t}" for t in group[name]])
-        axes.axhline(0, color="black", lw=0.8)
-        axes.legend(frameon=False, fontsize=8, bbox_to_anchor=(0, -0.08), loc="upper left")
-        _bare(axes)
-    panes[0, 0].set(ylabel="difference of the reward per step")
-    figure.suptitle(title)
-    figure.tight_layout()
-    return figure
 
 
 def shown_by_step(shown: Mapping[str, Tensor], counts: Tensor) -> Figure:

@@ -34,7 +34,7 @@ class Evaluation:
     """What one model did under one protocol, user by user.
 
     `metrics`: name -> float32 [U], NaN where a user does not count towards that metric.
-    `users` int64 [U] are user indices; `top` int64 [U, k] ([U, draws, k] for cold-start users) the lists
+    `users` int64 [U] are user indices; `top` int64 [U, k] ([U, draws, k] in sessions) the lists
     shown, padded with n_items; `weights` float32 [U], where rows and not users are averaged.
     """
 
@@ -59,7 +59,7 @@ class Evaluation:
         }
 
     def compare(self, other: Evaluation, metric: str, **options) -> Difference:
-        """`paired_bootstrap` of self minus other; ValueError unless both evaluated the same users."""
+        """`paired_bootstrap` of self minus other; ValueError unless the users are the same."""
         if self.protocol != other.protocol or not torch.equal(self.users, other.users):
             raise ValueError("only evaluations of the same users and protocol can be compared")
         return paired_bootstrap(

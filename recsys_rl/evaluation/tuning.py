@@ -27,7 +27,7 @@ def tune(
 
     -> table (a row for each combination, in grid order: settings, the means of the evaluator's
     metrics, seconds to fit) and the settings with the best `metric`, the first of equals.
-    `leave_one_out_evaluator` is the usual evaluate; whatever it is, it must never see the test part.
+    `leave_one_out_evaluator` is the usual one; whatever it is, it must never see the test part.
     """
     rows = []
     for values in itertools.product(*grid.values()):

@@ -17,12 +17,12 @@ from recsys_rl.data.histories import POSITIVE, Histories, latest
 class State(nn.Module):
     """Turns the histories of B users into float32 [B, size].
 
-    A subclass owns its item vectors, `item_vectors` [n_items + 1, w], the last row padding, and says
-    by class attributes what it needs.
+    A subclass owns its item vectors, `item_vectors` [n_items + 1, w], the last row padding, and
+    says by class attributes what it needs.
     """
 
     reads_from: float = POSITIVE  # the smallest rating that enters its memory
-    is_action = False  # whether its output is the action, with no layers of the actor between
+    is_action = False  # whether its output is the action; else the actor has layers
     pretrained = "pmf"  # the embeddings it starts from, see `agent.build.EMBEDDINGS`
     windows = False  # whether it is pretrained on all positions of a stretch of log at once
     critic = "joint"  # the form of its critic, see `agent.networks.CRITICS`

@@ -1,0 +1,67 @@
+"""Splits with their evaluations: nobody is trained on and tested."""
+
+import pytest
+import torch
+from synthetic import write_movielens
+
+from recsys_rl.agent.build import build
+from recsys_rl.data.interactions import Interactions
+from recsys_rl.data.movielens import load_ratings
+from recsys_rl.data.splits import split_users
+from recsys_rl.experiments import config_of
+from recsys_rl.tasks import SPLITS, split_for, task_of
+
+PROTOCOLS = {
+    "leave-one-out": {"leave-one-out"},
+    "random-positives": {"random-positives"},
+    "ratings": {"re-ranking"},
+    "temporal": {"temporal"},
+    "cold-start": {"seed-and-suggest", "cold-start-sessions"},
+    "simulated": {"simulated-A", "simulated-B"},
+    "simulated-series": {"simulated-A", "simulated-B"},
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = write_movielens(tmp_path_factory.mktemp("tiny") / "tiny", "csv", 80, 240)
+    return Interactions.from_ratings(load_ratings(folder))
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_split_says_what_is_measured(split, data):
+    task = task_of(data, split)
+    score = lambda histories: torch.zeros(len(histories), data.n_items)  # noqa: E731
+    assert set(task.test(score)) == PROTOCOLS[split]
+    if task.validate is not None:
+        assert task.metric in task.validate(score)
+    assert 0 < len(task.train) < len(data)
+
+
+@pytest.mark.parametrize(("split", "number"), [("cold-start", 0), ("cold-start-3", 3)])
+def test_users_are_trained_on_or_tested(split, number, data):
+    task = task_of(data, split)
+    train, _, test = split_users(data.n_users, generator=torch.Generator().manual_seed(number))
+    assert task.train.user.unique().tolist() == train.tolist()
+    assert task.test_users.user.unique().tolist() == test.tolist()
+
+
+def test_simulated_users_are_met_in_the_simulator_of_the_training(data):
+    task = task_of(data, "simulated-series")
+    config = config_of("DRR-set-simulated", "ml-100k").with_fields(
+        {"env.sessions": 4, "state.k": 8, "pretrain.updates": 1}
+    )
+    environment = task.build(config).environment
+    assert (environment.horizon, environment.series) == (10, 0.1)
+    with pytest.raises(ValueError, match='env.name="simulated" needs make_env'):
+        build(config, task.train)
+
+
+def test_an_agent_is_trained_on_the_split_that_its_environment_needs():
+    assert split_for("logged") == "leave-one-out"
+    assert split_for("cold-start") == "cold-start"
+
+
+def test_an_unknown_split_is_refused_with_the_known_ones(data):
+    with pytest.raises(ValueError, match="there is no split 'people': choose among leave-one-out"):
+        task_of(data, "people")
