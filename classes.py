@@ -21,30 +21,3 @@ from recsys_rl.experiments import config_of
 from recsys_rl.serving import Recommender, release
 from recsys_rl.states.base import State
 from recsys_rl.states.registry import STATES
-
-__all__ = [
-    "Actor",
-    "BASELINES",
-    "BilinearCritic",
-    "Checkpoints",
-    "ColdStartEnv",
-    "Config",
-    "Cooccurrence",
-    "DDPG",
-    "GaussianLikes",
-    "JointCritic",
-    "LoggedEnv",
-    "PMF",
-    "PrioritizedReplayBuffer",
-    "Recommender",
-    "ReplayBuffer",
-    "STATES",
-    "SimulatedEnv",
-    "State",
-    "Transitions",
-    "build",
-    "config_of",
-    "ddpg_update",
-    "release",
-    "train",
-]

@@ -22,33 +22,3 @@ from recsys_rl.evaluation.sessions import (
 )
 from recsys_rl.evaluation.statistics import Evaluation
 from recsys_rl.tasks import task_of
-
-__all__ = [
-    "DataUnavailable",
-    "Evaluation",
-    "HORIZONS",
-    "Histories",
-    "IdMap",
-    "Interactions",
-    "POSITIVE",
-    "SHOWN",
-    "cold_start_oracle",
-    "cold_start_sessions",
-    "display_title",
-    "fingerprint",
-    "leave_one_out",
-    "leave_one_out_metrics",
-    "liked_reward",
-    "list_statistics",
-    "load_movies",
-    "load_ratings",
-    "open_movielens",
-    "paper_reward",
-    "plots",
-    "random_split",
-    "roll_out",
-    "seed_and_suggest",
-    "split_by_time",
-    "split_users",
-    "task_of",
-]

@@ -129,11 +129,6 @@ def test_the_bilinear_critic_reads_the_user_vector() -> None:
     assert not torch.allclose(all_q(critic), before, atol=1e-3)
 
 
-def test_the_joint_critic_reads_no_linear_model() -> None:
-    with pytest.raises(ValueError, match="reads no linear model"):
-        JointCritic(state_of(), GatedLinear(gaussian(), N, gen()))
-
-
 def test_the_critics_have_names() -> None:
     assert {"joint": JointCritic, "bilinear": BilinearCritic} == CRITICS
 

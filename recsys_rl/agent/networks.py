@@ -88,16 +88,14 @@ def _joined(own: Tensor, linear: Tensor) -> Tensor:
     return torch.cat([own[:, :-1], linear, own[:, -1:]], 1)
 
 
-class JointCritic(nn.Module):
-    """Q(s, v): the state through ReLU, concatenated with an item vector v, ReLU, one number."""
+class Critic(nn.Module):
+    """Q(s, i): what both forms share, and what a form of your own has to say (`CRITICS`)."""
 
-    def __init__(self, state: State, linear: GatedLinear | None = None) -> None:
+    def __init__(self, state: State, linear: GatedLinear | None, join: int, joined: int) -> None:
         super().__init__()
-        if linear is not None:
-            raise ValueError("the joint critic reads no linear model")
-        self.state = state
-        self.read = nn.Linear(state.size, HIDDEN)
-        self.join = nn.Linear(HIDDEN + state.item_vectors.embedding_dim, HIDDEN)
+        self.state, self.linear = state, linear
+        self.read = nn.Linear(state.size + (linear.width if linear else 0), HIDDEN)
+        self.join = nn.Linear(join, joined)
         self.value = nn.Linear(HIDDEN, 1)
 
     def initialise(self, generator: torch.Generator) -> None:
@@ -108,79 +106,69 @@ class JointCritic(nn.Module):
     def item_vectors(self) -> Tensor:
         return self.state.item_vectors.weight[:-1]  # (V, w)
 
+    def features(self, histories: Histories) -> Tensor:
+        """The state, with what a linear model says of the user, through ReLU -> [B, HIDDEN]."""
+        state = self.state(histories)
+        if self.linear is not None:
+            state = torch.cat([state, self.linear.user_part(histories)], 1)
+        return F.relu(self.read(state))
+
     def forward(self, histories: Histories, item: Tensor) -> Tensor:
         """Q of items int64 [B] -> float32 [B]."""
-        return self._q(self._features(histories), rows(self.item_vectors, item))
+        raise NotImplementedError
 
     def expected(self, histories: Histories, policy: Tensor) -> Tensor:
-        """Q of the mean item vector under a policy [B, V] -> float32 [B]; only it has a gradient.
+        """Q under a policy [B, V] -> float32 [B]; only the policy has a gradient."""
+        raise NotImplementedError
 
-        The mean stays within the hull of the items on which the critic was trained.
-        """
+
+class JointCritic(Critic):
+    """Q(s, v): the state through ReLU, concatenated with an item vector v, ReLU, one number."""
+
+    def __init__(self, state: State, linear: GatedLinear | None = None) -> None:
+        super().__init__(state, linear, HIDDEN + state.item_vectors.embedding_dim, HIDDEN)
+
+    def forward(self, histories: Histories, item: Tensor) -> Tensor:
+        return self._q(self.features(histories), rows(self.item_vectors, item))
+
+    def expected(self, histories: Histories, policy: Tensor) -> Tensor:
+        """Q of the mean item vector: within the hull of the items on which Q was trained."""
         with torch.no_grad():
-            features = self._features(histories)
+            features = self.features(histories)
         return self._q(features, policy @ self.item_vectors.detach())
-
-    def _features(self, histories: Histories) -> Tensor:
-        return F.relu(self.read(self.state(histories)))  # (B, HIDDEN)
 
     def _q(self, features: Tensor, vector: Tensor) -> Tensor:
         joined = F.relu(self.join(torch.cat([features, vector], dim=1)))  # (B, HIDDEN)
         return self.value(joined).squeeze(1)
 
 
-class BilinearCritic(nn.Module):
+class BilinearCritic(Critic):
     """Q(s, i) = V(s) + w(s) . v_i, so that the expectation of Q under a policy is exact.
 
-    With a linear model the critic reads the model's user vector, too, and starts from the reward
-    that the model expects of each item: its error and the future are left to learn.
+    With a linear model the critic starts from the reward that the model expects of each item: its
+    error and the future are left to learn.
     """
 
     def __init__(self, state: State, linear: GatedLinear | None = None) -> None:
-        super().__init__()
-        self.state, self.linear = state, linear
-        size = state.size + (linear.width if linear else 0)
-        self.read = nn.Linear(size, HIDDEN)
-        self.join = nn.Linear(HIDDEN, state.item_vectors.embedding_dim)
-        self.value = nn.Linear(HIDDEN, 1)
-
-    def initialise(self, generator: torch.Generator) -> None:
-        for layer in (self.read, self.join, self.value):
-            initialise_linear(layer, generator)
-
-    @property
-    def item_vectors(self) -> Tensor:
-        return self.state.item_vectors.weight[:-1]  # (V, w)
+        super().__init__(state, linear, HIDDEN, state.item_vectors.embedding_dim)
 
     def forward(self, histories: Histories, item: Tensor) -> Tensor:
-        """Q of items int64 [B] -> float32 [B]."""
-        value, weight = self._parts(histories)
-        q = value + (weight * rows(self.item_vectors, item)).sum(1)
+        features = self.features(histories)
+        q = self.value(features).squeeze(1)
+        q = q + (self.join(features) * rows(self.item_vectors, item)).sum(1)
         if self.linear is None:
             return q
         vectors = self.linear.model.item_vectors[item]  # (B, p)
         return q + (self.linear.read(histories).user_vector * vectors).sum(1)
 
     def expected(self, histories: Histories, policy: Tensor) -> Tensor:
-        """The expectation of Q under a policy [B, V] -> float32 [B]; only it has a gradient."""
         with torch.no_grad():
-            value, weight = self._parts(histories)
-            q = weight @ self.item_vectors.T  # (B, V)
+            features = self.features(histories)
+            q = self.join(features) @ self.item_vectors.T  # (B, V)
             if self.linear is not None:
                 q += self.linear.expected_reward(histories)
+            value = self.value(features).squeeze(1)
         return value + (policy * q).sum(1)
 
-    def _parts(self, histories: Histories) -> tuple[Tensor, Tensor]:
-        """V(s) [B] and w(s) [B, w]."""
-        features = self.state(histories)
-        if self.linear is not None:
-            features = torch.cat([features, self.linear.user_part(histories)], 1)
-        hidden = F.relu(self.read(features))
-        return self.value(hidden).squeeze(1), self.join(hidden)
 
-
-Critic = JointCritic | BilinearCritic
-CRITICS: dict[str, type[JointCritic] | type[BilinearCritic]] = {
-    "joint": JointCritic,
-    "bilinear": BilinearCritic,
-}
+CRITICS: dict[str, type[Critic]] = {"joint": JointCritic, "bilinear": BilinearCritic}

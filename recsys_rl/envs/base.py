@@ -35,6 +35,8 @@ class SessionEnv:
 
     running: tuple[str, ...] = ("_histories", "_answers", "excluded", "_active", "_steps")
     n_items: int
+    sessions: int
+    eligible: Tensor  # who may be met, int64 [U]
     excluded: Tensor
 
     def __init__(self, horizon: int, reward: Reward, generator: torch.Generator | None) -> None:
@@ -45,6 +47,17 @@ class SessionEnv:
         self, *, seed: int | None = None, options: Info | None = None
     ) -> tuple[Histories, Info]:
         raise NotImplementedError
+
+    def _met(self, seed: int | None, options: Info | None) -> tuple[Tensor, Info]:
+        """Who is met: options["users"] or `sessions` random ones of `eligible`; and the options."""
+        if seed is not None:
+            self.generator.manual_seed(seed)
+        options = options or {}
+        users = options.get("users")
+        if users is None:
+            drawn = torch.randint(len(self.eligible), (self.sessions,), generator=self.generator)
+            users = self.eligible[drawn]
+        return users, options
 
     def _begin(self, histories: Histories, answers: Tensor, excluded: Tensor) -> None:
         """answers: stars, 0 for none; float32 [B, V]. Both tables are written to from now on."""

@@ -53,14 +53,8 @@ class ColdStartEnv(SessionEnv):
         self, *, seed: int | None = None, options: Info | None = None
     ) -> tuple[Histories, Info]:
         """Start B sessions; options may fix `users` [B] and their `seed_items` [B, n_seed]."""
-        if seed is not None:
-            self.generator.manual_seed(seed)
-        options = options or {}
-        users = options.get("users")
-        if users is None:
-            drawn = torch.randint(len(self.eligible), (self.sessions,), generator=self.generator)
-            users = self.eligible[drawn]
-        elif not torch.isin(users, self.eligible).all():
+        users, options = self._met(seed, options)
+        if not torch.isin(users, self.eligible).all():
             raise ValueError("a session needs a user who likes a few items more than are named")
         log = self.users.histories(users)
         seed_items = options.get("seed_items")

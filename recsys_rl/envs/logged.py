@@ -72,12 +72,7 @@ class LoggedEnv(SessionEnv):
         self, *, seed: int | None = None, options: Info | None = None
     ) -> tuple[Histories, Info]:
         """Start B sessions; options may fix `users` and `rows` (int64 [B], rows of the log)."""
-        if seed is not None:
-            self.generator.manual_seed(seed)
-        options = options or {}
-        users = options.get("users")
-        if users is None:
-            users = self._random_users(self.sessions)
+        users, options = self._met(seed, options)
         rows = options.get("rows")
         if rows is None:
             rows = self._random_rows(users)
@@ -100,14 +95,11 @@ class LoggedEnv(SessionEnv):
 
     def moments(self, count: int) -> tuple[Histories, Tensor]:
         """Random moments of the log -> (what is known there, item rated there int64 [count])."""
-        users = self._random_users(count)
+        drawn = torch.randint(len(self.eligible), (count,), generator=self.generator)
+        users = self.eligible[drawn]
         rows = self._random_rows(users)
         known = self.histories_at(users, rows)
         return Histories(self._hide(users), known.item, known.rating), self.log.item[rows]
-
-    def _random_users(self, count: int) -> Tensor:
-        drawn = torch.randint(len(self.eligible), (count,), generator=self.generator)
-        return self.eligible[drawn]
 
     def _random_rows(self, users: Tensor) -> Tensor:
         """A moment of each user's log, uniform over all but its first row."""

@@ -112,13 +112,7 @@ class SimulatedEnv(SessionEnv):
         self, *, seed: int | None = None, options: Info | None = None
     ) -> tuple[Histories, Info]:
         """Start B sessions; options may fix `users` [B] and their `seed_items` [B, n_seed]."""
-        if seed is not None:
-            self.generator.manual_seed(seed)
-        options = options or {}
-        users = options.get("users")
-        if users is None:
-            drawn = torch.randint(len(self.eligible), (self.sessions,), generator=self.generator)
-            users = self.eligible[drawn]
+        users, options = self._met(seed, options)
         seed_items = options.get("seed_items")
         if seed_items is None:
             seed_items = some_likes(self.simulator.likes(users), self.n_seed, self.generator)
