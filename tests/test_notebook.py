@@ -6,6 +6,7 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 import pytest
+from jupyter_client.manager import start_new_kernel
 from nbclient import NotebookClient
 
 from classes import Recommender
@@ -111,3 +112,38 @@ def test_the_card_of_a_released_agent_has_its_figures(suffix):
     card = (folder / "README.md").read_text()
     assert config["metrics"]
     assert all(str(figure) in card for figure in config["metrics"].values())
+
+
+TRAINING = """
+import sys, torch
+sys.path.insert(0, {tests!r})
+from toys import SMALL, changed, two_tastes
+from classes import Checkpoints, build, train
+log = two_tastes()
+config = changed(SMALL, {{"pretrain.updates": 200_000}})
+started = lambda progress: progress.update == 5 and print("training", flush=True)
+checkpoints = Checkpoints({folder!r}, "toy", config, log)
+train(build(config, log), checkpoints=checkpoints, callbacks=(started,))
+"""
+
+
+def test_an_interrupt_stops_the_cell_with_a_checkpoint(tmp_path):
+    manager, client = start_new_kernel(cwd=str(ROOT))
+    try:
+        source = TRAINING.format(tests=str(ROOT / "tests"), folder=str(tmp_path))
+        asked = client.execute(source, stop_on_error=True)
+        queued = client.execute("print('judged')")
+        while client.get_iopub_msg(timeout=60)["content"].get("text") != "training\n":
+            pass
+        manager.interrupt_kernel()
+        replies = {}
+        while {asked, queued} - set(replies):
+            message = client.get_shell_msg(timeout=60)
+            replies[message["parent_header"]["msg_id"]] = message["content"]
+        assert replies[asked]["ename"] == "Interrupted"
+        assert "the checkpoint is" in replies[asked]["evalue"]
+        assert replies[queued]["status"] == "aborted"
+        assert list(tmp_path.glob("*.ckpt"))
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)

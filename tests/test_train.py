@@ -1,0 +1,150 @@
+"""The training command: a release that the other command reads, and trainings that survive."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from synthetic import write_movielens
+
+import recommendation
+from recsys_rl import train
+from recsys_rl.serving import Recommender
+
+DATASET = "ml-latest-small"  # csv files, and no published number of rows to be held against
+SHORT = {"pretrain.updates": 30, "ddpg.updates": 20, "ddpg.warmup": 4, "env.sessions": 16}
+SETS = [part for path, value in SHORT.items() for part in ("--set", f"{path}={value}")]
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("data")
+    write_movielens(root / DATASET, "csv", 60, 220)
+    return root
+
+
+def arguments(data: Path, *more: str) -> list[str]:
+    given = ["--dataset", DATASET, "--root", str(data), "--threads", "1"]
+    return [*given, *SETS, *more]
+
+
+def started(data: Path, *more: str) -> subprocess.Popen:
+    command = [sys.executable, "-m", "recsys_rl.train", *arguments(data, *more)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, **pipes)
+
+
+def until(there, process: subprocess.Popen, seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not there():
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def written(folder: Path, seen: set[int], count: int) -> bool:
+    """Whether `count` checkpoints were written since `seen` was empty."""
+    for path in folder.glob("*.ckpt"):
+        with contextlib.suppress(FileNotFoundError):  # it was renamed meanwhile
+            seen.add(path.stat().st_mtime_ns)
+    return len(seen) >= count
+
+
+def mark_of(folder: Path) -> list[str]:
+    names = "weights.safetensors", "training.csv"
+    return [hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names]
+
+
+def refused(capsys, argv: list[str]) -> str:
+    """Holds for every refusal: exit code 2, nothing on stdout, one sentence on stderr."""
+    assert train.main(argv) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("recsys_rl.train: ")
+    assert err.count("\n") == 1
+    return err
+
+
+def test_a_release_is_read_by_the_other_command(data, tmp_path, capsys):
+    assert train.main(arguments(data, "--out", str(tmp_path / "mine"))) == 0
+    assert "reward@40" in capsys.readouterr().out
+    model = Recommender.load(tmp_path / "mine")
+    assert model.config["config"]["pretrain"]["updates"] == 30
+    assert "--set pretrain.updates=30" in model.config["command"]
+    history = pd.read_csv(tmp_path / "mine" / "training.csv")
+    assert history["update"].tolist() == list(range(51))
+    assert history["stage"].value_counts().to_dict() == {"pretrain": 30, "ddpg": 20, "start": 1}
+    assert history["reward@40"].notna().sum() == 3  # at the start, and after each stage
+    argv = ["--model", str(tmp_path / "mine"), "--root", str(data), "--movies", "5", "--json"]
+    assert recommendation.main(argv) == 0
+
+
+def test_a_training_that_was_killed_ends_bit_identical(data, tmp_path):
+    def run(name: str) -> tuple[str, ...]:
+        folders = "--checkpoints", str(tmp_path / name), "--out", str(tmp_path / f"{name}-out")
+        return *folders, "--checkpoint-every", "0", "--resume"
+
+    whole = started(data, *run("whole"))
+    assert whole.wait(120) == 0, whole.stderr.read()
+    for moment in (2, 6):  # checkpoints seen before the kill
+        killed, seen = started(data, *run("killed")), set()
+        until(lambda seen=seen, moment=moment: written(tmp_path / "killed", seen, moment), killed)
+        killed.kill()
+        killed.wait()
+    again = started(data, *run("killed"))
+    assert again.wait(120) == 0, again.stderr.read()
+    assert mark_of(tmp_path / "killed-out") == mark_of(tmp_path / "whole-out")
+    assert not list((tmp_path / "killed").glob("*.ckpt"))
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no such signal here")
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_writes_a_checkpoint_and_says_where(data, tmp_path, name):
+    number = getattr(signal, name)
+    where = "--checkpoints", str(tmp_path), "--set", "pretrain.updates=100000"
+    process = started(data, *where)
+    until(lambda: list(tmp_path.glob("*.ckpt")), process)
+    process.send_signal(number)
+    assert process.wait(60) == 128 + number
+    assert "the checkpoint is" in process.stderr.read()
+
+
+def test_a_second_training_in_one_folder_is_refused(data, tmp_path, capsys):
+    where = "--checkpoints", str(tmp_path), "--set", "pretrain.updates=100000"
+    first = started(data, *where)
+    try:
+        until(lambda: list(tmp_path.glob("*.ckpt")), first)
+        other = arguments(data, "--checkpoints", str(tmp_path), "--seed", "1")
+        assert "another training is writing to" in refused(capsys, other)
+    finally:
+        first.kill()
+        first.wait()
+    assert "resume it, or remove it" in refused(capsys, arguments(data, *where))
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        (["--agent", "DRR-sat"], "invalid choice: 'DRR-sat'"),
+        (["--set", "ddpg.gama=0"], "there is no field 'ddpg.gama': choose among"),
+        (["--set", "ddpg.gamma"], "--set takes FIELD=VALUE"),
+        (["--set", "ddpg.gamma=1.5"], "ddpg.gamma must be in 0 .. 1, not 1.5"),
+        (["--set", "ddpg.warmup=20"], "ddpg.warmup is 20 of 20 ddpg.updates"),
+        (["--set", "pretrain.lr=nan"], "pretrain.lr must be at least 0, not nan"),
+        (["--set", "state.n=10"], "it must be at least 43"),
+        (["--split", "people"], "there is no split 'people'"),
+        (["--seed", "-1"], "seed must be at least 0"),
+        (["--out", "/dev/null/mine"], "Not a directory"),
+    ],
+)
+def test_what_cannot_be_is_said_before_any_training(data, capsys, more, sentence):
+    assert sentence in refused(capsys, arguments(data, *more))
