@@ -132,7 +132,7 @@ def test_an_interrupt_stops_the_cell_with_a_checkpoint(tmp_path):
     try:
         source = TRAINING.format(tests=str(ROOT / "tests"), folder=str(tmp_path))
         asked = client.execute(source, stop_on_error=True)
-        queued = client.execute("print('judged')")
+        queued = client.execute("print('evaluated')")
         while client.get_iopub_msg(timeout=60)["content"].get("text") != "training\n":
             pass
         manager.interrupt_kernel()

@@ -17,7 +17,7 @@ def paper_reward(rating: Tensor) -> Tensor:
     """(rating - 3) / 2: five stars give 1, three give 0, one gives -1 (Liu et al., section 3).
 
     An item without a rating gives 0: the log says nothing about it. (The paper asks a rating model,
-    and so judges the agent by the model that made its vectors.)
+    and so evaluates the agent by the model that made its vectors.)
     """
     return torch.where(rating > 0, (rating - 3) / 2, 0.0)
 

@@ -58,12 +58,12 @@ class PMF(nn.Module):
         """The vector and bias of users from their ratings -> float32 [B, k + 1]."""
         ones = torch.ones(len(self.item_bias), 1)
         items = F.pad(torch.cat([self.item, ones], dim=1), (0, 0, 0, 1))  # padding is 0
-        film_bias = F.pad(self.item_bias, (0, 1))
+        item_bias = F.pad(self.item_bias, (0, 1))
         user = items.new_zeros(len(histories), items.shape[1])
         for place, some in by_length(histories, len(self.item_bias)):
             there = (some.rating > 0).float()  # (b, h)
             features = items[some.item]  # (b, h, k + 1)
-            error = (some.rating - self.mean - film_bias[some.item]) * there
+            error = (some.rating - self.mean - item_bias[some.item]) * there
             # the prior is met once for every rating in `fit`, so it weighs as much as there are
             ridge = self.l2 * there.sum(1).clamp(min=1)
             gram = features.mT @ features + ridge.view(-1, 1, 1) * torch.eye(items.shape[1])

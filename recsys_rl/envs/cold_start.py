@@ -64,10 +64,10 @@ class ColdStartEnv(SessionEnv):
         answers = torch.zeros(size).scatter_(1, log.item, log.rating)
         answers.scatter_(1, seed_items, 0.0)
         excluded = torch.zeros(size, dtype=torch.bool).scatter_(1, seed_items, True)
-        stranger = torch.full_like(users, self.users.n_users)
+        unknown = torch.full_like(users, self.users.n_users)
         known = torch.full(seed_items.shape, POSITIVE)
         tables = answers[:, :-1].contiguous(), excluded[:, :-1].contiguous()
-        self._begin(Histories(stranger, seed_items, known), *tables)
+        self._begin(Histories(unknown, seed_items, known), *tables)
         self._left = self.relevant.sum(1)
         return self.observation(), {"active": self._active}
 

@@ -21,7 +21,7 @@ from recsys_rl.data.splits import random_split
 
 
 def two_halves(data: Interactions, seed: int = 0) -> tuple[Interactions, Interactions]:
-    """All ratings in two halves, row by row at random: one to train with, one to judge with."""
+    """All ratings in two halves, row by row at random: one to train with, one to evaluate with."""
     split = random_split(data, test_share=0.5, seed=seed)
     return split.train, split.test
 

@@ -59,7 +59,7 @@ class Simulator:
     def score(self, histories: Histories) -> Tensor:
         """These users' own stars -> float32 [B, V]: knows who they are, asks no history.
 
-        A step-by-step greedy choice if somebody else judges; the oracle if this simulator does.
+        A step-by-step greedy choice if another one evaluates; the oracle if this one does.
         """
         return self.rating[histories.user]
 

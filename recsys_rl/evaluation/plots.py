@@ -162,11 +162,11 @@ def shown_by_step(shown: Mapping[str, Tensor], counts: Tensor) -> Figure:
     below = counts.sort().values
     share = (torch.searchsorted(below, counts) / len(counts)).tolist() + [float("nan")]
     share = np.array(share)
-    for (name, films), colour in zip(shown.items(), cycle(COLOURS)):
-        films = films.flatten(0, -2).numpy()  # (users * draws, T)
-        step = np.arange(1, films.shape[1] + 1)
-        panes[0].plot(step, np.nanmean(share[films], axis=0), color=colour, label=name)
-        panes[1].plot(step, [len(np.unique(f)) for f in films.T], color=colour, label=name)
+    for (name, items), colour in zip(shown.items(), cycle(COLOURS)):
+        items = items.flatten(0, -2).numpy()  # (users * draws, T)
+        step = np.arange(1, items.shape[1] + 1)
+        panes[0].plot(step, np.nanmean(share[items], axis=0), color=colour, label=name)
+        panes[1].plot(step, [len(np.unique(i)) for i in items.T], color=colour, label=name)
     panes[0].set(xlabel="step", ylabel="share of films less popular")
     panes[1].set(xlabel="step", ylabel="different films, all users")
     panes[1].legend(frameon=False, fontsize=8, bbox_to_anchor=(1.01, 1), loc="upper left")

@@ -168,13 +168,13 @@ def seed_and_suggest(
     for_seeds, for_ties = (own_stream(seed, name) for name in ("seeds", "ties"))
     parts, top = [], []
     for batch in batches(eligible, batch_size):
-        likes, stranger = liked.mask_of(batch), torch.full_like(batch, users.n_users)
+        likes, unknown = liked.mask_of(batch), torch.full_like(batch, users.n_users)
         stars = torch.full((len(batch), n_seed), POSITIVE)
         lists, found = [], []
         for _ in range(draws):
             keys = torch.rand(likes.shape, generator=for_seeds).masked_fill_(~likes, -1)
             named = keys.topk(n_seed).indices  # (B, n_seed)
-            scores = checked_scores(score, Histories(stranger, named, stars), n_items)
+            scores = checked_scores(score, Histories(unknown, named, stars), n_items)
             unseen = torch.ones_like(likes).scatter_(1, named, False)
             lists.append(top_k(scores, unseen, k, for_ties))
             shown = lists[-1].clamp(max=n_items - 1)
