@@ -1,6 +1,6 @@
 """What learns, by name: agent, training, states, environments, replay, the released agent.
 
-This file is a door, without logic of its own; everything lives in the package `recsys_rl`.
+Names alone, no logic: everything lives in the package `recsys_rl`.
 """
 
 from recsys_rl.agent.build import build

@@ -1,6 +1,6 @@
 """From MovieLens files to tensors and figures, by name: data, splits, evaluation, plots.
 
-This file is a door, without logic of its own; everything lives in the package `recsys_rl`.
+Names alone, no logic: everything lives in the package `recsys_rl`.
 """
 
 from recsys_rl.data.download import DataUnavailable, open_movielens

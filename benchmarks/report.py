@@ -314,10 +314,12 @@ looked at more than once while this project grew, and for three choices of DRR-s
 been seen: no holdout of train users, twice the updates, the learning rate with a frozen gate. The
 settings of SB3 DDPG come from ml-100k.
 
-**Which runs these are.** The agents were trained at commit `a5157ef`, and with their last weights;
-the training loop now keeps the weights that do best on validation. Agents that are not in
-[experiments.py](../recsys_rl/experiments.py) (gate-frozen, sets-alone, more-pretraining, als, pmf,
-ridge) are gone; that commit can run them.
+**Which runs these are.** The agents were trained at commit `a5157ef`. Since then the training loop
+keeps the weights that do best on validation (these runs kept the last ones), exploration shows
+random items (it aimed an action at them), Ornstein-Uhlenbeck noise spares the bias, the critic of
+DRR-set without a linear model has dropout, and DRR-seq has the updates of leave-one-out in every
+split. Agents that are not in [experiments.py](../recsys_rl/experiments.py) (gate-frozen,
+sets-alone, more-pretraining, als, pmf, ridge) are gone; that commit can run them.
 
 **How to run the scripts.** From the root of the repository, with the data sets in `data/`. The
 commands below record into the table, and a run that is made again replaces the old one;

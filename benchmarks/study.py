@@ -10,7 +10,6 @@ benchmarks.report` then writes docs/results.md.
 """
 
 import argparse
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -35,17 +34,17 @@ PROBED = ("DRR-ave",)  # agents that are evaluated with parts taken away, too: s
 
 def run(
     task: Task, dataset: str, split: str, name: str, seed: int, checkpoints: Path
-) -> pd.DataFrame:
-    """One training and all its evaluations, as rows of the table."""
+) -> tuple[pd.DataFrame, Checkpoints]:
+    """One training and all its evaluations: rows of the table, and what to remove when they are in
+    it."""
     config = config_of(name, dataset, seed)
-    begun, cpu = time.perf_counter(), time.process_time()
     training = task.build(config)
     untrained = {n: w.clone() for n, w in training.agent.actor.state_dict().items()}
     kept = Checkpoints(checkpoints, f"{dataset}-{split}-{name}-{seed}", config, task.train)
     trained = task.fit(training, checkpoints=kept)
     seconds = {
-        "training_seconds": time.perf_counter() - begun,
-        "training_cpu_seconds": time.process_time() - cpu,
+        "training_seconds": trained.seconds[0],
+        "training_cpu_seconds": trained.seconds[1],
         "threads": torch.get_num_threads(),
     }
     key = {"dataset": dataset, "split": split, "agent": name, "seed": seed}
@@ -56,8 +55,7 @@ def run(
             by_user = [metric for metric in found.metrics if not metric.startswith("step@")]
             full = key | {"stage": stage, "protocol": protocol}
             rows.append(results.rows_of(found, by_user=by_user, counts=counts, **full))
-    kept.remove()
-    return pd.concat(rows)
+    return pd.concat(rows), kept
 
 
 def stages(
@@ -132,8 +130,9 @@ def main() -> None:
                     continue
                 tasks[split] = tasks.get(split) or task_of(data, split)
                 where = options.dataset, split, name, seed
-                found = run(tasks[split], *where, options.checkpoints)
+                found, kept = run(tasks[split], *where, options.checkpoints)
                 results.record(found)
+                kept.remove()
                 final = found[(found["stage"] == "final") & found["user"].isna()]
                 shown = final[~final["metric"].str.startswith("step@")].set_index("metric")
                 print(*where, shown["value"].round(4).to_dict(), flush=True)

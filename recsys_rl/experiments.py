@@ -1,6 +1,6 @@
 """The one registry of experiments: what the notebook, the training command and the study train.
 
-Three agents are roots. Every other one names its parent and the ONE field that differs.
+The roots stand by themselves; every other agent names its parent and the ONE field that differs.
 
     config_of("DRR-set-gamma-0", "ml-1m", seed=3)
 """
@@ -40,17 +40,17 @@ ROOTS = {
 }
 
 # Updates of pretraining and of DDPG, and in how many of the latter the critic learns alone; chosen
-# on validation data. Other data sets take those of the data set that is nearest in size.
+# on validation data. Other data sets take those of ml-1m.
 BUDGETS = {
     "ml-100k": {
         "DRR-ave": (1000, 400, 200),
-        "DRR-seq": (1140, 100, 33),  # 12 epochs
+        "DRR-seq": (1140, 100, 33),  # 12 epochs of leave-one-out
         "DRR-set": (500, 200, 33),
         "DRR-set-simulated": (500, 500, 50),
     },
     "ml-1m": {
         "DRR-ave": (4000, 800, 200),
-        "DRR-seq": (7680, 300, 100),  # 8 epochs
+        "DRR-seq": (7680, 300, 100),  # 8 epochs of leave-one-out
         "DRR-set": (5000, 1200, 200),
         "DRR-set-simulated": (1000, 2000, 500),
     },

@@ -65,6 +65,11 @@ class Task:
 
     def build(self, config: Config, **options: Any) -> Training:
         """Agent, environment, demonstrations and replay for this task (`agent.build.build`)."""
+        if (config.env.name == "simulated") != (self.make_env is not None):
+            raise ValueError(
+                f'env.name is "{config.env.name}": a simulated split needs an agent of simulated '
+                "sessions, and such an agent a simulated split"
+            )
         make_env = self.make_env and self.make_env(config)
         return build(config, self.train, make_env=make_env, **options)
 
@@ -214,12 +219,12 @@ class Simulators(NamedTuple):
 
 
 def simulators(data: Interactions, k: int = 100) -> Simulators:
-    log, elsewhere = two_halves(data)
+    log, other_half = two_halves(data)
     generator = _generator(0)
     pmf = PMF(data.n_users, data.n_items, k, generator=generator)
     pmf.fit(log, generator=generator)
     a = Simulator.of(pmf.score, log)
-    b = Simulator.of(NeighbourRatings(elsewhere).score, elsewhere)
+    b = Simulator.of(NeighbourRatings(other_half).score, other_half)
     return Simulators(a, b, log, pmf)
 
 

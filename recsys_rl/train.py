@@ -11,6 +11,7 @@ the disk, as one sentence on stderr says; 128 + n stopped by signal n, the check
 from __future__ import annotations
 
 import argparse
+import math
 import shlex
 import sys
 from pathlib import Path
@@ -34,6 +35,22 @@ from recsys_rl.tasks import SPLITS, split_for, task_of
 PROBLEMS = (BadCheckpoint, FolderInUse, Diverged, DataUnavailable, ValueError, OSError)
 
 
+def _whole(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number, 1 or more, not {text!r}")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number of seconds, not {text!r}")
+    return value
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise ValueError(f"{message} (--help shows what can be asked)")
@@ -53,10 +70,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--set", action="append", default=[], metavar="FIELD=VALUE", help="as in ddpg.gamma=0")
     add("--root", type=Path, default=DATA_FOLDER, help="folder of the data sets")
     add("--checkpoints", type=Path, metavar="DIR", help="where checkpoints go")
-    add("--checkpoint-every", type=float, default=60.0, metavar="SECONDS")
+    add("--checkpoint-every", type=_seconds, default=60.0, metavar="SECONDS")
     add("--resume", action="store_true", help="go on from the checkpoint that is there")
     add("--out", type=Path, metavar="DIR", help="where the release goes")
-    add("--threads", type=int, default=torch.get_num_threads())
+    add("--threads", type=_whole, default=torch.get_num_threads())
     return parser
 
 
@@ -73,15 +90,15 @@ def configured(options: argparse.Namespace, dataset: str) -> Config:
 def run(options: argparse.Namespace, command: str) -> None:
     dataset, folder = open_movielens(options.dataset, options.root)
     config = configured(options, dataset)
-    task = task_of(
-        Interactions.from_ratings(load_ratings(folder)),
-        options.split or split_for(config.env.name),
-    )
+    split = options.split or split_for(config.env.name)
+    task = task_of(Interactions.from_ratings(load_ratings(folder)), split)
+    if options.resume and not options.checkpoints:
+        raise ValueError("--resume needs --checkpoints: the folder to go on from")
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)  # before the training, not after it
     checkpoints = options.checkpoints and Checkpoints(
         options.checkpoints,
-        f"{dataset}-{options.agent}",
+        f"{dataset}-{split}-{options.agent}",
         config,
         task.train,
         every=options.checkpoint_every,
@@ -138,6 +155,14 @@ def main(argv: list[str] | None = None) -> int:
         return 130
     except PROBLEMS as error:
         print(f"recsys_rl.train: {error}", file=sys.stderr)
+        return 2
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "can't allocate memory" not in str(error):
+            raise
+        print(
+            "recsys_rl.train: too little memory: make state, batches or sessions smaller",
+            file=sys.stderr,
+        )
         return 2
 
 

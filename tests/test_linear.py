@@ -137,14 +137,7 @@ def test_what_was_read_is_not_computed_again() -> None:
     linear, known = gated(), gated().read(USERS)
     torch.testing.assert_close(known.user_vector, SumOfLikes().user_vector(USERS))
     assert torch.equal(linear(known), gated()(USERS))
-    assert torch.equal(linear.expected_reward(known), gated().expected_reward(USERS))
     assert linear.model.asked == 0
-
-
-def test_the_expected_reward_is_the_models_own_score() -> None:
-    found = gated().expected_reward(USERS)
-    expected = torch.tensor([plain_scores(pairs, (1.0, 0.0)) for pairs in RATED])
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
 # ---------------------------------------------------------------------------- in an agent
@@ -155,7 +148,7 @@ def training_of(changes: dict | None = None, seed: int = 0) -> Training:
 
 
 def test_one_update_asks_the_model_once_for_each_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Batch, next histories and demonstration, for actor, critic and targets together."""
+    """Batch and next histories, for actor, critic and targets together."""
     monkeypatch.setitem(LINEAR_MODELS, "sum", SumOfLikes)
     agent, environment, demonstrations, replay = training_of({"state.linear": "sum"})
     before, _ = environment.reset()
@@ -165,7 +158,7 @@ def test_one_update_asks_the_model_once_for_each_batch(monkeypatch: pytest.Monke
     demonstration = next(demonstrations)
     asked = agent.linear_model.asked
     agent.update(batch, torch.ones(len(item)), demonstration)
-    assert agent.linear_model.asked == asked + 3
+    assert agent.linear_model.asked == asked + 2
 
 
 def test_a_linear_model_that_is_not_registered_is_refused() -> None:

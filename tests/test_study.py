@@ -32,17 +32,19 @@ def test_an_agent_with_a_linear_model_is_evaluated_as_pretrained_and_with_its_ga
     data, tmp_path
 ):
     task = task_of(data, "cold-start")
-    found = study.run(task, "ml-100k", "cold-start", "DRR-set", 0, tmp_path)
+    found, kept = study.run(task, "ml-100k", "cold-start", "DRR-set", 0, tmp_path)
     assert set(found["stage"]) == {"final", "pretrained", "pretrained, gate reset"}
     assert set(found["protocol"]) == {"training", "seed-and-suggest", "cold-start-sessions"}
     one = found[(found["stage"] == "final") & (found["metric"] == "reward@3")]
     assert one["user"].notna().sum() == len(one) - 1  # every user, and the mean
+    assert list(tmp_path.glob("*.ckpt"))  # until the rows are in the table
+    kept.remove()
     assert not list(tmp_path.glob("*.ckpt"))
 
 
 def test_the_agent_of_the_paper_is_evaluated_with_parts_taken_away(data, tmp_path):
     task = task_of(data, "leave-one-out")
-    found = study.run(task, "ml-100k", "leave-one-out", "DRR-ave", 0, tmp_path)
+    found, kept = study.run(task, "ml-100k", "leave-one-out", "DRR-ave", 0, tmp_path)
     probes = {"untrained", "no history", "history shuffled", "one user's action for all"}
     assert set(found["stage"]) == {"final", "pretrained"} | probes
     means = found[found["user"].isna() & (found["metric"] == "ndcg@10")].set_index("stage")["value"]
@@ -73,7 +75,8 @@ def test_what_is_taken_away():
 def test_a_stopped_run_goes_on(data, tmp_path, monkeypatch):
     task = task_of(data, "cold-start")
     where = "ml-100k", "cold-start", "DRR-set", 0, tmp_path
-    whole = study.run(task, *where)
+    whole, kept = study.run(task, *where)
+    kept.remove()
     saved = study.Checkpoints.save
 
     def once(self, parts, progress):
@@ -85,6 +88,6 @@ def test_a_stopped_run_goes_on(data, tmp_path, monkeypatch):
     with pytest.raises(Interrupted):
         study.run(task, *where)
     monkeypatch.setattr(study.Checkpoints, "save", saved)
-    again = study.run(task, *where)
+    again, _ = study.run(task, *where)
     measured = [each[each["protocol"] != "training"]["value"].tolist() for each in (whole, again)]
     assert measured[0] == measured[1]

@@ -438,7 +438,9 @@ def test_a_signal_stops_the_training_after_the_update_under_way(
         signal.raise_signal(number)
         signal.raise_signal(number)
 
-    with pytest.raises(Interrupted, match="stopped after update 2 of 10.*goes on from") as caught:
+    with pytest.raises(
+        Interrupted, match="stopped after update 2 of 10.*resume from there"
+    ) as caught:
         train(training, checkpoints=checkpoints, callbacks=at(2, twice))
     assert caught.value.signal == number
     assert isinstance(caught.value, KeyboardInterrupt), "a notebook stops here"

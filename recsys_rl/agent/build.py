@@ -63,9 +63,16 @@ def build(
     embeddings = pretrained_embeddings(config, first, generator)
     linear = linear_model(config, first, generator)
     agent = agent_class(config, log.n_users, log.n_items, embeddings, linear)
-    state = agent.actor.state
+    state, session = agent.actor.state, config.env.n_seed + config.env.horizon
+    if config.env.name != "logged" and state.session_items < session:
+        raise ValueError(
+            f"{config.state.name} keeps {state.session_items} items of a session, and this one has "
+            f"{session}: make env.horizon smaller"
+        )
     if make_env is None:
         make_env = _maker(config, state, {} if reward is None else {"reward": reward})
+    elif reward is not None:
+        raise ValueError("give the reward to the environment that make_env makes")
     environment = make_env(later, _stream(config, 1))
     demonstrations = make_demonstrations(agent, environment, first, later, make_env)
     return Training(agent, environment, demonstrations, make_replay(config, state, log.n_items))
@@ -160,6 +167,7 @@ def make_demonstrations(
         agent.explore,
         make(later, _stream(config, 3)) if config.pretrain.holdout_share else None,
         lambda: agent.pretrained >= config.pretrain.updates,
+        agent.actor.read,
     )
 
 

@@ -36,9 +36,10 @@ class BadCheckpoint(RuntimeError):
 class Checkpoints:
     """Where one training keeps its checkpoints.
 
-    folder: one training at a time may use it (FolderInUse). label: the readable part of the name.
-    every: seconds between two checkpoints. resume: go on from what is there; otherwise a checkpoint
-    of the same training is refused, so that nothing is lost by mistake.
+    folder: one training at a time may use it (FolderInUse). label: the readable part of the name;
+    it must say what neither configuration nor data do: the split, a reward or an agent class of
+    one's own. every: seconds between two checkpoints. resume: go on from what is there; otherwise a
+    checkpoint of the same training is refused, so that nothing is lost by mistake.
     """
 
     def __init__(
@@ -62,6 +63,8 @@ class Checkpoints:
     def open(self) -> Iterator[None]:
         """Hold the folder, and refuse what must not be overwritten."""
         with locked(self.folder):
+            for left in self.folder.glob(f".{self.latest.stem}*.tmp"):  # of a write that was killed
+                left.unlink()
             there = [path for path in (self.latest, self.previous) if path.exists()]
             if there and not self.resume:
                 raise BadCheckpoint(
@@ -153,6 +156,6 @@ class Checkpoints:
         return saved
 
     def remove(self) -> None:
-        """The training is over and its result is kept elsewhere."""
-        for path in (self.latest, self.previous, self.latest.with_suffix(".new")):
+        """The training is over and its result is kept in another place."""
+        for path in (self.latest.with_suffix(".new"), self.previous, self.latest):
             path.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
 """All that decides what an agent becomes; saved with the weights.
 
-Names (of a state, an environment, a linear model) are looked up by whoever builds the agent, so
-this file imports no implementation.
+Names of states and linear models are looked up by whoever builds the agent: this file imports no
+implementation.
 """
 
 from __future__ import annotations
@@ -98,11 +98,14 @@ class Config:
                 f"state.n is {self.state.n}, but a session has {self.env.n_seed} seed items and "
                 f"{self.env.horizon} answers: it must be at least {session}"
             )
-        if self.env.name == "logged" and (self.state.linear or self.pretrain.holdout_share):
+        if self.env.name == "logged" and self.state.linear:
             raise ValueError(
-                "state.linear and pretrain.holdout_share are for sessions with cold-start users: "
-                'env.name must not be "logged"'
+                'state.linear is for sessions that start with few answers: env.name is "logged"'
             )
+        if self.env.name != "cold-start" and self.pretrain.holdout_share:
+            raise ValueError('pretrain.holdout_share needs env.name="cold-start"')
+        if self.seed >= 2**63 - 3:  # the streams of environments count on from it
+            raise ValueError(f"seed must be below 2**63 - 3, not {self.seed}")
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -121,8 +124,8 @@ class Config:
         for path, value in changes.items():
             if path not in paths():
                 raise ValueError(f"there is no field {path!r}: choose among {', '.join(paths())}")
-            room, _, name = path.rpartition(".")
-            (values[room] if room else values)[name] = value
+            group, _, name = path.rpartition(".")
+            (values[group] if group else values)[name] = value
         return self.from_dict(values)
 
     def with_field(self, path: str, value: Any) -> Config:
@@ -165,12 +168,12 @@ def _converted(path: str, value: Any, kind: type) -> Any:
         raise ValueError(f"{path} must be {names[kind]}, not {value!r}") from None
 
 
-def _room(part: object) -> str:
+def _group(part: object) -> str:
     return type(part).__name__.removesuffix("Config").lower()
 
 
 def _name(part: object, field: str) -> str:
-    return f"{_room(part)}.{field}" if _room(part) else field
+    return f"{_group(part)}.{field}" if _group(part) else field
 
 
 def _at_least(part: object, **least: float) -> None:

@@ -172,7 +172,8 @@ class OnPolicyDemonstrations:
     """Moments of sessions that the agent reaches by its own choices.
 
     act: (histories, excluded) -> items int64 [B], what the agent does there. later: sessions that
-    take the place of the first ones as soon as `switched` says so.
+    take the place of the first ones as soon as `switched` says so. read: histories with what a
+    linear model makes of them, so that act and loss need not compute it again.
     """
 
     def __init__(
@@ -181,9 +182,10 @@ class OnPolicyDemonstrations:
         act: Callable[[Histories, Tensor], Tensor],
         later: SessionEnv | None = None,
         switched: Callable[[], bool] = lambda: False,
+        read: Callable[[Histories], Histories] = lambda histories: histories,
     ) -> None:
         self.first, self.later = environment, later or environment
-        self.act, self.switched = act, switched
+        self.act, self.read, self.switched = act, read, switched
 
     @property
     def environment(self) -> SessionEnv:
@@ -196,7 +198,7 @@ class OnPolicyDemonstrations:
         sessions = self.environment
         if sessions.over:
             sessions.reset()
-        histories = sessions.observation()
+        histories = self.read(sessions.observation())
         batch = HindsightBatch(histories, sessions.relevant, sessions.excluded.clone())
         sessions.step(self.act(histories, sessions.excluded))
         return batch

@@ -150,25 +150,31 @@ class BilinearCritic(Critic):
     """
 
     def __init__(self, state: State, linear: GatedLinear | None = None) -> None:
-        super().__init__(state, linear, HIDDEN, state.item_vectors.embedding_dim)
+        width = state.item_vectors.embedding_dim + (linear.width if linear else 0)
+        super().__init__(state, linear, HIDDEN, width)
 
     def forward(self, histories: Histories, item: Tensor) -> Tensor:
-        features = self.features(histories)
-        q = self.value(features).squeeze(1)
-        q = q + (self.join(features) * rows(self.item_vectors, item)).sum(1)
-        if self.linear is None:
-            return q
-        vectors = self.linear.model.item_vectors[item]  # (B, p)
-        return q + (self.linear.read(histories).user_vector * vectors).sum(1)
+        value, own, theirs = self._parts(histories)
+        q = value + (own * rows(self.item_vectors, item)).sum(1)
+        return q if theirs is None else q + (theirs * self.linear.model.item_vectors[item]).sum(1)
 
     def expected(self, histories: Histories, policy: Tensor) -> Tensor:
         with torch.no_grad():
-            features = self.features(histories)
-            q = self.join(features) @ self.item_vectors.T  # (B, V)
-            if self.linear is not None:
-                q += self.linear.expected_reward(histories)
-            value = self.value(features).squeeze(1)
+            value, own, theirs = self._parts(histories)
+            q = own @ self.item_vectors.T  # (B, V)
+            if theirs is not None:
+                q += theirs @ self.linear.model.item_vectors.T
         return value + (policy * q).sum(1)
+
+    def _parts(self, histories: Histories) -> tuple[Tensor, Tensor, Tensor | None]:
+        """V(s) [B], and w(s) for the item vectors [B, w] and for those of the linear model [B, p],
+        to which the model's user vector is added: its product is the expected reward."""
+        features = self.features(histories)
+        value, weight = self.value(features).squeeze(1), self.join(features)
+        if self.linear is None:
+            return value, weight, None
+        own, theirs = weight.tensor_split([weight.shape[1] - self.linear.width], dim=1)
+        return value, own, theirs + self.linear.read(histories).user_vector
 
 
 CRITICS: dict[str, type[Critic]] = {"joint": JointCritic, "bilinear": BilinearCritic}

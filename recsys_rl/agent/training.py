@@ -6,6 +6,7 @@ import contextlib
 import math
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -41,6 +42,7 @@ class Progress:
 
     rows: one for each update: losses, the reward while exploring, and validation where it was
     measured. best: the best value of the metric in each stage, and weights: the actor's at it.
+    seconds: wall and CPU time of the updates, without validation.
     """
 
     total: int
@@ -48,6 +50,7 @@ class Progress:
     rows: list[dict[str, Any]] = field(default_factory=lambda: [{"update": 0, "stage": "start"}])
     best: dict[str, float] = field(default_factory=dict)
     weights: dict[str, Weights] = field(default_factory=dict)
+    seconds: list[float] = field(default_factory=lambda: [0.0, 0.0])
 
 
 Callback = Callable[[Progress], None]  # called after every update
@@ -56,10 +59,12 @@ Callback = Callable[[Progress], None]  # called after every update
 @dataclass(frozen=True)
 class Trained:
     """history: one row an update, as in `training.csv`. weights: "pretrained" and "final", the
-    actor's best by validation in either stage; the agent is left with the final ones."""
+    actor's best by validation in either stage; the agent is left with the final ones. seconds: wall
+    and CPU time of the updates."""
 
     history: pd.DataFrame
     weights: dict[str, Weights]
+    seconds: tuple[float, float]
 
 
 def train(
@@ -92,9 +97,11 @@ def train(
                 _select(progress, agent, validate, metric, milestone)
                 _save(checkpoints, parts, progress)
             show(progress)
+            if stop:
+                raise _interrupted(progress, checkpoints, stop[0])
             if progress.update == progress.total:
                 break
-            with _told(progress, checkpoints):
+            with _told(progress, checkpoints), _timed(progress):
                 if progress.update < pretrain:
                     report = agent.pretrain(next(demonstrations))
                 else:
@@ -108,10 +115,8 @@ def train(
                 callback(progress)
             if stop or (checkpoints and checkpoints.due):
                 _save(checkpoints, parts, progress)
-            if stop:
-                raise _interrupted(progress, checkpoints, stop[0])
     agent.actor.load_state_dict(progress.weights["final"])
-    return Trained(pd.DataFrame(progress.rows), progress.weights)
+    return Trained(pd.DataFrame(progress.rows), progress.weights, tuple(progress.seconds))
 
 
 def ddpg_update(
@@ -165,7 +170,7 @@ def _save(checkpoints: Checkpoints | None, parts: dict[str, Any], progress: Prog
 
 def _interrupted(progress: Progress, checkpoints: Checkpoints | None, number: int) -> Interrupted:
     kept = (
-        f"the checkpoint is {checkpoints.latest}, the same call goes on from there"
+        f"the checkpoint is {checkpoints.latest}, resume from there"
         if checkpoints
         else "nothing was kept, since no folder for checkpoints was given"
     )
@@ -183,6 +188,14 @@ def _told(progress: Progress, checkpoints: Checkpoints | None) -> Iterator[None]
         raise Diverged(f"update {progress.update + 1}: {error}{kept}") from None
 
 
+@contextlib.contextmanager
+def _timed(progress: Progress) -> Iterator[None]:
+    wall, cpu = time.perf_counter(), time.process_time()
+    yield
+    spent = time.perf_counter() - wall, time.process_time() - cpu
+    progress.seconds = [a + b for a, b in zip(progress.seconds, spent, strict=True)]
+
+
 def _held(checkpoints: Checkpoints | None) -> contextlib.AbstractContextManager[None]:
     return checkpoints.open() if checkpoints else contextlib.nullcontext()
 
@@ -198,7 +211,9 @@ def _stop_flag() -> Iterator[list[int]]:
     if threading.current_thread() is not threading.main_thread():
         yield flag
         return
-    before = {each: signal.signal(each, lambda n, _: flag.append(n)) for each in STOP_SIGNALS}
+    # nohup and shells have signals ignored; None is a handler that Python cannot put back
+    heeded = [s for s in STOP_SIGNALS if signal.getsignal(s) not in (signal.SIG_IGN, None)]
+    before = {each: signal.signal(each, lambda n, _: flag.append(n)) for each in heeded}
     try:
         yield flag
     finally:

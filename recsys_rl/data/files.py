@@ -7,6 +7,7 @@ neither SIGHUP nor an fsync of folders, and another kind of lock).
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import tempfile
@@ -55,7 +56,8 @@ def sync_folder(folder: Path) -> None:
         return
     number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(number)
+        with contextlib.suppress(OSError):  # some file systems cannot; the files are written
+            os.fsync(number)
     finally:
         os.close(number)
 
@@ -76,7 +78,9 @@ def locked(folder: Path) -> Iterator[None]:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             else:
                 msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        except OSError:
+        except OSError as error:
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK):
+                raise OSError(error.errno, f"{folder} cannot be locked") from error
             raise FolderInUse(
                 f"another training is writing to {folder}: wait for it, or name another folder"
             ) from None

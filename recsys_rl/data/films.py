@@ -87,22 +87,22 @@ def find_film(text: str, films: dict[int, Film]) -> Match:
 
     Raises NoSuchFilm with what might have been meant.
     """
-    typed, wanted = text.strip(), as_words(text)
+    typed, query = text.strip(), as_words(text)
     for film in films.values():
         if str(film.id) == typed:
             return Match(film, _also_a_title(typed, film, films))
-    found = [film for film in films.values() if wanted in film.names]
-    for sure in ([film for film in found if wanted in film.whole], found):
+    found = [film for film in films.values() if query in film.names]
+    for sure in ([film for film in found if query in film.whole], found):
         if len(sure) == 1:
             return Match(sure[0])
     if found:
         year = "add the year, or " if len({film.year for film in found}) > 1 else ""
         raise NoSuchFilm(f"{text!r} may be {candidates(found)}: {year}name the one by its id")
-    holding = _holding(wanted, films)
-    if len(holding) == 1 and _names(wanted, holding[0]):
+    holding = _holding(query, films)
+    if len(holding) == 1 and _names(query, holding[0]):
         return Match(holding[0], f"{text!r} is taken for {candidates(holding)}")
     kind, other = ("id", "a title") if typed.isdecimal() else ("title", "its id")
-    close = [*holding, *_with_all_words(wanted, films), *_alike(wanted, films)]
+    close = [*holding, *_with_all_words(query, films), *_alike(query, films)]
     hint = f"check it, or give {other}"
     if close:
         hint = f"did you mean {candidates(_once(close)[:MEANT])}?"
@@ -117,29 +117,29 @@ def _also_a_title(number: str, film: Film, films: dict[int, Film]) -> str:
     return f"{number} is taken for the id of {candidates([film])}, not for {candidates(called)}"
 
 
-def _holding(wanted: str, films: dict[int, Film]) -> list[Film]:
-    """Films whose title holds `wanted`: first those that begin with it, then the shortest."""
+def _holding(query: str, films: dict[int, Film]) -> list[Film]:
+    """Films whose title holds `query`: first those that begin with it, then the shortest."""
 
     def holds(film: Film) -> bool:
-        return any(f" {wanted} " in f" {name} " for name in film.names)
+        return any(f" {query} " in f" {name} " for name in film.names)
 
     def rank(film: Film) -> tuple[bool, int]:
-        return not _begins(wanted, film), len(film.label)
+        return not _begins(query, film), len(film.label)
 
     return sorted(filter(holds, films.values()), key=rank)
 
 
-def _begins(wanted: str, film: Film) -> bool:
-    return any(f"{name} ".startswith(f"{wanted} ") for name in film.names)
+def _begins(query: str, film: Film) -> bool:
+    return any(f"{name} ".startswith(f"{query} ") for name in film.names)
 
 
-def _names(wanted: str, film: Film) -> bool:
+def _names(query: str, film: Film) -> bool:
     """Whether words of a title name the film: "private ryan" does, "traffic" not Human Traffic.
 
     One word has to begin the title; articles and the year are no words here. A film with a number
     beside these words is a sequel of what was meant.
     """
-    words, names = _content(wanted), set(map(_content, film.names))
+    words, names = _content(query), set(map(_content, film.names))
     around = [f" {name} ".split(f" {words} ", 1) for name in names]
     beside = [word for parts in around if len(parts) == 2 for word in " ".join(parts).split()]
     begins = any(f"{name} ".startswith(f"{words} ") for name in names)
@@ -151,9 +151,9 @@ def _content(name: str) -> str:
     return " ".join(word for word in YEAR.sub("", name).split() if word not in ARTICLES)
 
 
-def _with_all_words(wanted: str, films: dict[int, Film]) -> list[Film]:
+def _with_all_words(query: str, films: dict[int, Film]) -> list[Film]:
     """Films whose title has all these words, in whatever order."""
-    words = set(wanted.split())
+    words = set(query.split())
 
     def has_them(film: Film) -> bool:
         return any(words <= set(name.split()) for name in film.names)
@@ -161,10 +161,10 @@ def _with_all_words(wanted: str, films: dict[int, Film]) -> list[Film]:
     return list(filter(has_them, films.values())) if words else []
 
 
-def _alike(wanted: str, films: dict[int, Film]) -> list[Film]:
-    """Films whose title is spelt much like `wanted`, the closest first; years do not count."""
+def _alike(query: str, films: dict[int, Film]) -> list[Film]:
+    """Films whose title is spelt much like `query`, the closest first; years do not count."""
     by_name = {name: film for film in films.values() for name in film.names}
-    title = YEAR.sub("", wanted)
+    title = YEAR.sub("", query)
     close = difflib.get_close_matches(title, by_name, n=4 * MEANT, cutoff=0.7)  # several a film
     return _once(by_name[name] for name in close)
 

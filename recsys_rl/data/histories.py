@@ -45,7 +45,10 @@ class Histories:
 
 
 def appended(histories: Histories, item: Tensor, rating: Tensor, keep: Tensor) -> Histories:
-    """Histories [B, H] and one answer each [B] -> [B, H + 1]; padding on the left if not `keep`."""
+    """Histories [B, H] and one answer each [B] -> [B, H + 1]; on the left where not `keep`.
+
+    item and rating: padding (n_items and 0) where not `keep`.
+    """
 
     def joined(old: Tensor, new: Tensor) -> Tensor:
         new = new.unsqueeze(1)

@@ -34,6 +34,8 @@ class Cooccurrence:
                 f"{log.n_items} items are too many for a dense table ({MAX_DENSE} at most): "
                 'start from state.embeddings="random"'
             )
+        if k > log.n_items:
+            raise ValueError(f"state.k is {k}, but there are only {log.n_items} items")
         information = self._shared(log) if reach is None else self._information(log, reach)
         left, strength = self._singular(information, k, generator)
         vectors = left * strength.sqrt()

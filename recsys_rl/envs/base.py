@@ -105,6 +105,8 @@ class SessionEnv:
 
     def _remember(self, item: Tensor, rating: Tensor, shown: Tensor) -> None:
         """Append the answers, where something was `shown` [B], to the history."""
+        item = torch.where(shown, item, self.n_items)
+        rating = torch.where(shown, rating, 0.0)
         self._histories = appended(self._histories, item, rating, shown)
 
     def _exhausted(self, rating: Tensor) -> Tensor:

@@ -64,13 +64,13 @@ class Simulator:
         return self.rating[histories.user]
 
 
-def some_likes(likes: Tensor, given: int, generator: torch.Generator) -> Tensor:
-    """`given` random items of each row of `likes` (bool [B, V]) -> int64 [B, given].
+def some_likes(likes: Tensor, n_seed: int, generator: torch.Generator) -> Tensor:
+    """`n_seed` random items of each row of `likes` (bool [B, V]) -> int64 [B, n_seed].
 
     LEFT-padded with V where there are fewer.
     """
     keys = torch.rand(likes.shape, generator=generator).masked_fill_(~likes, -1)
-    drawn = keys.topk(given)
+    drawn = keys.topk(n_seed)
     return drawn.indices.masked_fill(drawn.values < 0, likes.shape[1]).flip(1)
 
 

@@ -40,6 +40,6 @@ def tune(
 
 
 def leave_one_out_evaluator(split: Split, k: int = 10) -> Callable[[ScoreFunction], Evaluation]:
-    """Judges by each user's validation row, ranked among all unseen items (full ranking)."""
+    """Evaluates by each user's validation row, ranked among all unseen items (full ranking)."""
     history, target = ranking_task(split, "validation")
     return lambda score: leave_one_out_metrics(score, history, target, k=k)

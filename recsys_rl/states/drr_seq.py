@@ -145,7 +145,7 @@ class DRRseq(State):
         self.item_vectors.weight.data[:-1] = torch.cat(columns, 1)
 
     def sequence(self, items: Tensor) -> Tensor:
-        """The action after every film: int64 [B, L], right-padded -> float32 [B, L, k + 1].
+        """The action after every item: int64 [B, L], right-padded -> float32 [B, L, k + 1].
 
         Causal: position t has seen items 0..t, so padding on the right changes nothing before it.
         """

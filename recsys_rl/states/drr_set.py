@@ -63,7 +63,7 @@ class DRRset(State):
     def summary(self, items: Tensor) -> tuple[Tensor, Tensor]:
         """Padded items int64 [B, n] -> 10 sum / sqrt(count), (log(1 + count) - 2) / 2.
 
-        float32 [B, k] and [B, 1]; 10 sets the small vectors' scale right. Nobody: a sum of 0.
+        float32 [B, k] and [B, 1]; 10 sets the small vectors' scale right. An empty set: 0.
         """
         count = (items != self.n_items).sum(1, keepdim=True)
         vectors = self.item_vectors.weight[:, : self.k]

@@ -52,7 +52,7 @@ class GatedLinear(nn.Module):
         self.gate.data = torch.tensor(self.model.initial_gate)
 
     def read(self, histories: Histories) -> Histories:
-        """The histories with their user vectors, so that nobody computes these twice."""
+        """The histories with their user vectors, computed once."""
         if histories.user_vector is not None:
             return histories
         return replace(histories, user_vector=self.model.user_vector(histories))
@@ -70,14 +70,10 @@ class GatedLinear(nn.Module):
         histories = self.read(histories)
         part = self.weight(histories) * histories.user_vector
         if self.training:
-            keep = torch.rand(len(part), 1, generator=self.generator) >= self.MASKED
+            keep = torch.rand(len(part), 1, generator=self.generator) < 1 - self.MASKED
             part = part * keep
         return part
 
     def forward(self, histories: Histories) -> Tensor:
         """gate(n) x scores of the linear model -> float32 [B, V]."""
         return self.user_part(histories) @ self.model.item_vectors.T
-
-    def expected_reward(self, histories: Histories) -> Tensor:
-        """The scores as the model gives them: what it expects of each item -> float32 [B, V]."""
-        return self.read(histories).user_vector @ self.model.item_vectors.T
