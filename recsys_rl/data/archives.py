@@ -89,11 +89,15 @@ def unpack(archive: Path, scratch: Path, folder: Path, files: Sequence[str], mos
     """Unpacks into `scratch`, then renames the folder with `files`, whatever its name, to `folder`.
 
     most: bytes that all members may have together. An interrupt at any moment leaves no `folder`.
-    Raises ValueError on a zip that is unsafe or holds no data, and what `zipfile` raises.
+    Raises ValueError on a zip that is unsafe or holds no data, OSError where it cannot be
+    unpacked, and what `zipfile` raises.
     """
-    with zipfile.ZipFile(archive) as zipped:
-        _refuse_unsafe(zipped.infolist(), most)
-        zipped.extractall(scratch)  # writes no more than the declared size of a member
+    try:
+        with zipfile.ZipFile(archive) as zipped:
+            _refuse_unsafe(zipped.infolist(), most)
+            zipped.extractall(scratch)  # writes no more than the declared size of a member
+    except OSError as error:  # a full disk, or a zip that points to places outside of itself
+        raise OSError(f"the zip cannot be unpacked: {error}") from error
     found = [path.parent for path in scratch.rglob(files[0]) if holds(path.parent, files)]
     if len(found) != 1:
         both = " and ".join(files)

@@ -266,6 +266,8 @@ def _reason(error: BaseException) -> str:
         text = lines[-1] if lines else f"exit status {error.returncode}"
     elif isinstance(error, subprocess.TimeoutExpired):
         text = f"not done within {error.timeout:g} s"
+    elif isinstance(error, OSError) and error.strerror and not error.filename:
+        text = error.strerror  # without its number
     else:
         text = str(error) or type(error).__name__
     line = " ".join(text.split())
