@@ -414,7 +414,8 @@ def change(path: Path, old: bytes = b"::5::", new: bytes = b"::1::") -> None:
 def age(folder: Path) -> None:
     """Makes the record say that it was checked long after the files were written."""
     record = json.loads((folder / archives.RECORD).read_text())
-    record["checked"] += 10**10
+    for entry in record.values():
+        entry["checked"] += 10**10
     (folder / archives.RECORD).write_text(json.dumps(record))
 
 
@@ -435,6 +436,19 @@ def test_one_changed_rating_is_noticed(unpacked, old):
     (unpacked / archives.RECORD).unlink()  # as the message says
     opened(unpacked)
     assert movielens.load_ratings(unpacked, check_counts=False)["rating"].tolist() == [1, 4]
+
+
+def test_to_check_one_file_says_nothing_of_another(unpacked):
+    record = json.loads((unpacked / archives.RECORD).read_text())
+    movies = unpacked / "movies.dat"
+    change(movies, b"Drama", b"Crime")
+    size, times = archives._size_and_times(movies)  # as if it had changed within one tick
+    record["movies.dat"] |= {"size": size, "times": times, "checked": max(times) + 10**6}
+    record["ratings.dat"]["checked"] = 0
+    (unpacked / archives.RECORD).write_text(json.dumps(record))
+    movielens.load_ratings(unpacked, check_counts=False)  # is checked, and recorded anew
+    with pytest.raises(ValueError, match="movies.dat was changed"):
+        movielens.load_movies(unpacked, check_counts=False)
 
 
 @pytest.mark.parametrize("name", ["README", "movies.dat"])
@@ -476,9 +490,10 @@ def test_a_folder_of_the_user_is_used_as_it_is(tmp_path):
 
 @pytest.mark.parametrize(
     "record",
-    ["", "{", "[]", "null", "[" * 100_000, '{"files": {}}', '{"files": 1, "checked": 2}',
-     '{"checked": "1", "files": {"ratings.dat": {"size": 1, "times": [], "sha256": ""}}}',
-     '{"checked": 1, "files": {"ratings.dat": {"size": 1, "times": ["x"], "sha256": ""}}}'],
+    ["", "{", "[]", "null", "1", "[" * 100_000, '{"ratings.dat": {}}', '{"ratings.dat": 1}',
+     '{"ratings.dat": {"size": 1, "times": [], "checked": 1, "sha256": ""}}',
+     '{"ratings.dat": {"size": 1, "times": [1], "checked": "x", "sha256": ""}}',
+     '{"ratings.dat": {"size": 1, "times": ["x"], "checked": 1, "sha256": ""}}'],
 )  # fmt: skip
 def test_a_damaged_record_is_one_sentence(unpacked, record):
     (unpacked / archives.RECORD).write_text(record)

@@ -126,10 +126,11 @@ def _refuse_unsafe(members: Sequence[zipfile.ZipInfo], most: int) -> None:
 def install(made: Path, folder: Path, files: Sequence[str]) -> None:
     """Records the files of `made` and renames it to `folder`, all of it on the disk."""
     paths = [path for path in sorted(made.rglob("*")) if path.is_file()]
-    for path in paths:
+    entries = {path.relative_to(made).as_posix(): _entry(path) for path in paths}
+    (made / RECORD).write_bytes(_as_record(entries))
+    for path in [*paths, made / RECORD]:
         with path.open("r+b") as file:  # Windows flushes no file that is open to be read
             os.fsync(file.fileno())
-    _write_record(made, {path.relative_to(made).as_posix(): _entry(path) for path in paths})
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
     try:
@@ -137,7 +138,9 @@ def install(made: Path, folder: Path, files: Sequence[str]) -> None:
     except OSError:
         if not holds(folder, files):  # else another process was quicker: use that
             raise
-    sync_folder(folder.parent)
+    with contextlib.suppress(OSError):  # some network disks cannot
+        sync_folder(folder)
+        sync_folder(folder.parent)
 
 
 # --------------------------------------------------------------------------------- records
@@ -151,30 +154,25 @@ def check_unpacked(folder: Path, names: Sequence[str] | None = None) -> None:
     """
     record = folder / RECORD
     try:
-        content = json.loads(record.read_bytes())
-        known, checked = content["files"], content["checked"]
-        wanted = {name: known[name] for name in names or known if name in known}
-        entries = {name: (e["size"], list(e["times"]), e["sha256"]) for name, e in wanted.items()}
-        latest = {name: max(times) + _COARSEST_CLOCK for name, (_, times, _) in entries.items()}
-        sure = {name for name, time_ns in latest.items() if time_ns < checked}
+        known = json.loads(record.read_bytes())
+        entries = {name: known[name] for name in names or known.keys()}
+        sure = {name for name, entry in entries.items() if _is_as_recorded(folder / name, entry)}
+        digests = {name: entry["sha256"] for name, entry in entries.items()}
     except (FileNotFoundError, NotADirectoryError):
         return
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ValueError(f"{record} is damaged: {_way_out(folder)}") from None
     renewed = {}
-    for name, (size, times, sha256) in entries.items():
+    for name in entries.keys() - sure:
         path = folder / name
         if not path.is_file():  # whoever reads it finds that out
             continue
-        if (size, times) == _size_and_times(path) and name in sure:
-            continue
-        entry = _entry(path)
-        if entry["sha256"] != sha256:
+        renewed[name] = _entry(path)
+        if renewed[name]["sha256"] != digests[name]:
             raise ValueError(f"{path} was changed after it was unpacked: {_way_out(folder)}")
-        renewed[name] = entry
     if renewed:
         with contextlib.suppress(OSError):  # a folder that is only to be read
-            _write_record(folder, known | renewed)
+            write_atomically(record, _as_record(known | renewed))
 
 
 def _way_out(folder: Path) -> str:
@@ -183,14 +181,21 @@ def _way_out(folder: Path) -> str:
     )
 
 
-def _write_record(folder: Path, files: dict[str, dict]) -> None:
-    content = {"checked": time.time_ns(), "files": files}
-    write_atomically(folder / RECORD, json.dumps(content, indent=1).encode())
+def _as_record(entries: dict[str, dict]) -> bytes:
+    return json.dumps(entries, indent=1).encode()
 
 
 def _entry(path: Path) -> dict:
     size, times = _size_and_times(path)  # before the content, so that no change falls between
-    return {"size": size, "times": times, "sha256": _digest(path)}
+    checked = time.time_ns()
+    return {"size": size, "times": times, "checked": checked, "sha256": _digest(path)}
+
+
+def _is_as_recorded(path: Path, entry: dict) -> bool:
+    """Whether size and times say that the content is what it was. False if they may not tell."""
+    size, times, checked = entry["size"], list(entry["times"]), entry["checked"]
+    old = max(times) + _COARSEST_CLOCK < checked
+    return old and path.is_file() and (size, times) == _size_and_times(path)
 
 
 def _size_and_times(path: Path) -> tuple[int, list[int]]:
