@@ -187,30 +187,29 @@ def given_up(mirror: Mirror, root: Path) -> str:
     ],
 )
 def test_a_mirror_that_misbehaves_is_given_up(mirror, tmp_path, monkeypatch, send, reason):
-    monkeypatch.setattr(mirrors, "WINDOW", 0.15)
+    if "too slow" in reason:
+        monkeypatch.setattr(mirrors, "WINDOW", 0.25)
     mirror.routes["/bad/ml-1m.zip"] = send
     start = time.monotonic()
     assert reason in given_up(mirror, tmp_path)
-    assert time.monotonic() - start < 4
+    assert time.monotonic() - start < 8  # one WINDOW takes 10 s
 
 
 def test_a_mirror_has_a_deadline_however_fast_it_is(mirror, tmp_path, monkeypatch):
-    monkeypatch.setattr(mirrors, "LEAST_SPEED", 10)
-    monkeypatch.setattr(mirrors, "DEADLINE", 0.2)
-    monkeypatch.setattr(mirrors, "WINDOW", 0.1)
+    monkeypatch.setattr(mirrors, "DEADLINE", 0.3)
     mirror.routes["/bad/ml-1m.zip"] = endless(OK + b"\r\n", b"x" * 100, 0.01)
-    assert given_up(mirror, tmp_path) == "not done within 0.2 s"
+    assert given_up(mirror, tmp_path) == "not done within 0.3 s"
 
 
 def test_a_slow_mirror_that_is_fast_enough_is_used(mirror, tmp_path, monkeypatch):
     monkeypatch.setattr(mirrors, "LEAST_SPEED", 100)
-    monkeypatch.setattr(mirrors, "WINDOW", 0.1)
+    monkeypatch.setattr(mirrors, "WINDOW", 0.25)
 
     def slowly(connection: socket.socket) -> None:
         connection.sendall(OK + b"Content-Length: %d\r\n\r\n" % len(GOOD))
-        for start in range(0, len(GOOD), 40):
-            connection.sendall(GOOD[start : start + 40])
-            time.sleep(0.02)
+        for start in range(0, len(GOOD), 20):
+            connection.sendall(GOOD[start : start + 20])
+            time.sleep(0.03)
 
     mirror.routes["/a/ml-1m.zip"] = slowly
     assert get(mirror, tmp_path, "a").is_dir()
@@ -542,7 +541,7 @@ LONG = {
 
 @pytest.mark.parametrize("title", LONG.values(), ids=LONG)
 def test_a_title_of_any_length_takes_no_time(tmp_path, title):
-    start = time.perf_counter()
+    start = time.process_time()
     display_title(title)
     as_words(title)
     flags = "|".join("0" * 19)
@@ -557,7 +556,7 @@ def test_a_title_of_any_length_takes_no_time(tmp_path, title):
             movielens.load_movies(tmp_path)
         (tmp_path / name).unlink()
     movielens._split_year(pd.Series([title], dtype="object"))
-    assert time.perf_counter() - start < 1  # quadratic: over 10 s
+    assert time.process_time() - start < 1  # quadratic: over 10 s
 
 
 def test_a_long_number_of_a_character_is_no_error():
@@ -568,8 +567,8 @@ def test_a_long_number_of_a_character_is_no_error():
 def test_a_long_title_is_not_compared_letter_by_letter():
     title = "".join(chr(0x4E00 + i * 7919 % 1000) for i in range(N // 3))
     films = {1: Film(1, title, title, 1990, ()), 2: Film(2, "The Matrix", "Matrix, The", 1999, ())}
-    start = time.perf_counter()
+    start = time.process_time()
     for text in (f"x{title[::-1]}", "matrx"):
         with pytest.raises(NoSuchFilm):
             find_film(text, films)
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
