@@ -1,31 +1,39 @@
 """MovieLens onto this machine: verified and unpacked, or one clear error.
 
 MovieLens is never shipped with the project (its licence forbids that for ML-100K and ML-1M), so it
-is fetched where the project runs. `utils` hands these functions on; this file imports nothing of
-ours. Sources: GroupLens first, then the mirror of the same zips on Hugging Face, and for ML-100K
-last of all the copy inside the `recbole` wheel, which is reached wherever pip works.
+is fetched where the project runs. `utils` hands these functions on. Sources: GroupLens first, then
+the mirror of the same zips on Hugging Face, and for ML-100K last of all the copy inside the
+`recbole` wheel, which is reached wherever pip works.
 """
 
 from __future__ import annotations
 
-import hashlib
-import http.client
+import contextlib
 import os
-import queue
 import ssl
-import stat
 import subprocess
 import sys
-import tempfile
-import threading
+import urllib.error
+import urllib.parse
 import urllib.request
 import zipfile
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from tqdm import tqdm
+from recsys_rl.data.archives import (
+    MADE,
+    PART,
+    UNPACKED,
+    check_unpacked,
+    holds,
+    install,
+    remove_leftovers,
+    scratch_folder,
+    unpack,
+    verify,
+)
+from recsys_rl.data.mirrors import fetch
 
 DATA_FOLDER = Path(__file__).resolve().parents[2] / "data"  # where the project keeps its data
 DEFAULT, FALLBACK = "ml-1m", "ml-100k"
@@ -41,6 +49,12 @@ TIMEOUT = 10.0  # seconds a mirror has to answer, and then to send its next byte
 
 
 _TIMEOUT_AFTER_FAILURE = 3.0  # the fallback asks hosts again that have just failed
+
+
+_LONGEST_REASON = 300  # characters
+
+
+_EXPANSION = 20  # a zip may unpack to so many times the official zip; MovieLens takes up to 5
 
 
 _PIP_SECONDS = 30.0
@@ -61,23 +75,11 @@ GENRES_100K = (
 )  # the order of u.genre, and so of the flags in u.item
 
 
-# What can go wrong with one source without anything being wrong with the next one
-_FAILURES = (
-    OSError,  # every urllib, socket, time-out, certificate and file error
-    ValueError,
-    http.client.HTTPException,
-    zipfile.BadZipFile,
-    zlib.error,
-    EOFError,
-    RuntimeError,  # an encrypted zip; NotImplementedError, an unknown compression, is one too
-    subprocess.SubprocessError,
-)
-
-
 @dataclass(frozen=True)
 class Source:
     files: tuple[str, str]  # ratings and movies: a folder that holds both counts as the data set
-    sha256: str | None = None  # of the official zip, where one is published
+    sha256: str | None = None  # of the official zip, where one is known
+    size: int = 1 << 30  # bytes of the official zip: a mirror may send no more
 
 
 _DAT, _CSV, _TAB = (
@@ -87,16 +89,31 @@ _DAT, _CSV, _TAB = (
 )
 
 
+# GroupLens itself publishes only MD5 sums. The SHA-256 sums are those of TensorFlow Datasets
+# (url_checksums/movielens.txt); for ml-10m and ml-32m, which it lacks, those that several
+# independent projects give for the zips with the MD5 of GroupLens.
 SOURCES = {
-    "ml-100k": Source(_TAB, "50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229"),
-    "ml-1m": Source(_DAT, "a6898adb50b9ca05aa231689da44c217cb524e7ebd39d264c56e2832f2c54e20"),
-    "ml-latest-small": Source(
-        _CSV, "696d65a3dfceac7c45750ad32df2c259311949efec81f0f144fdfb91ebc9e436"
+    "ml-100k": Source(
+        _TAB, "50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229", 4_924_029
     ),
-    "ml-10m": Source(_DAT),
-    "ml-20m": Source(_CSV),
-    "ml-25m": Source(_CSV),
-    "ml-32m": Source(_CSV),
+    "ml-1m": Source(
+        _DAT, "a6898adb50b9ca05aa231689da44c217cb524e7ebd39d264c56e2832f2c54e20", 5_917_549
+    ),
+    "ml-latest-small": Source(
+        _CSV, "696d65a3dfceac7c45750ad32df2c259311949efec81f0f144fdfb91ebc9e436", 978_202
+    ),
+    "ml-10m": Source(
+        _DAT, "813c411ccb6122564edfe752e7f80c4dcc5aa25fa94c93622f6877a7ba252862", 65_566_137
+    ),
+    "ml-20m": Source(
+        _CSV, "96f243c338a8665f6bcc89c53edf6ee39162a846940de6b7c8c48aeada765ff3", 198_702_078
+    ),
+    "ml-25m": Source(
+        _CSV, "8b21cfb7eb1706b4ec0aac894368d90acf26ebdfb6aced3ebd4ad5bd1eb9c6aa", 261_978_986
+    ),
+    "ml-32m": Source(
+        _CSV, "e4a68655d7386b8f95f2f2424b2ff975dfdd15ffd59e0d864a14dca43e99d6ee", 238_950_008
+    ),
 }
 
 
@@ -127,7 +144,8 @@ def open_movielens(name: str | None = None, root: str | Path = "data") -> tuple[
     root = Path(root)
     if name is not None:
         return name, download_movielens(name, root)
-    if not _is_here(DEFAULT, root) and _is_complete(root / FALLBACK, SOURCES[FALLBACK]):
+    remove_leftovers(root, SOURCES)
+    if not _is_here(DEFAULT, root) and _is_complete(FALLBACK, root):
         _say(
             f"{DEFAULT} is not in {root}, so this goes on with {FALLBACK}, which is there "
             f"(name {DEFAULT} to have it downloaded)."
@@ -136,8 +154,12 @@ def open_movielens(name: str | None = None, root: str | Path = "data") -> tuple[
     try:
         return DEFAULT, download_movielens(DEFAULT, root)
     except DataUnavailable as error:
-        reasons = "; ".join(f"{_host(source)}: {reason}" for source, reason in error.tried)
-    folder = download_movielens(FALLBACK, root, timeout=_TIMEOUT_AFTER_FAILURE)
+        tried = error.tried
+    try:
+        folder = download_movielens(FALLBACK, root, timeout=_TIMEOUT_AFTER_FAILURE)
+    except DataUnavailable as error:
+        raise DataUnavailable(FALLBACK, root, [*tried, *error.tried]) from None
+    reasons = "; ".join(f"{_host(source)}: {reason}" for source, reason in tried)
     _say(
         f"{DEFAULT} cannot be had ({reasons}), so this goes on with {FALLBACK} "
         f"(put {DEFAULT}.zip into {root} to use {DEFAULT})."
@@ -159,30 +181,36 @@ def download_movielens(
     """Returns the folder root/name with the data set `name` in its official layout.
 
     Tried in order: the folder itself, a zip in `root`, each of `mirrors` (URLs with `{name}`), and
-    for ml-100k a wheel from the package index. `timeout`: seconds for a mirror to answer. A zip is
-    checked against its published SHA-256, or by its own checksums where none is published.
-    Raises ValueError for an unknown name, DataUnavailable if no source has it.
+    for ml-100k a wheel from the package index. `timeout`: seconds for a mirror to answer. A mirror
+    that is too slow (`mirrors`) or sends more than the official zip is given up. A zip
+    is checked against its known SHA-256, or by its own checksums where none is known. What killed
+    runs left in `root` is removed first.
+    Raises ValueError for an unknown name, DataUnavailable if no source has it or if a file was
+    changed after it had been unpacked here.
     """
     if name not in SOURCES:
         raise ValueError(f"unknown data set {name!r}; there are {', '.join(SOURCES)}")
     source, root = SOURCES[name], Path(root)
     folder, archive = root / name, root / f"{name}.zip"
-    if _is_complete(folder, source):
+    remove_leftovers(root, SOURCES)
+    if _is_complete(name, root):
         return folder
     if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
         missing = f"is there without {' and '.join(source.files)}; move it away and run this again"
         raise DataUnavailable(name, root, [(str(folder), missing)])
     root.mkdir(parents=True, exist_ok=True)
+    most = _EXPANSION * source.size
 
     def from_archive(scratch: Path) -> None:
-        _verify(archive, source.sha256)
-        _unpack(archive, scratch / "unpacked", folder, source)
+        verify(archive, source.sha256)
+        unpack(archive, scratch / UNPACKED, folder, source.files, most)
 
     def from_mirror(url: str, scratch: Path) -> None:
-        _fetch(url, scratch / "part.zip", timeout)
-        _verify(scratch / "part.zip", source.sha256)
-        _unpack(scratch / "part.zip", scratch / "unpacked", folder, source)
-        os.replace(scratch / "part.zip", archive)
+        fetch(url, scratch / PART, source.size, timeout)
+        verify(scratch / PART, source.sha256)
+        unpack(scratch / PART, scratch / UNPACKED, folder, source.files, most)
+        with contextlib.suppress(OSError):  # the zip is kept where it can be
+            os.replace(scratch / PART, archive)
 
     attempts: list[tuple[str, Callable[[Path], None]]] = []
     if archive.is_file():
@@ -196,118 +224,55 @@ def download_movielens(
     tried = []
     for label, attempt in attempts:
         # everything happens in a folder beside the final one, so that the last step is a rename
-        with tempfile.TemporaryDirectory(dir=root, prefix=f".{name}-") as scratch:
+        with scratch_folder(root, name) as scratch:
             try:
-                attempt(Path(scratch))
+                attempt(scratch)
                 return folder
-            except _FAILURES as error:
+            except Exception as error:  # whatever is wrong with one source, the next may be right
                 tried.append((label, _reason(error)))
     raise DataUnavailable(name, root, tried)
 
 
-def _is_complete(folder: Path, source: Source) -> bool:
-    paths = [folder / name for name in source.files]
-    return all(path.is_file() and path.stat().st_size > 0 for path in paths)
+def _is_complete(name: str, root: Path) -> bool:
+    """Whether the folder of the set holds it. Raises DataUnavailable if a file was changed."""
+    if not holds(root / name, SOURCES[name].files):
+        return False
+    try:
+        check_unpacked(root / name)
+    except ValueError as error:
+        raise DataUnavailable(name, root, [(str(root / name), str(error))]) from None
+    return True
 
 
 def _is_here(name: str, root: Path) -> bool:
-    return _is_complete(root / name, SOURCES[name]) or (root / f"{name}.zip").is_file()
+    return holds(root / name, SOURCES[name].files) or (root / f"{name}.zip").is_file()
 
 
 def _host(source: str) -> str:
     return urllib.parse.urlsplit(source).netloc or source
 
 
-def _reason(error: Exception) -> str:
-    """Why an attempt failed, on one line."""
+def _reason(error: BaseException) -> str:
+    """Why an attempt failed, on one line of bounded length."""
     if isinstance(error, urllib.error.HTTPError):
-        return f"HTTP {error.code} {error.reason}"
-    if isinstance(error, urllib.error.URLError) and isinstance(error.reason, Exception):
+        circle = "infinite loop" in str(error.reason)
+        text = f"HTTP {error.code} {'it redirects in circles' if circle else error.reason}"
+    elif isinstance(error, urllib.error.URLError) and isinstance(error.reason, Exception):
         return _reason(error.reason)
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its TLS certificate does not hold: {error.verify_message}"
-    if isinstance(error, subprocess.CalledProcessError):
+    elif isinstance(error, ssl.SSLCertVerificationError):
+        text = f"its TLS certificate does not hold: {error.verify_message}"
+    elif isinstance(error, subprocess.CalledProcessError):
         lines = (error.stderr or "").strip().splitlines()
-        return lines[-1] if lines else f"exit status {error.returncode}"
-    if isinstance(error, subprocess.TimeoutExpired):
-        return f"not done within {error.timeout:g} s"
-    return " ".join(str(error).split()) or type(error).__name__
-
-
-def _open(url: str, timeout: float) -> http.client.HTTPResponse:
-    """`urlopen`, over after `timeout` seconds in all: its own time-out starts afresh for every
-    address and redirect, and does not hold at all while a name is being looked up."""
-    answer: queue.Queue = queue.Queue()
-
-    def work() -> None:
-        try:
-            answer.put(urllib.request.urlopen(url, timeout=timeout))
-        except Exception as error:
-            answer.put(error)
-
-    threading.Thread(target=work, daemon=True).start()
-    try:
-        result = answer.get(timeout=timeout)
-    except queue.Empty:
-        raise TimeoutError("timed out") from None  # the words of a socket's own time-out
-    if isinstance(result, Exception):
-        raise result
-    return result
-
-
-def _fetch(url: str, path: Path, timeout: float) -> None:
-    """Downloads `url` into `path`; raises OSError if the connection ends before the file does."""
-    with _open(url, timeout) as response, path.open("wb") as file:
-        total = int(response.headers.get("Content-Length") or 0)
-        name = url.rsplit("/", 1)[-1]
-        with tqdm(total=total or None, desc=name, unit="B", unit_scale=True, leave=False) as bar:
-            while block := response.read(1 << 16):
-                file.write(block)
-                bar.update(len(block))
-    if total and path.stat().st_size != total:
-        raise OSError(f"the connection ended after {path.stat().st_size:,} of {total:,} bytes")
-
-
-def _verify(archive: Path, sha256: str | None) -> None:
-    """Raises ValueError on another checksum than the published one. Where none is published the
-    zip's own ones must do, which are compared while it is unpacked."""
-    if sha256 is None:
-        return
-    with archive.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != sha256:
-        raise ValueError(f"SHA-256 is {found}, published is {sha256}")
-
-
-def _unpack(archive: Path, scratch: Path, folder: Path, source: Source) -> None:
-    """Unpacks into `scratch`, then renames the folder with the data, whatever its name, to
-    `folder`. An interrupt at any moment leaves no `folder`. Unsafe members raise ValueError."""
-    with zipfile.ZipFile(archive) as zipped:
-        for member in zipped.infolist():
-            _refuse_unsafe(member)
-        zipped.extractall(scratch)
-    found = [path.parent for path in scratch.rglob(source.files[0])]
-    if not found or not _is_complete(found[0], source):
-        raise ValueError(f"the zip does not hold {' and '.join(source.files)}")
-    _install(found[0], folder, source)
-
-
-def _refuse_unsafe(member: zipfile.ZipInfo) -> None:
-    path = PurePosixPath(member.filename)
-    outside = path.is_absolute() or ".." in path.parts or not path.parts
-    outside = outside or "\\" in member.filename or ":" in path.parts[0]  # as Windows reads it
-    if outside or stat.S_ISLNK(member.external_attr >> 16):
-        raise ValueError(f"the zip wants to write outside its folder: {member.filename!r}")
-
-
-def _install(made: Path, folder: Path, source: Source) -> None:
-    if folder.is_dir() and not any(folder.iterdir()):
-        folder.rmdir()
-    try:
-        os.rename(made, folder)
-    except OSError:
-        if not _is_complete(folder, source):  # else another process was quicker: use that
-            raise
+        text = lines[-1] if lines else f"exit status {error.returncode}"
+    elif isinstance(error, subprocess.TimeoutExpired):
+        text = f"not done within {error.timeout:g} s"
+    elif isinstance(error, OSError) and error.strerror and not error.filename:
+        text = error.strerror  # without its number
+    else:
+        text = str(error) or type(error).__name__
+    line = " ".join(text.split())
+    line = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
+    return line if len(line) <= _LONGEST_REASON else f"{line[:_LONGEST_REASON]}..."
 
 
 def _from_wheel(scratch: Path, folder: Path) -> None:
@@ -324,8 +289,8 @@ def _from_wheel(scratch: Path, folder: Path) -> None:
     wheels = list(scratch.glob("*.whl"))
     if len(wheels) != 1:
         raise ValueError(f"pip left {len(wheels)} wheels")
-    _verify(wheels[0], _WHEEL_SHA256)
-    made = scratch / "made"
+    verify(wheels[0], _WHEEL_SHA256)
+    made = scratch / MADE
     made.mkdir()
     with zipfile.ZipFile(wheels[0]) as wheel:
         ratings, films, users = (
@@ -338,7 +303,7 @@ def _from_wheel(scratch: Path, folder: Path) -> None:
     (made / "u.user").write_bytes(users.replace("\t", "|").encode("ascii"))
     (made / "u.genre").write_bytes(f"{genres}\n".encode("ascii"))
     (made / "u.item").write_bytes(items.encode("latin-1"))
-    _install(made, folder, SOURCES["ml-100k"])
+    install(made, folder, SOURCES["ml-100k"].files)
 
 
 def _item_line(row: str) -> str:

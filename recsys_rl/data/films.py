@@ -24,6 +24,9 @@ SEQUEL = re.compile(r"[a-z]?\d{1,2}|ii+|iv|vi*|ix|x+")  # "2", "D3", "III"; "I" 
 ARTICLES = {"a", "an", "the"}
 
 
+LONGEST = 300  # characters that are compared letter by letter, which takes quadratic time
+
+
 class NoSuchFilm(ValueError):
     """One sentence: what was typed, and which film may have been meant."""
 
@@ -163,8 +166,10 @@ def _with_all_words(query: str, films: dict[int, Film]) -> list[Film]:
 
 def _alike(query: str, films: dict[int, Film]) -> list[Film]:
     """Films whose title is spelt much like `query`, the closest first; years do not count."""
-    by_name = {name: film for film in films.values() for name in film.names}
     title = YEAR.sub("", query)
+    if len(title) > LONGEST:
+        return []
+    by_name = {name: film for film in films.values() for name in film.names if len(name) <= LONGEST}
     close = difflib.get_close_matches(title, by_name, n=4 * MEANT, cutoff=0.7)  # several a film
     return _once(by_name[name] for name in close)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from recsys_rl.data.archives import check_unpacked
 from recsys_rl.data.download import GENRES_100K
 
 _LAYOUTS = (("ratings.dat", "movies.dat"), ("u.data", "u.item"), ("ratings.csv", "movies.csv"))
@@ -93,9 +94,13 @@ def load_movies(folder: str | Path, check_counts: bool = True) -> pd.DataFrame:
 
 
 def _file_of(folder: Path, kind: int) -> Path:
-    """The ratings (kind 0) or movie file (kind 1) of whichever layout the folder has."""
+    """The ratings (kind 0) or movie file (kind 1) of whichever layout the folder has.
+
+    Raises ValueError if it was changed after this program had unpacked it.
+    """
     for files in _LAYOUTS:
         if (folder / files[kind]).is_file():
+            check_unpacked(folder, [files[kind]])
             return folder / files[kind]
     names = ", ".join(files[kind] for files in _LAYOUTS)
     raise FileNotFoundError(f"no MovieLens data in {folder}: none of {names} is there")
@@ -166,11 +171,13 @@ def _read_item_movies(path: Path) -> pd.DataFrame:
     return movies
 
 
-# "(1995)", "(1995) (V)" for films that went straight to video, "(2006-2007)" for series
-_YEAR = re.compile(r"\s*\((\d{4})(?:[-–]\d{0,4})?\)\s*(?:\((?:V|TV)\))?\s*$")
+# "(1995)", "(1995) (V)" for films that went straight to video, "(2006-2007)" for series. Blanks
+# around it are stripped elsewhere: to look for their end from every place takes quadratic time.
+_YEAR = re.compile(r"\(([0-9]{4})(?:[-–][0-9]{0,4})?\)(?:\s*\((?:V|TV)\))?$")
 
 
 def _split_year(raw: pd.Series) -> tuple[pd.Series, pd.Series]:
     """ "Heat (1995)" -> "Heat", 1995; a title without a year stays whole."""
+    raw = raw.str.rstrip()
     year = pd.to_numeric(raw.str.extract(_YEAR, expand=False)).astype("Int16")
     return raw.str.replace(_YEAR, "", regex=True).str.strip().astype("str"), year
