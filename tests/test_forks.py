@@ -15,15 +15,15 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 PARENT = """
 import multiprocessing, os, sys
 import torch
-{imported}
+import recsys_rl
 
 torch.set_num_threads(2)
 x = torch.randn(700, 700)
-(x @ x).sum(), x.add(1).exp().sum()  # both threads run
+x @ x, x.exp()  # both threads run
 
 def work(queue):
     y = torch.randn(700, 700)
-    queue.put((torch.get_num_threads(), bool(torch.isfinite((y @ y).exp().sum() + 1) | True)))
+    queue.put((torch.get_num_threads(), (y @ y).exp().shape == (700, 700)))
 
 context = multiprocessing.get_context("fork")
 queue = context.Queue()
@@ -65,9 +65,8 @@ def printed(code: str, *arguments: str) -> str:
     return done.stdout.strip()
 
 
-@pytest.mark.parametrize("imported", ["import recsys_rl", "import recsys_rl.envs.registration"])
-def test_a_forked_process_computes_with_one_thread(imported: str) -> None:
-    assert printed(PARENT.format(imported=imported)) == "[(1, True), (1, True)] 2"
+def test_a_forked_process_computes_with_one_thread() -> None:
+    assert printed(PARENT) == "[(1, True), (1, True)] 2"
 
 
 def test_a_model_that_was_loaded_before_the_fork_answers_after_it() -> None:

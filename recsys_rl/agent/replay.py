@@ -67,7 +67,7 @@ class ReplayBuffer:
     def add(self, transitions: Transitions) -> Tensor:
         """Store B <= capacity transitions; returns their places, int64 [B].
 
-        ValueError, and nothing is stored, for more of them and for a reward that is NaN or infinite.
+        ValueError, and nothing is stored, for more, and for a reward that is NaN or infinite.
         """
         count = len(transitions.item)
         if count > self.capacity:
