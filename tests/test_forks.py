@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -52,17 +53,45 @@ print(os.read(reader, 99).decode())
 """
 
 
+ENVIRONMENTS = """
+import gymnasium, numpy as np, torch
+from recsys_rl.envs.registration import ID, item_vectors
+from toys import random_log
+
+torch.set_num_threads(2)
+users = random_log(400, 300)
+vectors = item_vectors(users, 5)
+torch.ones(1000, 1000) @ torch.ones(1000, 1000), torch.zeros(3_000_000).add_(1)  # both threads run
+steps = []
+for mode in ("async", "sync"):
+    envs = gymnasium.make_vec(ID, 2, vectorization_mode=mode, users=users, vectors=vectors)
+    info = envs.reset(seed=0)[1]
+    steps.append([info["user"].tolist()])
+    for _ in range(5):
+        seen, *rest, info = envs.step(np.ones((2, 5), np.float32))
+        steps[-1].append([seen["memory"].tolist(), *(part.tolist() for part in rest)])
+    envs.close()
+print(steps[0] == steps[1], torch.get_num_threads())
+"""
+
+
 def printed(code: str, *arguments: str) -> str:
-    """What a new Python prints; a hang is an error after a while."""
-    done = subprocess.run(
+    """What a new Python prints. A hang is an error after a while, and leaves no process behind."""
+    process = subprocess.Popen(
         [sys.executable, "-c", code, *arguments],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
+        env=os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"},
+        stdout=subprocess.PIPE,
         text=True,
-        timeout=40,
-        check=True,
+        start_new_session=True,
     )
-    return done.stdout.strip()
+    try:
+        out, _ = process.communicate(timeout=40)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        raise
+    assert process.returncode == 0
+    return out.strip()
 
 
 def test_a_forked_process_computes_with_one_thread() -> None:
@@ -82,3 +111,8 @@ if not os.fork():
 os.wait()
 """
     assert printed(code) == "False"
+
+
+def test_environments_step_in_processes_of_their_own() -> None:
+    """Gymnasium's vector of environments forks its workers; they step as those of one process."""
+    assert printed(ENVIRONMENTS) == "True 2", "and the parent keeps its threads"

@@ -502,44 +502,6 @@ def test_there_are_no_more_directions_than_items(
         GymColdStartEnv(root=folder.parent, dataset=folder.name, k=k)
 
 
-# ---------------------------------------------------------------------------- worker processes
-
-FORKED = """
-import gymnasium, numpy as np, torch
-from recsys_rl.envs.registration import ID, item_vectors
-from toys import random_log
-
-torch.set_num_threads(2)
-users = random_log(400, 300)
-vectors = item_vectors(users, 5)
-torch.ones(1000, 1000) @ torch.ones(1000, 1000), torch.zeros(3_000_000).add_(1)  # both threads run
-steps = []
-for mode in ("async", "sync"):
-    envs = gymnasium.make_vec(ID, 2, vectorization_mode=mode, users=users, vectors=vectors)
-    info = envs.reset(seed=0)[1]
-    steps.append([info["user"].tolist()])
-    for _ in range(5):
-        seen, *rest, info = envs.step(np.ones((2, 5), np.float32))
-        steps[-1].append([seen["memory"].tolist(), *(part.tolist() for part in rest)])
-    envs.close()
-print(steps[0] == steps[1], torch.get_num_threads())
-"""
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-def test_environments_step_in_processes_of_their_own() -> None:
-    """Also where PyTorch's threads have run in the process that forks them."""
-    done = subprocess.run(
-        [sys.executable, "-c", FORKED],
-        env=os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"},
-        capture_output=True,
-        text=True,
-        timeout=40,
-        check=True,
-    )
-    assert done.stdout.split() == ["True", "2"], "the parent keeps its threads"
-
-
 # ------------------------------------------------------------------------------------- SB3's DDPG
 
 Act = Callable[[np.ndarray], np.ndarray]
