@@ -460,7 +460,8 @@ def test_an_action_may_be_of_any_real_type_and_rounded() -> None:
         env = env_of()
         env.reset(seed=1)
         steps.append(env.step(np.array([1, 0, -1, 0, 1], dtype)))
-    for same in ([1, 0, -1, 0, 1], torch.tensor([1.0, 0, -1, 0, 1], requires_grad=True)):
+    tensor = torch.tensor([1.0, 0, -1, 0, 1], requires_grad=True)
+    for same in ([1, 0, -1, 0, 1], tensor, tensor.bfloat16()):
         env = env_of()
         env.reset(seed=1)
         steps.append(env.step(same))

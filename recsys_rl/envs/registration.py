@@ -228,7 +228,7 @@ class GymColdStartEnv(gymnasium.Env):
 
     def _direction(self, action: Any) -> Tensor:
         """An action as float32 [1, k]."""
-        values = action.detach().cpu().numpy() if isinstance(action, Tensor) else np.asarray(action)
+        values = np.asarray(action.tolist() if isinstance(action, Tensor) else action)
         shape = self.action_space.shape
         if values.dtype.kind not in "iuf" or values.shape != shape:
             found = f"{values.dtype} {list(values.shape)}"
