@@ -56,17 +56,14 @@ def main() -> None:
     ratings = load_ratings(options.root / "ml-latest-small", check_counts=False)
     users = of_catalogue(ratings, data.item_ids)
     ours = Recommender.load(ROOT / "models" / "ml-1m").score
-    found = {
-        name: cold_start_sessions(score, users)
-        for name, score in (baselines(train) | {"DRR-set": ours}).items()
-    } | {"oracle": cold_start_oracle(users)}
     key = {"dataset": "ml-1m", "split": "cross-dataset", "protocol": "cold-start-sessions"}
     key |= {"seed": 0, "stage": "final"}
-    rows = [
-        results.rows_of(result, by_user=REWARDS, agent=name, **key)
-        for name, result in found.items()
-    ]
-    results.record(pd.concat(rows))
+    found = {}
+    for name, score in (baselines(train) | {"DRR-set": ours, "oracle": None}).items():
+        oracle = score is None
+        result = cold_start_oracle(users) if oracle else cold_start_sessions(score, users)
+        results.record(results.rows_of(result, by_user=REWARDS, agent=name, **key))
+        found[name] = result
     print(f"{len(found['oracle'].users)} users, {len(users)} of {len(ratings)} ratings")
     print(pd.DataFrame({name: result.mean() for name, result in found.items()}).T[REWARDS])
 

@@ -4,9 +4,9 @@
     python -m benchmarks.study --dataset ml-100k --agents DRR-ave --splits leave-one-out ratings
 
 Each run is made by the loop that makes a release, with its checkpoints: a study that is stopped
-goes on where it was. A run that is in the table is not made again (--again). The split of the data
-is the same for all seeds. What was measured goes into the table by user; `python -m
-benchmarks.report` then writes docs/results.md.
+goes on where it was, in the training or between two evaluations. A run that is in the table is not
+made again (--again). The split of the data is the same for all seeds. What was measured goes into
+the table by user; `python -m benchmarks.report` then writes docs/results.md.
 """
 
 import argparse
@@ -21,6 +21,7 @@ from recsys_rl.agent.build import Training
 from recsys_rl.agent.checkpoint import Checkpoints
 from recsys_rl.agent.training import Trained
 from recsys_rl.data.download import DATA_FOLDER
+from recsys_rl.data.files import write_atomically
 from recsys_rl.data.histories import Histories
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.movielens import load_ratings
@@ -32,15 +33,28 @@ from recsys_rl.tasks import Task, split_for, task_of
 PROBED = ("DRR-ave",)  # agents that are evaluated with parts taken away, too: see `probes`
 
 
+Record = Callable[[pd.DataFrame], None]
+
+
 def run(
-    task: Task, dataset: str, split: str, name: str, seed: int, checkpoints: Path
-) -> tuple[pd.DataFrame, Checkpoints]:
-    """One training and all its evaluations: rows of the table, and what to remove when they are in
-    it."""
+    task: Task,
+    dataset: str,
+    split: str,
+    name: str,
+    seed: int,
+    checkpoints: Path,
+    record: Record = lambda rows: None,
+) -> pd.DataFrame:
+    """One training and all its evaluations, as rows of the table.
+
+    The checkpoint of the training, and the rows of every stage that was evaluated, stay until
+    `record` has them all.
+    """
     config = config_of(name, dataset, seed)
     training = task.build(config)
     untrained = {n: w.clone() for n, w in training.agent.actor.state_dict().items()}
     kept = Checkpoints(checkpoints, f"{dataset}-{split}-{name}-{seed}", config, task.train)
+    measured = Measured(kept.latest)
     trained = task.fit(training, checkpoints=kept)
     seconds = {
         "training_seconds": trained.seconds[0],
@@ -48,14 +62,49 @@ def run(
         "threads": torch.get_num_threads(),
     }
     key = {"dataset": dataset, "split": split, "agent": name, "seed": seed}
-    rows = [results.rows(seconds, **key, stage="final", protocol="training")]
+    if not len(measured.rows):
+        measured.add([results.rows(seconds, **key, stage="final", protocol="training")])
     counts = torch.bincount(task.train.item, minlength=task.train.n_items)
     for stage, score in stages(training, trained, untrained, task, probed=name in PROBED):
+        if stage in measured.stages:
+            continue
+        rows = []
         for protocol, found in task.test(score).items():
             by_user = [metric for metric in found.metrics if not metric.startswith("step@")]
             full = key | {"stage": stage, "protocol": protocol}
             rows.append(results.rows_of(found, by_user=by_user, counts=counts, **full))
-    return pd.concat(rows), kept
+        measured.add(rows)
+    record(measured.rows)
+    measured.remove()
+    kept.remove()
+    return measured.rows
+
+
+class Measured:
+    """The rows of a run, in a file beside its checkpoint until they are recorded.
+
+    Without the checkpoint the file is of another training, and it goes.
+    """
+
+    def __init__(self, checkpoint: Path) -> None:
+        self.path = checkpoint.with_suffix(".rows.csv")
+        if not checkpoint.exists():
+            self.remove()
+        self.rows = pd.DataFrame(columns=results.COLUMNS)
+        if self.path.exists():
+            self.rows = pd.read_csv(self.path)
+
+    @property
+    def stages(self) -> set[str]:
+        return set(self.rows.loc[self.rows["protocol"] != "training", "stage"])
+
+    def add(self, rows: list[pd.DataFrame]) -> None:
+        there = [self.rows] if len(self.rows) else []
+        self.rows = pd.concat([*there, *rows], ignore_index=True)
+        write_atomically(self.path, self.rows.to_csv(index=False).encode())
+
+    def remove(self) -> None:
+        self.path.unlink(missing_ok=True)
 
 
 def stages(
@@ -130,9 +179,7 @@ def main() -> None:
                     continue
                 tasks[split] = tasks.get(split) or task_of(data, split)
                 where = options.dataset, split, name, seed
-                found, kept = run(tasks[split], *where, options.checkpoints)
-                results.record(found)
-                kept.remove()
+                found = run(tasks[split], *where, options.checkpoints, results.record)
                 final = found[(found["stage"] == "final") & found["user"].isna()]
                 shown = final[~final["metric"].str.startswith("step@")].set_index("metric")
                 print(*where, shown["value"].round(4).to_dict(), flush=True)

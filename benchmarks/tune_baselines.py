@@ -262,9 +262,11 @@ def main(arguments: list[str] | None = None) -> None:
         if not models:
             continue
         key = {"dataset": options.dataset, "split": split, "protocol": protocol}
-        chosen, rows = measure(task(data, options.seed), grids, models, **key)
-        results.record(rows)
-        results.record_tuned(options.dataset, name, chosen)
+        parts = task(data, options.seed)
+        for model in models:  # an interrupt loses the search of one
+            chosen, rows = measure(parts, grids, [model], **key)
+            results.record(rows)
+            results.record_tuned(options.dataset, name, chosen)
 
 
 if __name__ == "__main__":

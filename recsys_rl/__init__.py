@@ -1,7 +1,8 @@
 """Reinforcement learning for recommendation: the DRR framework on MovieLens.
 
 The names below are imported when they are first used, so that `import recsys_rl` loads neither
-PyTorch nor pandas. The environments are registered with Gymnasium, by name only.
+PyTorch nor pandas. The environments are registered with Gymnasium, by name only. Forked processes
+compute with one thread (`recsys_rl.data.forks`).
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from importlib import import_module
 from typing import Any
 
 import gymnasium
+
+from recsys_rl.data import forks as forks  # what is forked from here on computes, and never waits
 
 _EXPORTS = {
     "Config": "recsys_rl.agent.config",

@@ -11,9 +11,12 @@ the disk, as one sentence on stderr says; 128 + n stopped by signal n, the check
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
 import shlex
+import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -107,7 +110,8 @@ def run(options: argparse.Namespace, command: str) -> None:
     training = task.build(config)
     agent = training.agent
     trained = task.fit(training, checkpoints=checkpoints)
-    found = task.test(agent.score)
+    with _trained(checkpoints):
+        found = task.test(agent.score)
     print(f"{dataset}, {options.agent}, seed {config.seed}, {task.about}")
     metrics = bracketed(found)
     for name, text in metrics.items():
@@ -126,6 +130,20 @@ def run(options: argparse.Namespace, command: str) -> None:
         print(f"released to {options.out}")
     if checkpoints:
         checkpoints.remove()
+
+
+@contextlib.contextmanager
+def _trained(checkpoints: Checkpoints | None) -> Iterator[None]:
+    """An interrupt after the training says what is left of it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        kept = (
+            f"{checkpoints.latest} holds it, the same call with --resume evaluates it"
+            if checkpoints
+            else "nothing was kept, since no folder for checkpoints was given"
+        )
+        raise Interrupted(f"stopped after the training: {kept}", signal.SIGINT) from None
 
 
 def bracketed(found: dict[str, Evaluation]) -> dict[str, str]:

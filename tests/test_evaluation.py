@@ -12,10 +12,15 @@ import torch
 from recsys_rl.data.histories import Histories
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.splits import Split, leave_one_out, random_split, split_by_time
+from recsys_rl.envs.simulated import Simulator
 from recsys_rl.evaluation import metrics, protocols, statistics
 from recsys_rl.evaluation.reranking import offline_reranking
 from recsys_rl.evaluation.scores import top_k
-from recsys_rl.evaluation.sessions import seed_and_suggest
+from recsys_rl.evaluation.sessions import (
+    cold_start_sessions,
+    seed_and_suggest,
+    simulated_sessions,
+)
 from recsys_rl.evaluation.statistics import resampled_means
 
 N_USERS, N_ITEMS, K = 23, 40, 5
@@ -114,11 +119,21 @@ def test_a_constant_scorer_gets_k_of_n(k, n):
     assert metrics.ndcg(greater, ties, k).item() == pytest.approx(best / n)
 
 
-def test_masked_items_never_count_even_against_a_target_at_minus_infinity():
-    scores = torch.tensor([[-torch.inf, -torch.inf, 3.0, -torch.inf]])
+def test_masked_items_never_count():
+    scores = torch.tensor([[1.0, 1.0, 3.0, -torch.inf]])
     candidates = torch.tensor([[True, True, False, False]])
     greater, ties = metrics.rank_counts(scores, torch.tensor([0]), candidates)
     assert (greater.item(), ties.item()) == (0, 1)
+
+
+@pytest.mark.parametrize("k", [1, 4, 10, 1000])
+def test_a_target_at_minus_infinity_is_never_shown(k):
+    """Whatever ties with it, and in lists longer than the catalogue."""
+    scores = torch.tensor([[-torch.inf, -torch.inf, 3.0, -torch.inf], [-torch.inf] * 4])
+    candidates = torch.tensor([[True, True, False, False], [True] * 4])
+    counts = metrics.rank_counts(scores, torch.tensor([0, 1]), candidates)
+    assert counts[1].tolist() == [0, 0]
+    assert metrics.hit_rate(*counts, k).tolist() == metrics.ndcg(*counts, k).tolist() == [0, 0]
 
 
 def test_top_k_is_ordered_and_draws_ties_evenly():
@@ -539,6 +554,97 @@ def test_temporal_against_loops():
         assert found == pytest.approx([float(bool(relevant & set(top))), gain / ideal])
     with pytest.raises(ValueError, match="history"):
         protocols.temporal_metrics(constant, history.concat(target), target)
+
+
+# ------------------------------------------------------------------- what a model never shows
+
+EVERY = "full and sampled leave-one-out", "random positives", "temporal", "re-ranking"
+EVERY = (*EVERY, "seed-and-suggest", "cold-start sessions", "simulated sessions")
+
+
+def relevant_and_evaluate(protocol):
+    """Users' relevant items, bool [users + 1, N_ITEMS], and the protocol, a function of a score."""
+    whole = log()
+    if protocol == "full and sampled leave-one-out":
+        history, held_out = protocols.ranking_task(leave_one_out(whole), "test")
+        negatives = protocols.sample_negatives(whole, held_out.user, 8, torch.Generator())
+
+        def evaluate(score):
+            return protocols.leave_one_out_metrics(score, history, held_out, negatives, K)
+
+    elif protocol == "random positives":
+        split = protocols.random_positive_split(whole, 0.3)
+        train, held_out = split.train, split.test
+        known = train.concat(held_out)
+        negatives = protocols.sample_negatives(known, held_out.user, 9, torch.Generator())
+
+        def evaluate(score):
+            return protocols.random_positive_metrics(score, train, held_out, negatives, K)
+
+    elif protocol == "temporal":
+        history, held_out = protocols.ranking_task(split_by_time(whole, 0.3, 0.1), "test")
+
+        def evaluate(score):
+            return protocols.temporal_metrics(score, history, held_out, K)
+
+    elif protocol == "re-ranking":
+        split = random_split(whole, 0.4)
+        held_out = split.test
+
+        def evaluate(score):
+            return offline_reranking(score, split.train, held_out, (K,)).model
+
+    else:
+        held_out = whole.select(whole.rating >= 4)
+        play = {
+            "seed-and-suggest": lambda score: seed_and_suggest(score, whole, draws=2),
+            "cold-start sessions": lambda score: cold_start_sessions(score, whole, (3, 6), 2),
+            "simulated sessions": lambda score: simulated_sessions(
+                score, Simulator(torch.full((N_USERS, N_ITEMS), 5.0)), steps=6
+            ),
+        }
+        evaluate = play[protocol]
+    relevant = torch.zeros(N_USERS + 1, N_ITEMS, dtype=torch.bool)
+    relevant[held_out.user, held_out.item] = True
+    relevant[-1] = relevant.any(0)  # of somebody unknown it might be any of them
+    return relevant, evaluate
+
+
+@pytest.mark.parametrize("shown", ["nothing", "the rest tied", "the rest in order"])
+@pytest.mark.parametrize("protocol", EVERY)
+def test_an_item_at_minus_infinity_earns_nothing(protocol, shown):
+    relevant, evaluate = relevant_and_evaluate(protocol)
+
+    def score(histories):
+        scores = torch.zeros(len(histories), N_ITEMS)
+        if shown == "the rest in order":
+            scores += torch.arange(N_ITEMS)
+        never = relevant[histories.user]
+        if shown == "nothing" or protocol == "simulated sessions":  # everything is liked there
+            never = torch.ones_like(never)
+        return scores.masked_fill(never, -torch.inf)
+
+    result = evaluate(score)
+    assert len(result.users)
+    for name, values in result.metrics.items():
+        assert (np.nan_to_num(values) == 0).all(), name
+    if shown == "nothing":
+        assert (result.top == N_ITEMS).all()
+
+
+@pytest.mark.parametrize("protocol", EVERY[:3])
+def test_others_at_minus_infinity_are_no_rivals(protocol):
+    """Who shows relevant items alone earns all that there is."""
+    relevant, evaluate = relevant_and_evaluate(protocol)
+
+    def score(histories):
+        return torch.zeros(len(histories), N_ITEMS).masked_fill(
+            ~relevant[histories.user], -torch.inf
+        )
+
+    result = evaluate(score)
+    best = {name: values.max() for name, values in result.metrics.items()}
+    assert set(best.values()) == {1.0}, best
 
 
 # ------------------------------------------------------------------------------- uncertainty

@@ -242,9 +242,9 @@ def test_all_chance_is_the_environments_own_np_random() -> None:
 
 def test_the_user_can_be_named_and_the_seed_items_stay_random() -> None:
     env = env_of(random_log(40, 60))
-    user = int(env.sessions.eligible[-1])
+    user = 10 * int(env.sessions.eligible[-1]) + 7
     starts = [env.reset(seed=seed, options={"user": user}) for seed in range(6)]
-    assert {info["user"] for _, info in starts} == {10 * user + 7}
+    assert {info["user"] for _, info in starts} == {user}
     assert len({tuple(sorted(items_of(seen["memory"], 60))) for seen, _ in starts}) > 1
     env.reset(seed=0)
     following = env.reset()
@@ -293,7 +293,7 @@ def test_every_session_against_the_table_of_ratings(reward: Reward) -> None:
     ends = set()
     for user in env.sessions.eligible.tolist():
         table = ratings_of(users, user)
-        (start, _, _, _, info), *steps = play(env, user, user=user)
+        (start, _, _, _, info), *steps = play(env, user, user=10 * user + 7)
         assert info == {"user": 10 * user + 7}
         named = items_of(start["memory"], users.n_items)
         assert len(set(named)) == 3
@@ -381,10 +381,126 @@ def test_settings_that_cannot_be_right_are_errors(settings: dict, words: str) ->
 
 def test_who_likes_too_little_is_not_met() -> None:
     env = env_of()
+    (index, *_) = env.sessions.eligible.tolist()
     (nobody, *_) = sorted(set(range(40)) - set(env.sessions.eligible.tolist()))
-    for user in (nobody, -1, 40):
-        with pytest.raises(ValueError, match="likes too few"):
+    for user in (10 * nobody + 7, index, -1, 40, 10**30):
+        with pytest.raises(ValueError, match=f"user {user} is not here or likes too few"):
             env.reset(options={"user": user})
+
+
+def test_the_id_of_info_names_the_same_user_again() -> None:
+    """As a number of Python or NumPy, and as the array that vectors of environments give."""
+    env = env_of()
+    for seed in range(5):
+        user = env.reset(seed=seed)[1]["user"]
+        for same in (user, np.int64(user), np.array([user])[0], torch.tensor(user)):
+            assert env.reset(options={"user": same})[1]["user"] == user
+        assert env.reset(seed=seed, options={"user": None})[1]["user"] == user
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"users": 7}, r"unknown options \['users'\]"),
+        ({"user": 7, "seed": 1}, r"unknown options \['seed'\]"),
+        ({"user": "7"}, "whole number, not by '7'"),
+        ({"user": 7.0}, "whole number"),
+        ({"user": np.nan}, "whole number"),
+        ({"user": True}, "whole number"),
+        ({"user": [7, 17]}, "whole number"),
+        (["user"], "options are a dict, not list"),
+    ],
+)
+def test_options_that_are_refused_change_nothing(options: object, words: str) -> None:
+    env, other = env_of(), env_of()
+    for each in (env, other):
+        each.reset(seed=1)
+    with pytest.raises(ValueError, match=words):
+        env.reset(seed=2, options=options)
+    assert data_equivalence(env.step(np.ones(K)), other.step(np.ones(K)))
+    assert data_equivalence(env.reset(), other.reset())
+
+
+NO_ACTIONS = {
+    "NaN": np.array([0, 0, np.nan, 0, 0]),
+    "inf": np.array([0, 0, 0, 0, np.inf]),
+    "-inf": np.full(K, -np.inf, np.float32),
+    "huge": np.full(K, 1e30, np.float32),
+    "beyond float32": np.full(K, 1e300),
+    "outside": np.full(K, 1.5),
+    "huge int": np.full(K, -(2**63)),
+    "short": np.zeros(K - 1),
+    "long": np.zeros(K + 1),
+    "batched": np.zeros((1, K)),
+    "number": 0.5,
+    "complex": np.zeros(K, complex),
+    "bool": np.zeros(K, bool),
+    "object": np.array([0.1] * K, object),
+    "text": np.array(["0"] * K),
+    "None": None,
+    "ragged": [[0.0], [0.0, 0.0]],
+    "tensor": torch.full((K,), torch.nan),
+}
+
+
+@pytest.mark.parametrize("name", NO_ACTIONS)
+@pytest.mark.parametrize("observe", OBSERVE)
+def test_what_is_no_action_is_refused_and_shows_nothing(name: str, observe: str) -> None:
+    env, other = env_of(observe=observe), env_of(observe=observe)
+    for each in (env, other):
+        each.reset(seed=1)
+    with pytest.raises(ValueError, match=r"an action (is|lies)|inhomogeneous"):
+        env.step(NO_ACTIONS[name])
+    assert data_equivalence(env.step(np.ones(K)), other.step(np.ones(K)))
+
+
+def test_an_action_may_be_of_any_real_type_and_rounded() -> None:
+    steps = []
+    for dtype in (np.float16, np.float32, np.float64, int):
+        env = env_of()
+        env.reset(seed=1)
+        steps.append(env.step(np.array([1, 0, -1, 0, 1], dtype)))
+    tensor = torch.tensor([1.0, 0, -1, 0, 1], requires_grad=True)
+    for same in ([1, 0, -1, 0, 1], tensor, tensor.bfloat16()):
+        env = env_of()
+        env.reset(seed=1)
+        steps.append(env.step(same))
+    assert all(data_equivalence(step, steps[0]) for step in steps[1:])
+    env.step(np.full(K, 1 + 1e-6))
+
+
+def test_a_step_needs_a_session_that_runs() -> None:
+    env = env_of()
+    with pytest.raises(gymnasium.error.ResetNeeded, match="call reset"):
+        env.step(np.ones(K))
+    for seed in range(3):
+        play(env, seed)
+        for _ in range(2):
+            with pytest.raises(gymnasium.error.ResetNeeded, match="call reset"):
+                env.step(np.ones(K))
+    env.reset()
+    env.step(np.ones(K))
+
+
+@pytest.mark.filterwarnings("ignore")  # Gymnasium warns before the environment refuses
+def test_render_mode_is_none() -> None:
+    users = users_of()
+    settings = {"users": users, "vectors": vectors_of(users)}
+    env = gymnasium.make(ID, render_mode=None, **settings)
+    assert env.render_mode is None
+    for make in (GymColdStartEnv, lambda **how: gymnasium.make(ID, **how)):
+        for mode in ("human", "rgb_array", ""):
+            with pytest.raises(ValueError, match="there is no render mode"):
+                make(render_mode=mode, **settings)
+
+
+@pytest.mark.parametrize("k", [0, 1, -1, 81, 10**9, 2.5, None])
+def test_there_are_no_more_directions_than_items(
+    k: object, tiny_movielens: dict[str, Path]
+) -> None:
+    folder = tiny_movielens["csv"]
+    with pytest.raises(ValueError, match=r"k is (in 2 \.\. 80|a whole number)"):
+        GymColdStartEnv(root=folder.parent, dataset=folder.name, k=k)
 
 
 # ------------------------------------------------------------------------------------- SB3's DDPG

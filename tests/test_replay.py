@@ -317,3 +317,85 @@ def test_uniform_replay_ignores_priorities() -> None:
     _, weights, places = buffer.sample(4000, generator_of())
     assert (weights == 1).all()
     assert (torch.bincount(places) > 800).all()
+
+
+# ----------------------------------------------------------------------------- what is refused
+
+
+def goes_on(buffer: PrioritizedReplayBuffer) -> list[list[float]]:
+    """All that a refusal must leave alone."""
+    generator = generator_of(3)
+    batch, weights, places = buffer.sample(6, generator)
+    return [
+        buffer.tree.nodes.tolist(),
+        [buffer.largest, len(buffer), buffer.position],
+        places.tolist(),
+        weights.tolist(),
+        batch.reward.tolist(),
+    ]
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
+def test_a_td_error_that_is_no_number_is_refused(bad: float, dtype: torch.dtype) -> None:
+    """And the tree stays as it was: one NaN would be in every sum above it, for good."""
+    buffer, same = (buffer_of(PrioritizedReplayBuffer, 8) for _ in range(2))
+    for each in (buffer, same):
+        places = each.add(numbered(range(5)))
+        each.update_priorities(places, torch.arange(5.0))
+    for where in range(5):
+        td_error = torch.ones(5, dtype=dtype)
+        td_error[where] = bad
+        with pytest.raises(ValueError, match="a TD error is NaN or infinite"):
+            buffer.update_priorities(places, td_error)
+    assert goes_on(buffer) == goes_on(same)
+
+
+def test_td_errors_fit_their_places() -> None:
+    buffer = buffer_of(PrioritizedReplayBuffer, 8)
+    places = buffer.add(numbered(range(5)))
+    for wrong in (torch.ones(4), torch.ones(5, 1), torch.tensor(1.0)):
+        with pytest.raises(ValueError, match="TD errors for"):
+            buffer.update_priorities(places, wrong)
+    buffer.update_priorities(places[:0], torch.ones(0))
+    assert buffer.tree.total == 5
+
+
+def test_huge_td_errors_are_numbers() -> None:
+    buffer = buffer_of(PrioritizedReplayBuffer, 8, alpha=1.0)
+    places = buffer.add(numbered(range(5)))
+    buffer.update_priorities(places, torch.full((5,), 3e38))
+    assert 1.4e39 < buffer.tree.total < 1.6e39
+    assert torch.isfinite(buffer.sample(4, generator_of())[1]).all()
+
+
+def test_an_overflowing_priority_is_refused() -> None:
+    buffer, same = (buffer_of(PrioritizedReplayBuffer, 8, alpha=2.0) for _ in range(2))
+    for each in (buffer, same):
+        places = each.add(numbered(range(5)))
+    with pytest.raises(ValueError, match="finite numbers"):
+        buffer.update_priorities(places, torch.full((5,), 3e38))
+    assert goes_on(buffer) == goes_on(same)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
+def test_a_reward_that_is_no_number_is_not_stored(kind: type[ReplayBuffer], bad: float) -> None:
+    buffer = buffer_of(kind, 8)
+    buffer.add(numbered(range(3)))
+    before = {name: column.clone() for name, column in buffer.columns.items()}
+    batch = numbered(range(4))
+    batch.reward[2] = bad
+    with pytest.raises(ValueError, match="a reward is NaN or infinite"):
+        buffer.add(batch)
+    assert (len(buffer), buffer.position) == (3, 3)
+    assert all(torch.equal(buffer.columns[name], column) for name, column in before.items())
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -1.0])
+def test_a_sum_tree_takes_numbers_that_can_be_summed(bad: float) -> None:
+    tree = SumTree(4)
+    tree.set(torch.arange(4), torch.ones(4))
+    with pytest.raises(ValueError, match="finite numbers of at least 0"):
+        tree.set(torch.tensor([1, 2]), torch.tensor([2.0, bad]))
+    assert tree.nodes[1:].tolist() == [4, 2, 2, 1, 1, 1, 1]

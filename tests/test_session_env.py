@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from gymnasium.error import ResetNeeded
 from toys import random_log
 
-from recsys_rl.data.histories import Histories
+from recsys_rl.data.histories import POSITIVE, Histories
 from recsys_rl.data.rewards import Reward, paper_reward
 from recsys_rl.data.splits import random_split
 from recsys_rl.envs.base import SessionEnv, best_item
@@ -315,3 +316,128 @@ def test_unknown_names_are_refused_and_change_nothing(begun: Make) -> None:
     assert torch.equal(env.generator.get_state(), begun().generator.get_state())
     item = random_items(env, gen(1))
     assert_same(env.step(item), begun().step(item))
+
+
+# -------------------------------------------------------------------------------- what is refused
+
+NO_ITEMS = {
+    "short": torch.zeros(B - 1).long(),
+    "one": torch.tensor(0),
+    "column": torch.zeros(B, 1).long(),
+    "empty": torch.zeros(0).long(),
+    "float": torch.zeros(B),
+    "NaN": torch.full((B,), torch.nan),
+    "complex": torch.zeros(B, dtype=torch.complex64),
+    "bool": torch.zeros(B, dtype=torch.bool),
+    "uint8": torch.zeros(B, dtype=torch.uint8),
+    "array": np.zeros(B, np.int64),
+    "list": [0] * B,
+    "None": None,
+    "negative": torch.tensor([-1] + [0] * (B - 1)),
+    "beyond": torch.tensor([0] * (B - 1) + [N_ITEMS + 1]),
+    "huge": torch.full((B,), 2**62),
+}
+
+
+@pytest.mark.parametrize("what", NO_ITEMS)
+def test_what_are_no_items_is_refused_and_shows_nothing(begun: Make, what: str) -> None:
+    env, other = begun(), begun()
+    with pytest.raises(ValueError, match=r"items are (a tensor int64 \[6\]|within 0 \.\. 30), not"):
+        env.step(NO_ITEMS[what])
+    assert torch.equal(env.excluded, other.excluded)
+    item = random_items(other, gen())
+    assert_same(env.step(item), other.step(item))
+
+
+def test_nothing_goes_before_the_first_reset(name: str) -> None:
+    env = make_env(name)
+    for call in (
+        lambda: env.step(torch.zeros(B).long()),
+        lambda: env.observation(),
+        lambda: env.relevant,
+    ):
+        with pytest.raises(ResetNeeded, match="call reset"):
+            call()
+
+
+NO_USERS = {
+    "float": torch.zeros(2),
+    "column": torch.zeros(2, 1).long(),
+    "number": torch.tensor(1),
+    "nobody": torch.zeros(0).long(),
+    "list": [0, 1],
+    "negative": torch.tensor([-1, 0]),
+    "unknown": torch.tensor([40]),
+    "beyond": torch.tensor([0, 10**6]),
+}
+
+
+@pytest.mark.parametrize("what", NO_USERS)
+def test_users_who_are_not_there_are_refused(begun: Make, what: str) -> None:
+    env = begun()
+    with pytest.raises(ValueError, match=r"users are (a tensor int64|within 0 \.\. 39)"):
+        env.reset(options={"users": NO_USERS[what]})
+    assert_goes_on(env, begun())
+
+
+def assert_goes_on(env: SessionEnv, other: SessionEnv) -> None:
+    """A refusal has touched neither the running sessions nor what is drawn next."""
+    assert torch.equal(env.generator.get_state(), other.generator.get_state())
+    item = random_items(other, gen())
+    assert_same(env.step(item), other.step(item))
+
+
+def test_unknown_options_are_refused(begun: Make) -> None:
+    for options in ({"user": torch.tensor([0])}, {"seeds": 1}, {3: 4}):
+        env = begun()
+        with pytest.raises(ValueError, match=r"unknown options \[.*\]: there is users"):
+            env.reset(seed=5, options=options_of(env) | options)
+        assert_goes_on(env, begun())
+    with pytest.raises(ValueError, match="options are a dict, not list"):
+        env.reset(options=["users"])
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_what_belongs_to_users_comes_with_them_and_fits(name: str, begun: Make) -> None:
+    env = begun()
+    (option,) = set(options_of(env)) - {"users"}
+    given = options_of(env)
+    values = given[option]
+    for wrong in (values[1:], values.float(), values.unsqueeze(-1), values - 10**6, values + 10**6):
+        with pytest.raises(ValueError, match=f"{option} are (a tensor int64|within 0)"):
+            env.reset(seed=5, options=given | {option: wrong})
+    with pytest.raises(ValueError, match=f"the option '{option}' comes with the users"):
+        env.reset(seed=5, options={option: values})
+    assert_goes_on(env, begun())
+
+
+def test_a_reranking_names_who_is_met() -> None:
+    env = make_env("re-ranking")
+    for options in (None, {}, {"users": None}):
+        with pytest.raises(ValueError, match="name options"):
+            env.reset(options=options)
+
+
+def test_a_seed_item_is_liked() -> None:
+    env = make_env("cold-start")
+    given = options_of(env)
+    log, user = env.users, int(given["users"][0])
+    liked = log.item[(log.user == user) & (log.rating >= POSITIVE)].tolist()
+    given["seed_items"][0, 0] = next(item for item in range(N_ITEMS) if item not in liked)
+    with pytest.raises(ValueError, match="a seed item is one that its user rated 4 or more"):
+        env.reset(options=given)
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_without_a_generator_and_a_seed_sessions_differ(name: str) -> None:
+    first, second = (make_env(name, sessions=64, generator=None) for _ in range(2))
+    assert pairs_of(first.reset()[0]) != pairs_of(second.reset()[0])
+    assert pairs_of(first.reset(seed=1)[0]) == pairs_of(second.reset(seed=1)[0])
+
+
+@pytest.mark.parametrize("name", DRAWN)
+@pytest.mark.parametrize("wrong", [0, -1, 2.5, float("nan"), "3", True, None])
+def test_sessions_and_their_length_are_counted(name: str, wrong: object) -> None:
+    for what in ("horizon", "sessions"):
+        with pytest.raises(ValueError, match=f"{what} is a whole number of at least 1"):
+            make_env(name, **{what: wrong})

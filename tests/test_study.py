@@ -1,11 +1,15 @@
 """One run of the study: its stages, its rows, and that it goes on where it was stopped."""
 
+from dataclasses import replace
+
+import pandas as pd
 import pytest
 import torch
 from synthetic import write_movielens
 from toys import random_log
 
 from benchmarks import study
+from recsys_rl.agent.ddpg import DDPG
 from recsys_rl.agent.training import Interrupted
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.movielens import load_ratings
@@ -32,19 +36,17 @@ def test_an_agent_with_a_linear_model_is_evaluated_as_pretrained_and_with_its_ga
     data, tmp_path
 ):
     task = task_of(data, "cold-start")
-    found, kept = study.run(task, "ml-100k", "cold-start", "DRR-set", 0, tmp_path)
+    found = study.run(task, "ml-100k", "cold-start", "DRR-set", 0, tmp_path)
     assert set(found["stage"]) == {"final", "pretrained", "pretrained, gate reset"}
     assert set(found["protocol"]) == {"training", "seed-and-suggest", "cold-start-sessions"}
     one = found[(found["stage"] == "final") & (found["metric"] == "reward@3")]
     assert one["user"].notna().sum() == len(one) - 1  # every user, and the mean
-    assert list(tmp_path.glob("*.ckpt"))  # until the rows are in the table
-    kept.remove()
     assert not list(tmp_path.glob("*.ckpt"))
 
 
 def test_the_agent_of_the_paper_is_evaluated_with_parts_taken_away(data, tmp_path):
     task = task_of(data, "leave-one-out")
-    found, kept = study.run(task, "ml-100k", "leave-one-out", "DRR-ave", 0, tmp_path)
+    found = study.run(task, "ml-100k", "leave-one-out", "DRR-ave", 0, tmp_path)
     probes = {"untrained", "no history", "history shuffled", "one user's action for all"}
     assert set(found["stage"]) == {"final", "pretrained"} | probes
     means = found[found["user"].isna() & (found["metric"] == "ndcg@10")].set_index("stage")["value"]
@@ -75,8 +77,7 @@ def test_what_is_taken_away():
 def test_a_stopped_run_goes_on(data, tmp_path, monkeypatch):
     task = task_of(data, "cold-start")
     where = "ml-100k", "cold-start", "DRR-set", 0, tmp_path
-    whole, kept = study.run(task, *where)
-    kept.remove()
+    whole = study.run(task, *where)
     saved = study.Checkpoints.save
 
     def once(self, parts, progress):
@@ -88,6 +89,98 @@ def test_a_stopped_run_goes_on(data, tmp_path, monkeypatch):
     with pytest.raises(Interrupted):
         study.run(task, *where)
     monkeypatch.setattr(study.Checkpoints, "save", saved)
-    again, _ = study.run(task, *where)
+    again = study.run(task, *where)
     measured = [each[each["protocol"] != "training"]["value"].tolist() for each in (whole, again)]
     assert measured[0] == measured[1]
+
+
+class Interrupting:
+    """The evaluations of a task, of which one is interrupted."""
+
+    def __init__(self, test, at=None):
+        self.test, self.at, self.calls = test, at, 0
+
+    def __call__(self, score):
+        self.calls += 1
+        if self.calls == self.at:
+            raise KeyboardInterrupt
+        return self.test(score)
+
+
+def never(*_):
+    raise AssertionError("it trains again")
+
+
+def no_training(monkeypatch):
+    for method in ("pretrain", "update"):
+        monkeypatch.setattr(DDPG, method, never)
+
+
+def test_an_interrupted_evaluation_loses_no_training_and_no_stage(data, tmp_path, monkeypatch):
+    task = task_of(data, "cold-start")
+    where = "ml-100k", "cold-start", "DRR-set", 0
+    whole = study.run(task, *where, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        study.run(replace(task, test=Interrupting(task.test, 2)), *where, tmp_path)
+    assert list(tmp_path.glob("*.ckpt"))
+    no_training(monkeypatch)
+    rest, recorded = Interrupting(task.test), []
+    again = study.run(replace(task, test=rest), *where, tmp_path, recorded.append)
+    assert rest.calls == 2, "a stage that was evaluated is not evaluated again"
+    timed = again["protocol"] == "training"
+    pd.testing.assert_frame_equal(again[~timed], whole[~timed])
+    assert timed.sum() == 3
+    assert recorded[0] is again
+    assert not [path for path in tmp_path.glob("*") if path.suffix in (".ckpt", ".csv")]
+
+
+def test_rows_that_cannot_be_recorded_stay(data, tmp_path, monkeypatch):
+    task = task_of(data, "cold-start")
+    where = "ml-100k", "cold-start", "DRR-set", 0, tmp_path
+
+    def full(rows):
+        raise OSError("no space left on device")
+
+    with pytest.raises(OSError, match="no space"):
+        study.run(task, *where, full)
+    no_training(monkeypatch)
+    rest, recorded = Interrupting(task.test), []
+    study.run(replace(task, test=rest), *where, recorded.append)
+    assert rest.calls == 0
+    assert set(recorded[0]["stage"]) == {"final", "pretrained", "pretrained, gate reset"}
+
+
+def test_rows_without_their_checkpoint_are_of_another_training(data, tmp_path):
+    task = task_of(data, "cold-start")
+    where = "ml-100k", "cold-start", "DRR-set", 0, tmp_path
+    with pytest.raises(KeyboardInterrupt):
+        study.run(replace(task, test=Interrupting(task.test, 2)), *where)
+    for path in tmp_path.glob("*.ckpt"):
+        path.unlink()
+    anew = Interrupting(task.test)
+    study.run(replace(task, test=anew), *where)
+    assert anew.calls == 3
+
+
+def test_the_study_records_before_a_checkpoint_goes(data, tmp_path, monkeypatch):
+    """The command as a whole: interrupted while it evaluates, then called again."""
+    root = write_movielens(tmp_path / "data" / "ml-100k", "ml-100k", 60, 240).parent
+    monkeypatch.setattr(study.results, "PATH", tmp_path / "results.csv.gz")
+    monkeypatch.setattr(study, "load_ratings", lambda f: load_ratings(f, check_counts=False))
+    monkeypatch.setattr("sys.argv", ["study", "--dataset", "ml-100k", "--root", str(root)]
+        + ["--agents", "DRR-set", "--seeds", "0", "--checkpoints", str(tmp_path / "kept")]
+    )  # fmt: skip
+    tasks = study.task_of
+    monkeypatch.setattr(
+        study,
+        "task_of",
+        lambda *names: replace(tasks(*names), test=Interrupting(tasks(*names).test, 2)),
+    )
+    with pytest.raises(KeyboardInterrupt):
+        study.main()
+    assert not study.results.PATH.exists()
+    monkeypatch.setattr(study, "task_of", tasks)
+    no_training(monkeypatch)
+    study.main()
+    assert study.is_there("ml-100k", "cold-start", "DRR-set", 0)
+    assert not list((tmp_path / "kept").glob("*.c*"))

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -17,6 +18,7 @@ from synthetic import write_movielens
 
 import recommendation
 from recsys_rl import train
+from recsys_rl.agent.ddpg import DDPG
 from recsys_rl.serving import Recommender
 
 DATASET = "ml-latest-small"  # csv files, and no published number of rows to be held against
@@ -129,6 +131,47 @@ def test_a_second_training_in_one_folder_is_refused(data, tmp_path, capsys):
         first.kill()
         first.wait()
     assert "resume it, or remove it" in refused(capsys, arguments(data, *where))
+
+
+def interrupted(score):
+    raise KeyboardInterrupt
+
+
+def test_after_the_training_nothing_is_trained_again(data, tmp_path, monkeypatch, capsys):
+    """Not after an interrupt while it is evaluated, nor where the release cannot be written."""
+    argv = arguments(data, "--checkpoints", str(tmp_path / "kept"), "--out", str(tmp_path / "out"))
+    tasks = train.task_of
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "task_of", lambda *names: replace(tasks(*names), test=interrupted))
+        assert train.main(argv) == 128 + signal.SIGINT
+    told = capsys.readouterr().err.splitlines()[-1]
+    (kept,) = (tmp_path / "kept").glob("*[!s].ckpt")
+    assert told == (
+        f"recsys_rl.train: stopped after the training: {kept} holds it, the same call with "
+        "--resume evaluates it"
+    )
+    for method in ("pretrain", "update"):
+        monkeypatch.setattr(DDPG, method, interrupted)  # were it called, it would stop again
+
+    def full(*_, **__):
+        raise OSError("no space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "release", full)
+        assert train.main([*argv, "--resume"]) == 2
+    assert "no space left" in capsys.readouterr().err
+    assert train.main([*argv, "--resume"]) == 0
+    assert Recommender.load(tmp_path / "out").config["metrics"]
+    assert not list((tmp_path / "kept").glob("*.ckpt"))
+
+
+def test_without_checkpoints_an_interrupted_evaluation_says_that_nothing_is_kept(
+    data, monkeypatch, capsys
+):
+    tasks = train.task_of
+    monkeypatch.setattr(train, "task_of", lambda *names: replace(tasks(*names), test=interrupted))
+    assert train.main(arguments(data)) == 128 + signal.SIGINT
+    assert "nothing was kept, since no folder for checkpoints" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -65,10 +65,15 @@ class ReplayBuffer:
         return self.size
 
     def add(self, transitions: Transitions) -> Tensor:
-        """Store B <= capacity transitions; returns their places, int64 [B]."""
+        """Store B <= capacity transitions; returns their places, int64 [B].
+
+        ValueError, and nothing is stored, for more, and for a reward that is NaN or infinite.
+        """
         count = len(transitions.item)
         if count > self.capacity:
             raise ValueError(f"{count} transitions do not fit into a buffer of {self.capacity}")
+        if not torch.isfinite(transitions.reward).all():
+            raise ValueError("a reward is NaN or infinite: nothing could be learned from it")
         places = (self.position + torch.arange(count)) % self.capacity
         before, item, reward, after, terminated = transitions
         step = torch.zeros_like(item) if before.step is None else before.step
@@ -172,10 +177,19 @@ class PrioritizedReplayBuffer(ReplayBuffer):
         return self.take(places), (weights / weights.max()).float(), places
 
     def update_priorities(self, places: Tensor, td_error: Tensor) -> None:
-        """Set the priorities of `places` [B] from their TD errors [B]."""
+        """Set the priorities of `places` [B] from their TD errors [B].
+
+        ValueError, and no priority changes, for a TD error that is NaN or infinite: it would be the
+        sum of all priorities, too.
+        """
+        if td_error.shape != places.shape:
+            raise ValueError(f"{list(td_error.shape)} TD errors for {list(places.shape)} places")
         priority = td_error.detach().abs() + self.eps
-        self.largest = max(self.largest, float(priority.max()))
-        self.tree.set(places, priority.pow(self.alpha))
+        if not torch.isfinite(priority).all():
+            raise ValueError("a TD error is NaN or infinite: the agent has diverged")
+        if len(places):
+            self.tree.set(places, priority.pow(self.alpha))
+            self.largest = max(self.largest, float(priority.max()))
 
     def state_dict(self) -> dict[str, Any]:
         own = {"largest": self.largest, "draws": self.draws, "tree": self.tree.nodes}

@@ -26,7 +26,12 @@ class SumTree:
         return self.nodes[self.leaves + leaf]
 
     def set(self, leaf: Tensor, value: Tensor) -> None:
-        """Write values [B] to leaves [B]; of a leaf named twice, one of its values stays."""
+        """Write values [B] to leaves [B]; of a leaf named twice, one of its values stays.
+
+        ValueError, and nothing is written, unless all are finite and at least 0.
+        """
+        if not ((value >= 0) & (value < torch.inf)).all():
+            raise ValueError("a sum tree holds finite numbers of at least 0")
         node = self.leaves + leaf
         self.nodes[node] = value.double()
         for _ in range(self.depth):

@@ -9,9 +9,12 @@ B = batch, V = n_items. Index V is padding: nothing is shown.
 from __future__ import annotations
 
 import copy
+import numbers
+from collections.abc import Mapping
 from typing import Any
 
 import torch
+from gymnasium.error import ResetNeeded
 from torch import Tensor
 
 from recsys_rl.data.histories import POSITIVE, Histories, appended
@@ -31,29 +34,53 @@ class SessionEnv:
     excluded: bool [B, V], items that cannot be shown. terminated: nothing is left. truncated:
     `horizon` steps are over; the session could have gone on, so the bootstrap does not stop. A
     session that is over goes on stepping with the batch; `info["active"]` says which steps count.
+
+    generator: where all chance comes from. Without one, and without a seed for `reset`, sessions
+    differ from run to run.
     """
 
     running: tuple[str, ...] = ("_histories", "_answers", "excluded", "_active", "_steps")
     n_items: int
+    n_users: int
     sessions: int
     eligible: Tensor  # who may be met, int64 [U]
     excluded: Tensor
 
     def __init__(self, horizon: int, reward: Reward, generator: torch.Generator | None) -> None:
+        check_counts(horizon=horizon)
         self.horizon, self.reward = horizon, reward
-        self.generator = generator or torch.Generator().manual_seed(0)
+        if generator is None:
+            generator = torch.Generator()
+            generator.seed()
+        self.generator = generator
 
     def reset(
         self, *, seed: int | None = None, options: Info | None = None
     ) -> tuple[Histories, Info]:
         raise NotImplementedError
 
-    def _met(self, seed: int | None, options: Info | None) -> tuple[Tensor, Info]:
-        """Who is met: options["users"] or `sessions` random ones of `eligible`; and the options."""
+    def _met(
+        self, seed: int | None, options: Info | None, **starts: tuple[int, ...]
+    ) -> tuple[Tensor, Info]:
+        """Who is met: options["users"] or `sessions` random ones of `eligible`; and the options.
+
+        starts: the other options that there are, and what is asked of them: the largest index and,
+        behind it, the shape [B, ...]. They belong to users, so they come with them. ValueError, and
+        nothing changes, for anything else.
+        """
+        options = known_options(options, "users", *starts)
+        users = options.get("users")
+        if users is None and options:
+            raise ValueError(f"the option {min(options)!r} comes with the users it belongs to")
+        if users is not None:
+            rows = getattr(users, "shape", ())
+            size = rows[0] if len(rows) == 1 and rows[0] else "B"
+            check_indices("users", users, (size,), self.n_users - 1)
+            for name, (last, *shape) in starts.items():
+                if name in options:
+                    check_indices(name, options[name], (size, *shape), last)
         if seed is not None:
             self.generator.manual_seed(seed)
-        options = options or {}
-        users = options.get("users")
         if users is None:
             drawn = torch.randint(len(self.eligible), (self.sessions,), generator=self.generator)
             users = self.eligible[drawn]
@@ -65,13 +92,19 @@ class SessionEnv:
         self._steps = 0
         self._active = torch.ones(len(histories), dtype=torch.bool)
 
+    def _check_running(self) -> None:
+        if not hasattr(self, "_active"):
+            raise ResetNeeded("no session was started: call reset before anything else")
+
     def observation(self) -> Histories:
+        self._check_running()
         step = torch.full((len(self._histories),), self._steps)
         return Histories(self._histories.user, self._histories.item, self._histories.rating, step)
 
     @property
     def relevant(self) -> Tensor:
         """Items that the user would like and that can still be shown -> bool [B, V]."""
+        self._check_running()
         return self._answers >= POSITIVE
 
     @property
@@ -84,7 +117,11 @@ class SessionEnv:
 
         info: "item"; "rating", the stars of the answer, 0 where there are none; "active" bool [B],
         whether the session was still running when the step was made.
+
+        ResetNeeded before the first reset; ValueError, and nothing is shown, for other actions.
         """
+        self._check_running()
+        check_indices("items", item, tuple(self._active.shape), self.n_items)
         each = torch.arange(len(item))
         shown = item < self.n_items
         index = item.clamp(max=self.n_items - 1)
@@ -138,3 +175,39 @@ class SessionEnv:
 def best_item(scores: Tensor, excluded: Tensor) -> Tensor:
     """The item with the largest score that may be shown: float32 [B, V], bool [B, V] -> [B]."""
     return scores.masked_fill(excluded, -torch.inf).argmax(1)
+
+
+def known_options(options: Info | None, *names: str) -> Info:
+    """The options that were given, those that are None left out; ValueError for unknown ones."""
+    if not isinstance(options, Mapping | None):
+        raise ValueError(f"options are a dict, not {type(options).__name__}")
+    options = options or {}
+    if unknown := [name for name in options if name not in names]:
+        raise ValueError(f"unknown options {unknown}: there is {', '.join(names)}")
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def check_indices(name: str, values: Any, shape: tuple[int | str, ...], last: int) -> None:
+    """ValueError unless `values` is a tensor of this shape, int64, within 0 .. last."""
+    if not isinstance(values, Tensor):
+        found = type(values).__name__
+    elif values.dtype != torch.int64 or values.shape != shape:
+        found = _described(values.dtype, values.shape)
+    else:
+        if values.numel():
+            low, high = map(int, values.aminmax())  # one pass: every step of a session is checked
+            if low < 0 or high > last:
+                raise ValueError(f"{name} are within 0 .. {last}, not {low} .. {high}")
+        return
+    raise ValueError(f"{name} are a tensor {_described(torch.int64, shape)}, not {found}")
+
+
+def _described(dtype: torch.dtype, shape: tuple[int | str, ...]) -> str:
+    return f"{str(dtype).removeprefix('torch.')} [{', '.join(map(str, shape))}]"
+
+
+def check_counts(**counts: Any) -> None:
+    """ValueError unless every count is a whole number of at least 1."""
+    for name, count in counts.items():
+        if not isinstance(count, numbers.Integral) or isinstance(count, bool) or count < 1:
+            raise ValueError(f"{name} is a whole number of at least 1, not {count!r}")

@@ -12,7 +12,7 @@ from recsys_rl.data.histories import POSITIVE, SHOWN, Histories
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.rewards import Reward, liked_reward
 from recsys_rl.data.streams import own_stream
-from recsys_rl.envs.base import Info, SessionEnv
+from recsys_rl.envs.base import Info, SessionEnv, check_counts
 
 LEAST = 3  # items left to like when a session starts, or it could not earn three
 
@@ -40,10 +40,9 @@ class ColdStartEnv(SessionEnv):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__(horizon, reward, generator)
-        if n_seed < 1 or horizon < 1:
-            raise ValueError(f"n_seed and horizon are at least 1, not {n_seed} and {horizon}")
+        check_counts(sessions=sessions, n_seed=n_seed)
         self.users, self.sessions, self.n_seed = users, sessions, n_seed
-        self.n_items = users.n_items
+        self.n_items, self.n_users = users.n_items, users.n_users
         self.liked = users.select(users.rating >= POSITIVE)
         self.eligible = (self.liked.offsets.diff() >= n_seed + LEAST).nonzero().squeeze(1)
         if not len(self.eligible):
@@ -53,7 +52,8 @@ class ColdStartEnv(SessionEnv):
         self, *, seed: int | None = None, options: Info | None = None
     ) -> tuple[Histories, Info]:
         """Start B sessions; options may fix `users` [B] and their `seed_items` [B, n_seed]."""
-        users, options = self._met(seed, options)
+        seeds = self.n_items - 1, self.n_seed
+        users, options = self._met(seed, options, seed_items=seeds)
         if not torch.isin(users, self.eligible).all():
             raise ValueError("a session needs a user who likes a few items more than are named")
         log = self.users.histories(users)
@@ -62,6 +62,8 @@ class ColdStartEnv(SessionEnv):
             seed_items = self._random_likes(log)
         size = len(users), self.n_items + 1
         answers = torch.zeros(size).scatter_(1, log.item, log.rating)
+        if not (answers.gather(1, seed_items) >= POSITIVE).all():
+            raise ValueError("a seed item is one that its user rated 4 or more")
         answers.scatter_(1, seed_items, 0.0)
         excluded = torch.zeros(size, dtype=torch.bool).scatter_(1, seed_items, True)
         unknown = torch.full_like(users, self.users.n_users)

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from recsys_rl.data.histories import POSITIVE, Histories
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.rewards import Reward, paper_reward
-from recsys_rl.envs.base import Info, SessionEnv
+from recsys_rl.envs.base import Info, SessionEnv, check_counts, known_options
 
 
 class LoggedEnv(SessionEnv):
@@ -47,7 +47,10 @@ class LoggedEnv(SessionEnv):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__(horizon, reward, generator)
-        self.log, self.n_items = log, log.n_items
+        check_counts(sessions=sessions, n=n)
+        if not 0 <= anonymous_share <= 1:
+            raise ValueError(f"anonymous_share is in 0 .. 1, not {anonymous_share}")
+        self.log, self.n_items, self.n_users = log, log.n_items, log.n_users
         self.sessions, self.n = sessions, n
         self.anonymous_share, self.reads_from = anonymous_share, reads_from
         read = log.rating >= reads_from
@@ -72,7 +75,7 @@ class LoggedEnv(SessionEnv):
         self, *, seed: int | None = None, options: Info | None = None
     ) -> tuple[Histories, Info]:
         """Start B sessions; options may fix `users` and `rows` (int64 [B], rows of the log)."""
-        users, options = self._met(seed, options)
+        users, options = self._met(seed, options, rows=(len(self.log) - 1,))
         rows = options.get("rows")
         if rows is None:
             rows = self._random_rows(users)
@@ -128,14 +131,17 @@ class RerankingEnv(SessionEnv):
     """
 
     def __init__(self, history: Interactions, test: Interactions, reward: Reward, horizon: int):
-        super().__init__(horizon, reward, None)
-        self.history, self.test, self.n_items = history, test, test.n_items
+        super().__init__(horizon, reward, torch.Generator().manual_seed(0))  # nothing is drawn
+        self.history, self.test = history, test
+        self.n_items, self.n_users = test.n_items, test.n_users
 
     def reset(
         self, *, seed: int | None = None, options: Info | None = None
     ) -> tuple[Histories, Info]:
         """Start a session with each of options["users"], int64 [B]."""
-        users = options["users"]
+        if known_options(options, "users").get("users") is None:
+            raise ValueError('nobody is met at random here: name options["users"]')
+        users, _ = self._met(seed, options)
         rated = self.test.histories(users)
         answers = torch.zeros(len(users), self.n_items + 1)
         answers = answers.scatter_(1, rated.item, rated.rating)[:, :-1].contiguous()

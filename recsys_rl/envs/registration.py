@@ -15,13 +15,16 @@ B = batch, n = length of a memory, k = width of an item vector. Index n_items is
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 import numpy as np
 import torch
 from gymnasium import spaces
+from gymnasium.error import ResetNeeded
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -32,11 +35,12 @@ from recsys_rl.data.movielens import load_ratings
 from recsys_rl.data.rewards import Reward, liked_reward
 from recsys_rl.data.splits import Split, split_users
 from recsys_rl.embeddings.cooccurrence import Cooccurrence
-from recsys_rl.envs.base import Info, best_item
+from recsys_rl.envs.base import Info, best_item, check_counts, known_options
 from recsys_rl.envs.cold_start import ColdStartEnv
 
 ID = "recsys_rl/ColdStart-v0"
 K = 8  # width of the item vectors made here: a critic of free directions learns slowly in more
+ROUNDING = 1e-5  # by which an action may leave its box
 PARTS = "train", "validation", "test"
 
 Observation = dict[str, np.ndarray] | np.ndarray
@@ -66,7 +70,12 @@ def item_vectors(train: Interactions, k: int = K, seed: int = 0) -> Tensor:
     how many like an item: without it no direction means "what most users like". Columns get mean 0
     and variance 1, then every item the length sqrt(k): a few long vectors would win the inner
     product in nearly every direction, and numbers of the order of 1 suit a network.
+
+    ValueError unless k is in 2 .. n_items: there are no more directions.
     """
+    check_counts(k=k)
+    if not 2 <= k <= train.n_items:
+        raise ValueError(f"k is in 2 .. {train.n_items}, the number of items, not {k}")
     likes = train.select(train.rating >= POSITIVE)
     start = Cooccurrence(likes, k - 1, torch.Generator().manual_seed(seed), reach=None)
     columns = torch.cat([start.item, start.bias.unsqueeze(1)], 1)
@@ -116,13 +125,14 @@ class GymColdStartEnv(gymnasium.Env):
     indices MultiDiscrete(n * [n_items + 1]), n = n_seed + horizon, so that nothing is forgotten; or
     "vectors", a Box of 2k + 2 numbers for a plain network, see `flat_observation`.
     info: "user" at the start; then "item", the id of the item, and "liked".
-    All chance is drawn from Gymnasium's own `np_random`. reset's option "user" (an index of
-    `users`) names who is met.
+    All chance is drawn from Gymnasium's own `np_random`. reset's option "user" names who is met, by
+    the id that `info` gives.
 
     users, vectors: rows of those who may be met, and the items' vectors float32 [n_items, k].
     Without them they are `part` ("train", "validation" or "test") of the data set in root/dataset,
     and `item_vectors` of its train users, whatever the part: of those held out nothing is learnt.
     `users` cannot come without vectors, for nobody here knows whose likes those may be made from.
+    render_mode: None, there is nothing to draw.
     """
 
     metadata = {"render_modes": []}  # noqa: RUF012 - the name and type are Gymnasium's
@@ -139,7 +149,10 @@ class GymColdStartEnv(gymnasium.Env):
         observe: str = "items",
         k: int = K,
         reward: Reward = liked_reward,
+        render_mode: str | None = None,
     ) -> None:
+        if render_mode is not None:
+            raise ValueError(f"there is no render mode {render_mode!r}: render_mode is None")
         if observe not in ("items", "vectors"):
             raise ValueError(f'observe is "items" or "vectors", not {observe!r}')
         if part not in PARTS:
@@ -152,7 +165,10 @@ class GymColdStartEnv(gymnasium.Env):
             raise ValueError("users come with vectors: item_vectors makes them from others")
         if len(vectors) != users.n_items:
             raise ValueError(f"{len(vectors)} vectors for {users.n_items} items")
+        if vectors.dim() != 2 or not torch.isfinite(vectors).all():
+            raise ValueError("vectors are finite numbers [n_items, k]")
         self.users, self.vectors, self.observe = users, vectors, observe
+        self.render_mode = render_mode
         self.sessions = ColdStartEnv(
             users, sessions=1, horizon=horizon, n_seed=n_seed, reward=reward
         )
@@ -174,23 +190,56 @@ class GymColdStartEnv(gymnasium.Env):
     def reset(
         self, *, seed: int | None = None, options: Info | None = None
     ) -> tuple[Observation, Info]:
+        """Meet options["user"] or somebody at random; the seed items are random in any case."""
+        named = known_options(options, "user").get("user")
+        named = None if named is None else self._index_of(named)
         super().reset(seed=seed)
         eligible = self.sessions.eligible
         user = int(eligible[int(self.np_random.integers(len(eligible)))])
         items = int(self.np_random.integers(2**63 - 1))  # the seed of which items are named
-        user = int((options or {}).get("user", user))
-        if user not in eligible:
-            raise ValueError(f"user {user} likes too few items to be met")
+        user = user if named is None else named
         self.sessions.reset(seed=items, options={"users": torch.tensor([user])})
         return self._observation(), {"user": int(self.users.user_ids.id([user])[0])}
 
+    def _index_of(self, user: Any) -> int:
+        """The index of a user's id; ValueError where it is nobody's who may be met."""
+        try:
+            number = operator.index(user)
+        except TypeError:
+            number = None
+        if number is None or isinstance(user, bool):
+            raise ValueError(f"a user is named by a whole number, not by {user!r}")
+        known = abs(number) < 2**63
+        index = int(self.users.user_ids.index([number])[0]) if known else -1
+        if index not in self.sessions.eligible:
+            raise ValueError(f"user {number} is not here or likes too few items to be met")
+        return index
+
     def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, Info]:
-        direction = torch.as_tensor(action, dtype=torch.float32).unsqueeze(0)
+        """ResetNeeded before a reset and after the end; ValueError for what is no action."""
+        if self.sessions.over:
+            raise ResetNeeded("no session is running: call reset, at the start and after every end")
+        direction = self._direction(action)
         item = best_item(direction @ self.vectors.T, self.sessions.excluded)
         _, reward, terminated, truncated, info = self.sessions.step(item)
         liked = bool(info["rating"] >= POSITIVE)
         found = {"item": int(self.users.item_ids.id(item)[0]), "liked": liked}
         return self._observation(), float(reward), bool(terminated), bool(truncated), found
+
+    def _direction(self, action: Any) -> Tensor:
+        """An action as float32 [1, k]."""
+        values = np.asarray(action.tolist() if isinstance(action, Tensor) else action)
+        shape = self.action_space.shape
+        if values.dtype.kind not in "iuf" or values.shape != shape:
+            found = f"{values.dtype} {list(values.shape)}"
+            raise ValueError(f"an action is real numbers {list(shape)}, not {found}")
+        inside = (values >= -1 - ROUNDING) & (values <= 1 + ROUNDING)  # as no NaN is
+        if not inside.all():
+            raise ValueError(
+                "an action lies in -1 .. 1 and holds no NaN: gymnasium.wrappers.ClipAction cuts "
+                "off what is outside"
+            )
+        return torch.as_tensor(values.astype(np.float32)).unsqueeze(0)
 
     def _observation(self) -> Observation:
         histories = self.sessions.observation()

@@ -18,7 +18,7 @@ from recsys_rl.data.histories import POSITIVE, Histories
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.rewards import Reward, paper_reward
 from recsys_rl.data.streams import own_stream
-from recsys_rl.envs.base import Info, SessionEnv
+from recsys_rl.envs.base import Info, SessionEnv, check_counts, check_indices
 
 LONGEST_SERIES = 5  # a series of likes or dislikes counts for no more than this
 
@@ -104,15 +104,19 @@ class SimulatedEnv(SessionEnv):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__(horizon, reward, generator)
-        self.simulator, self.n_items = simulator, simulator.n_items
-        self.eligible = torch.arange(simulator.n_users) if users is None else users
+        check_counts(sessions=sessions)
+        self.simulator = simulator
+        self.n_items, self.n_users = simulator.n_items, simulator.n_users
+        self.eligible = torch.arange(self.n_users) if users is None else users
+        check_indices("users", self.eligible, (len(self.eligible),), self.n_users - 1)
         self.sessions, self.n_seed, self.series, self.known = sessions, n_seed, series, known
 
     def reset(
         self, *, seed: int | None = None, options: Info | None = None
     ) -> tuple[Histories, Info]:
         """Start B sessions; options may fix `users` [B] and their `seed_items` [B, n_seed]."""
-        users, options = self._met(seed, options)
+        seeds = self.n_items, self.n_seed  # padding where a user likes fewer
+        users, options = self._met(seed, options, seed_items=seeds)
         seed_items = options.get("seed_items")
         if seed_items is None:
             seed_items = some_likes(self.simulator.likes(users), self.n_seed, self.generator)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+NEVER_SHOWN = 2**40  # rank of an item whose score is -inf: behind the end of every list
+
 
 def discounts(k: int) -> Tensor:
     """1 / log2(rank + 2) for the ranks 0..k-1 -> float64 [k]."""
@@ -15,12 +17,19 @@ def rank_counts(scores: Tensor, target: Tensor, candidates: Tensor) -> tuple[Ten
     """How many candidates beat each target, and how many *others* tie with it.
 
     scores [B, n], target int64 [B], candidates bool [B, n] (the target may be among them or not)
-    -> greater, ties: int64 [B].
+    -> greater, ties: int64 [B]; NEVER_SHOWN and 0 for a target at -inf, which no list shows.
     """
     own = scores.gather(1, target[:, None])  # (B, 1)
     greater = ((scores > own) & candidates).sum(1)
     tied = (scores == own) & candidates
-    return greater, tied.sum(1) - tied.gather(1, target[:, None]).squeeze(1).long()
+    ties = tied.sum(1) - tied.gather(1, target[:, None]).squeeze(1).long()
+    return _shown(own, greater, ties)
+
+
+def _shown(own: Tensor, greater: Tensor, ties: Tensor) -> tuple[Tensor, Tensor]:
+    """Counts [B] as they are where the targets' `own` scores [B, 1] are above -inf."""
+    never = own.squeeze(1) == -torch.inf
+    return greater.masked_fill(never, NEVER_SHOWN), ties.masked_fill(never, 0)
 
 
 def hit_rate(greater: Tensor, ties: Tensor, k: int) -> Tensor:
@@ -58,5 +67,5 @@ def _sampled_metrics(
 ) -> dict[str, Tensor]:
     """Item [M] of the users at `position` [M] in scores [B, n] against others [M, 99]."""
     own, other = scores[position, item][:, None], scores[position[:, None], others]
-    counts = (other > own).sum(1), (other == own).sum(1)
+    counts = _shown(own, (other > own).sum(1), (other == own).sum(1))
     return {f"sampled_hr@{k}": hit_rate(*counts, k), f"sampled_ndcg@{k}": ndcg(*counts, k)}
