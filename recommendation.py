@@ -169,6 +169,8 @@ def open_data(dataset: str | None, root: Path) -> tuple[str, Path]:
             f"{name} could not be had ({tried}): get {name}.zip from "
             f"https://grouplens.org/datasets/movielens/ and put it into {root}"
         ) from error
+    except ValueError as error:  # no such data set
+        raise CommandError(_line(error)) from error
     except OSError as error:
         raise CommandError(
             f"{root} cannot hold the data ({_line(error)}): name another folder with --root"

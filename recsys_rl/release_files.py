@@ -28,7 +28,7 @@ from recsys_rl.data.files import locked, sync_folder, write_atomically
 
 FORMAT = 2
 CONFIG, WEIGHTS, CARD, CURVE = "config.json", "weights.safetensors", "README.md", "training.csv"
-LARGEST_CONFIG = 2**24  # bytes; 100,000 items take 2 MB
+LARGEST_CONFIG = 2**23  # bytes; 100,000 items take 2 MB
 LARGEST_HEADER = 2**20  # bytes
 LARGEST_WEIGHTS = 2**31  # bytes
 DEEPEST = 8  # objects and lists in one another

@@ -5,6 +5,7 @@ Everything that the actor's memory depends on is checked before it is asked for.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,6 @@ from recsys_rl.states.registry import STATES
 
 MOST_USERS = 2**40  # the index of somebody unknown must fit into a tensor
 LINEAR, NOISE = "linear.model.item_vectors", "linear.model.noise"
-# of what a state may hold beside its numbers
 TYPES = {torch.float32: "F32", torch.int64: "I64", torch.int32: "I32", torch.bool: "BOOL"}
 # what else a config may hold, and of which type it is then
 TEXTS, OBJECTS = ("dataset", "protocol", "command", "fingerprint"), ("metrics", "versions")
@@ -42,12 +42,12 @@ def expected_tensors(folder: Path, config: dict[str, Any], found: Shapes) -> Sha
     _check_registered(config, folder)
     try:
         parts, ids = checked(config)
-        sizes = config["n_users"], len(ids), width_of(found.get(LINEAR))
+        sizes = config["n_users"], len(ids), _width(found.get(LINEAR, ("", []))[1])
         try:
             with torch.device("meta"):
-                actor = actor_of(parts, *sizes)
+                actor = _actor(parts, *sizes)
         except RuntimeError:  # a state of one's own may have to compute something
-            actor = actor_of(parts, *sizes)
+            actor = _actor(parts, *sizes)
         tensors = actor.state_dict().items()
         return {name: (TYPES[tensor.dtype], list(tensor.shape)) for name, tensor in tensors}
     except (ValueError, RuntimeError, TypeError, KeyError) as error:
@@ -55,35 +55,34 @@ def expected_tensors(folder: Path, config: dict[str, Any], found: Shapes) -> Sha
         raise BadRelease(f"the config in {folder} is damaged: {reason}") from None
 
 
-def width_of(vectors: Tensor | tuple[str, list[int]] | None) -> int:
-    """Width of the item vectors of a linear model, from a tensor or from a header."""
-    shape = list(vectors.shape) if isinstance(vectors, Tensor) else vectors[1] if vectors else []
-    return max(1, shape[1]) if len(shape) == 2 else 1
-
-
-def actor_of(config: Config, n_users: int, n_items: int, width: int) -> Actor:
-    """An actor of the right shapes. width: of the item vectors of its linear model."""
-    state = STATES[config.state.name](n_users, n_items, config.state.k, config.state.n)
-    if not config.state.linear:
-        return Actor(state).float()
-    model = LINEAR_MODELS[config.state.linear](
-        torch.zeros(n_items), torch.zeros(n_items, width - 1), torch.ones(n_items), config.state.n
-    )
-    return Actor(state, GatedLinear(model, config.state.n, torch.Generator())).float()
-
-
-def weights_of(folder: Path, content: bytes) -> dict[str, Tensor]:
+def restored(folder: Path, config: dict[str, Any], content: bytes) -> tuple[Actor, IdMap]:
+    """The actor of a config that `expected_tensors` has seen, and its items. Raises BadRelease."""
     try:
         weights = load(content)
     except SafetensorError as error:
         raise BadRelease(f"{folder} is damaged: {WEIGHTS}: {error}") from None
-    if problem := unusable(weights):
+    if problem := _unusable(weights):
         raise BadRelease(f"{folder} is damaged: {WEIGHTS}: {problem}")
-    return weights
+    parts, ids = checked(config)
+    width = _width(weights[LINEAR].shape if parts.state.linear else ())
+    actor = _actor(parts, config["n_users"], len(ids), width)
+    actor.load_state_dict(weights)
+    return actor, ids
 
 
-def unusable(weights: dict[str, Tensor]) -> str:
-    """What no agent can compute with, or nothing."""
+def tensors_of(actor: Actor) -> dict[str, Tensor]:
+    """What a release keeps of an actor. ValueError if no agent can compute with it."""
+    tensors = {}
+    for name, tensor in actor.state_dict().items():
+        kind = torch.float32 if tensor.is_floating_point() else tensor.dtype
+        tensors[name] = tensor.detach().to("cpu", kind).contiguous()
+    if problem := _unusable(tensors):
+        raise ValueError(f"this agent cannot be saved: {problem}")
+    return tensors
+
+
+def _unusable(weights: dict[str, Tensor]) -> str:
+    """What no agent can compute with, in words, or nothing."""
     for name, tensor in weights.items():
         if not tensor.isfinite().all():
             return f"{name} holds numbers that are NaN or infinite"
@@ -92,9 +91,20 @@ def unusable(weights: dict[str, Tensor]) -> str:
     return ""
 
 
-def as_saved(tensor: Tensor) -> Tensor:
-    kind = torch.float32 if tensor.is_floating_point() else tensor.dtype
-    return tensor.detach().to("cpu", kind).contiguous()
+def _width(vectors: Sequence[int]) -> int:
+    """Width of a linear model, from the shape of its item vectors."""
+    return max(1, vectors[1]) if len(vectors) == 2 else 1
+
+
+def _actor(config: Config, n_users: int, n_items: int, width: int) -> Actor:
+    """An actor of the right shapes, its numbers still to come."""
+    state = STATES[config.state.name](n_users, n_items, config.state.k, config.state.n)
+    if not config.state.linear:
+        return Actor(state).float()  # whatever the default type
+    model = LINEAR_MODELS[config.state.linear](
+        torch.zeros(n_items), torch.zeros(n_items, width - 1), torch.ones(n_items), config.state.n
+    )
+    return Actor(state, GatedLinear(model, config.state.n, torch.Generator())).float()
 
 
 def _check_registered(config: dict[str, Any], folder: Path) -> None:
@@ -103,12 +113,13 @@ def _check_registered(config: dict[str, Any], folder: Path) -> None:
     state = parts.get("state") if isinstance(parts, dict) else None
     if not isinstance(state, dict):
         return
+    linear = {"", *LINEAR_MODELS}
     for kind, field, known, registry in (
         ("state", "name", STATES, "recsys_rl.states.registry.STATES"),
-        ("linear model", "linear", LINEAR_MODELS, "recsys_rl.baselines.registry.LINEAR_MODELS"),
+        ("linear model", "linear", linear, "recsys_rl.baselines.registry.LINEAR_MODELS"),
     ):
         name = state.get(field)
-        if isinstance(name, str) and name and name not in known:
+        if isinstance(name, str) and name not in known:
             raise UnknownState(
                 f"{folder} was made with the {kind} {short(name)}, which is not known here: "
                 f"register it in {registry} before loading"
@@ -119,8 +130,6 @@ def checked(config: dict[str, Any]) -> tuple[Config, IdMap]:
     """The configuration and the item ids; ValueError if anything is not what it should be."""
     saved = config.get("config")
     parts = Config.from_dict(saved)
-    if parts.state.name not in STATES:
-        raise ValueError(f"there is no state {short(parts.state.name)}")
     if parts.to_dict() != saved:
         raise ValueError("the configuration holds text where numbers should be")
     n_users, ids = config.get("n_users"), config.get("item_ids")

@@ -30,17 +30,8 @@ from recsys_rl.release_files import (
     read_release,
     write_release,
 )
-from recsys_rl.restoring import (
-    LINEAR,
-    actor_of,
-    as_saved,
-    checked,
-    expected_tensors,
-    unusable,
-    weights_of,
-    width_of,
-)
 from recsys_rl.restoring import UnknownState as UnknownState
+from recsys_rl.restoring import checked, expected_tensors, restored, tensors_of
 
 survive_forks()
 
@@ -50,7 +41,8 @@ class Recommender:
 
     The folder holds `weights.safetensors`, `config.json` (configuration, item ids, fingerprint of
     the data, metrics, versions, the command that makes it again) and `training.csv`. Reading them
-    runs no code from any file.
+    runs no code from any file. Processes that are forked once a model is loaded may use it, each
+    with one thread.
     """
 
     def __init__(self, actor: Actor, item_ids: IdMap, config: dict[str, Any]) -> None:
@@ -72,10 +64,7 @@ class Recommender:
         folder = Path(folder)
         with torch.device("cpu"):
             config, content = read_release(folder, lambda *found: expected_tensors(folder, *found))
-            weights = weights_of(folder, content)
-            parts, ids = checked(config)
-            actor = actor_of(parts, config["n_users"], len(ids), width_of(weights.get(LINEAR)))
-            actor.load_state_dict(weights)
+            actor, ids = restored(folder, config, content)
         return cls(actor, ids, config)
 
     def save(self, folder: str | Path) -> None:
@@ -84,10 +73,7 @@ class Recommender:
         self._write(Path(folder), {})
 
     def _write(self, folder: Path, files: dict[str, bytes]) -> None:
-        tensors = {name: as_saved(t) for name, t in self.actor.state_dict().items()}
-        if problem := unusable(tensors):
-            raise ValueError(f"the agent is not saved to {folder}: {problem}")
-        weights = save(tensors)
+        weights = save(tensors_of(self.actor))
         config = self.config | {
             "format": FORMAT,
             "item_ids": self._ids.ids.tolist(),
