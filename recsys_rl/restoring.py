@@ -60,7 +60,7 @@ def restored(folder: Path, config: dict[str, Any], content: bytes) -> tuple[Acto
     try:
         weights = load(content)
     except SafetensorError as error:
-        raise BadRelease(f"{folder} is damaged: {WEIGHTS}: {error}") from None
+        raise BadRelease(f"{folder} is damaged: {WEIGHTS}: {short(str(error))}") from None
     if problem := _unusable(weights):
         raise BadRelease(f"{folder} is damaged: {WEIGHTS}: {problem}")
     parts, ids = checked(config)

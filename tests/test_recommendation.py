@@ -398,12 +398,13 @@ def config_without(name: str):
 
 
 def vectors_of(value: float):
-    """Item vectors that are this number, and the hash that goes with them."""
+    """Item vectors and an action that are this number, and the hash that goes with them."""
 
     def damage(models: Path) -> None:
         path = models / DATASET / "weights.safetensors"
         weights = load_file(path)
         weights["state.item_vectors.weight"][5:] = value
+        weights["body.4.bias"][:] = value
         save_file(weights, path)
         config_with(weights_sha256=hashlib.sha256(path.read_bytes()).hexdigest())(models)
 

@@ -453,10 +453,10 @@ def header_of(folder: Path) -> dict[str, Any]:
         {"dtype": "F32", "shape": [10**30], "data_offsets": [0, 16]},
         {"dtype": "F32", "shape": [4], "data_offsets": [0, 10**30]},
         {"dtype": "F32", "shape": [4], "data_offsets": [16, 0]},
-        {"dtype": "F32", "shape": [4], "data_offsets": "all"},
+        {"dtype": "F32", "shape": [4], "data_offsets": "all\n" * 10_000},
         {"dtype": "F32", "shape": [4]},
     ],
-    ids=str,
+    ids=lambda entry: str(entry)[:80],
 )
 def test_a_header_of_nonsense_is_refused(entry: Any, folder: Path) -> None:
     size = (folder / "weights.safetensors").stat().st_size - 8
