@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import math
 import os
 import random
 import sys
@@ -141,10 +140,16 @@ def _check_released(dataset: str | None, models: Path) -> None:
 
 def _trained_on(folder: Path) -> str:
     """The data set of the model in a folder."""
+    from recsys_rl.release_files import UnknownRelease, read_config
+
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        return str(config["dataset"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        dataset = read_config(folder).get("dataset")
+        if not isinstance(dataset, str):
+            raise ValueError("config.json does not name a data set")
+        return dataset
+    except UnknownRelease as error:
+        raise CommandError(_line(error)) from error
+    except ValueError as error:
         raise CommandError(
             f"{folder} is not the folder of a released model ({_line(error)}): name the folder "
             "that training wrote, or leave --model out"
@@ -164,6 +169,8 @@ def open_data(dataset: str | None, root: Path) -> tuple[str, Path]:
             f"{name} could not be had ({tried}): get {name}.zip from "
             f"https://grouplens.org/datasets/movielens/ and put it into {root}"
         ) from error
+    except ValueError as error:  # no such data set
+        raise CommandError(_line(error)) from error
     except OSError as error:
         raise CommandError(
             f"{root} cannot hold the data ({_line(error)}): name another folder with --root"
@@ -172,11 +179,12 @@ def open_data(dataset: str | None, root: Path) -> tuple[str, Path]:
 
 def load_model(folder: Path, films: dict[int, Film]) -> Recommender:
     """The released agent. Raises CommandError if it is damaged or not of these films."""
-    from recsys_rl.serving import Recommender, UnknownState
+    from recsys_rl.release_files import UnknownRelease
+    from recsys_rl.serving import Recommender
 
     try:
         model = Recommender.load(folder)
-    except UnknownState as error:
+    except UnknownRelease as error:
         raise CommandError(_line(error)) from error
     except ValueError as error:
         raise _damaged(_line(error)) from error
@@ -256,18 +264,20 @@ def suggest(
     model: Recommender, films: dict[int, Film], liked: Sequence[Film], k: int, folder: Path
 ) -> list[tuple[Film, float]]:
     """The k best films with their scores, best first: none of `liked`, no film twice."""
+    from recsys_rl.release_files import BadRelease
+
     ids = [film.id for film in liked]
     left = len(model.item_ids) - len(ids)
-    # all of them, since a duplicate may have to make room
-    ranked = {films[item]: score for item, score in model.recommend(ids, left)} if left else {}
+    try:  # all of them, since a duplicate may have to make room
+        ranked = {films[item]: score for item, score in model.recommend(ids, left)} if left else {}
+    except BadRelease as error:
+        raise _damaged(f"{folder} cannot answer: {_line(error)}") from error
     taken = {film.label for film in liked}
     fresh = [film for film in _without_duplicates(ranked) if film.label not in taken]
     if k > len(fresh):
         raise CommandError(
             f"--k {k} is too large: give at most {len(fresh)}, as many films as are left to suggest"
         )
-    if not all(math.isfinite(ranked[film]) for film in fresh[:k]):
-        raise _damaged(f"{folder} is damaged: some weights are no numbers")
     return [(film, ranked[film]) for film in fresh[:k]]
 
 

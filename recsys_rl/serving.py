@@ -13,25 +13,24 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import save
 from torch import Tensor
 
-from recsys_rl.agent.config import Config
 from recsys_rl.agent.ddpg import DDPG
 from recsys_rl.agent.networks import Actor
-from recsys_rl.baselines.gaussian import GaussianLikes
-from recsys_rl.data.files import write_atomically
 from recsys_rl.data.histories import POSITIVE, Histories
 from recsys_rl.data.interactions import IdMap, Interactions, fingerprint
-from recsys_rl.states.linear import GatedLinear
-from recsys_rl.states.registry import STATES
-
-FORMAT = 2
-
-
-class UnknownState(ValueError):
-    """A released agent has a state that is not registered here: no damage."""
+from recsys_rl.release_files import (
+    CARD,
+    CURVE,
+    FORMAT,
+    WEIGHTS,
+    BadRelease,
+    read_release,
+    write_release,
+)
+from recsys_rl.restoring import UnknownState as UnknownState
+from recsys_rl.restoring import checked, expected_tensors, restored, tensors_of
 
 
 class Recommender:
@@ -39,7 +38,8 @@ class Recommender:
 
     The folder holds `weights.safetensors`, `config.json` (configuration, item ids, fingerprint of
     the data, metrics, versions, the command that makes it again) and `training.csv`. Reading them
-    runs no code from any file.
+    runs no code from any file. Processes that are forked once a model is loaded may use it, each
+    with one thread.
     """
 
     def __init__(self, actor: Actor, item_ids: IdMap, config: dict[str, Any]) -> None:
@@ -53,51 +53,47 @@ class Recommender:
 
     @classmethod
     def load(cls, folder: str | Path) -> Recommender:
-        """Rebuild the actor from its folder; ValueError, in a sentence, where that cannot be."""
+        """Rebuild the actor from its folder, on the CPU, whatever the default device.
+
+        ValueError in a sentence: BadRelease where files are missing or damaged, UnknownRelease
+        where something is not known here. Before memory is spent, all sizes are compared.
+        """
         folder = Path(folder)
-        try:
-            text = (folder / "config.json").read_text(encoding="utf-8")
-            content = (folder / "weights.safetensors").read_bytes()
-            config, weights = json.loads(text), load(content)
-        except OSError as error:
-            raise ValueError(f"{folder} holds no released agent: {error}") from None
-        except (ValueError, SafetensorError) as error:  # neither JSON nor UTF-8; not safetensors
-            raise ValueError(f"{folder} is damaged: {error}") from None
-        found = config.get("format") if isinstance(config, dict) else None
-        if found != FORMAT:
-            raise ValueError(f"{folder} has format {found}, this code reads {FORMAT}")
-        if config.get("weights_sha256") != hashlib.sha256(content).hexdigest():
-            raise ValueError(f"{folder} mixes the weights of one save with the config of another")
-        _check_state(config, folder)
-        try:
-            ids = IdMap(np.array(config["item_ids"]))
-            actor = _actor(Config.from_dict(config["config"]), config["n_users"], ids, weights)
-        except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
-            reason = f"{type(error).__name__}: {error}"
-            raise ValueError(f"the config in {folder} is damaged: {reason}") from None
-        try:
-            actor.load_state_dict(weights)
-        except RuntimeError as error:
-            raise ValueError(f"the weights in {folder} do not fit its config: {error}") from None
+        with torch.device("cpu"):
+            config, content = read_release(folder, lambda *found: expected_tensors(folder, *found))
+            actor, ids = restored(folder, config, content)
         return cls(actor, ids, config)
 
     def save(self, folder: str | Path) -> None:
-        """Write weights and config through temporary files: an interrupt leaves the old ones."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        weights = save({name: t.contiguous() for name, t in self.actor.state_dict().items()})
+        """Replace weights and config in a folder: whatever interrupts it, one of both releases is
+        there, whole. ValueError where the weights are no finite numbers."""
+        self._write(Path(folder), {})
+
+    def _write(self, folder: Path, files: dict[str, bytes]) -> None:
+        weights = save(tensors_of(self.actor))
         config = self.config | {
             "format": FORMAT,
             "item_ids": self._ids.ids.tolist(),
             "weights_sha256": hashlib.sha256(weights).hexdigest(),
         }
+        checked(config)  # what could not be loaded is not written
         text = json.dumps(config, indent=1, ensure_ascii=False) + "\n"
-        write_atomically(folder / "weights.safetensors", weights)
-        write_atomically(folder / "config.json", text.encode())
+        folder.mkdir(parents=True, exist_ok=True)
+        write_release(folder, text, {WEIGHTS: weights} | files)
 
     def score(self, histories: Histories) -> Tensor:
-        """The form every evaluation takes: histories by index -> float32 [B, n_items]."""
-        return self.actor.score(histories)
+        """The form every evaluation takes: histories by index -> float32 [B, n_items].
+
+        BadRelease where the weights are so large that scores are no numbers.
+        """
+        try:
+            with torch.device(self.actor.item_vectors.device):
+                scores = self.actor.score(histories)
+            if scores.isfinite().all():
+                return scores
+        except torch.linalg.LinAlgError:  # of the linear model
+            pass
+        raise BadRelease("the weights of this agent are damaged: its scores are no numbers")
 
     def scores(self, histories: Sequence[Sequence[int]]) -> np.ndarray:
         """B lists of liked items (ids, oldest first) -> float32 [B, n_items].
@@ -107,14 +103,16 @@ class Recommender:
         """
         known = [self._known(history) for history in histories]
         width = max(map(len, known), default=1)
-        item = torch.full((len(known), width), len(self._ids))
+        item = np.full((len(known), width), len(self._ids))
         for row, index in enumerate(known):
             item[row, width - len(index) :] = index
-        rating = torch.where(item < len(self._ids), 5.0, 0.0)
-        anonymous = torch.full((len(known),), self.n_users)
-        return self.score(Histories(anonymous, item, rating)).numpy()
+        rating = np.where(item < len(self._ids), 5, 0).astype(np.float32)
+        anonymous = np.full(len(known), self.n_users)
+        device = self.actor.item_vectors.device
+        columns = (torch.from_numpy(column).to(device) for column in (anonymous, item, rating))
+        return self.score(Histories(*columns)).cpu().numpy()
 
-    def _known(self, history: Sequence[int]) -> Tensor:
+    def _known(self, history: Sequence[int]) -> list[int]:
         index = self._ids.index(history)
         unknown = [int(i) for i, place in zip(history, index, strict=True) if place < 0]
         if unknown:
@@ -122,7 +120,7 @@ class Recommender:
         if not (index >= 0).any():
             raise ValueError(f"the model knows none of these items: {list(map(int, history))}")
         known = index[index >= 0].tolist()
-        return torch.tensor(list(dict.fromkeys(reversed(known)))[::-1])  # the latest of repeats
+        return list(dict.fromkeys(reversed(known)))[::-1]  # the latest of repeats
 
     def recommend(self, history: Sequence[int], k: int = 3) -> list[tuple[int, float]]:
         """The k best items for someone who liked `history` -> [(id, score)], best first.
@@ -140,30 +138,6 @@ class Recommender:
         return list(zip(self._ids.id(top.indices).tolist(), top.values.tolist(), strict=True))
 
 
-def _check_state(config: dict[str, Any], folder: Path) -> None:
-    """UnknownState where the reader does not have it."""
-    parts = config.get("config")
-    state = parts.get("state") if isinstance(parts, dict) else None
-    name = state.get("name") if isinstance(state, dict) else None
-    if isinstance(name, str) and name not in STATES:
-        raise UnknownState(
-            f"{folder} was made with the state {name!r}, which is not known here: register it in "
-            "recsys_rl.states.registry.STATES before loading"
-        )
-
-
-def _actor(config: Config, n_users: int, ids: IdMap, weights: dict[str, Tensor]) -> Actor:
-    """An actor of the right shape; the linear model's numbers are taken from the weights."""
-    state = STATES[config.state.name](n_users, len(ids), config.state.k, config.state.n)
-    if not config.state.linear:
-        return Actor(state)
-    columns = weights["linear.model.item_vectors"]
-    model = GaussianLikes(
-        columns[:, -1], columns[:, :-1], weights["linear.model.noise"], config.state.n
-    )
-    return Actor(state, GatedLinear(model, config.state.n, torch.Generator()))
-
-
 def release(
     agent: DDPG,
     log: Interactions,
@@ -178,7 +152,8 @@ def release(
     """Write the agent's actor to `folder` with all that is needed to use, check and remake it.
 
     log: the rows it was trained on. metrics, protocol: what was measured, and how. history: losses
-    and validation by update, for `training.csv`.
+    and validation by update, for `training.csv`. ValueError where weights are no finite numbers,
+    FolderInUse where somebody else has been writing there for a minute.
     """
     positives = torch.bincount(log.item[log.rating >= POSITIVE], minlength=log.n_items)
     config = {
@@ -200,13 +175,9 @@ def release(
         "positive_counts": positives.tolist(),
     }
     recommender, folder = Recommender(agent.actor, log.item_ids, config), Path(folder)
-    recommender.save(folder)
-    write_atomically(folder / "README.md", model_card(config, folder.name).encode())
-    if history is None:
-        (folder / "training.csv").unlink(missing_ok=True)  # of a model that was there before
-    else:
-        text = history.to_csv(index=False, float_format="%.6g")
-        write_atomically(folder / "training.csv", text.encode())
+    curve = "" if history is None else history.to_csv(index=False, float_format="%.6g")
+    card = model_card(config, folder.resolve().name)
+    recommender._write(folder, {CARD: card.encode(), CURVE: curve.encode()})
     return recommender
 
 

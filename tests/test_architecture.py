@@ -10,15 +10,17 @@ PACKAGE = ROOT / "recsys_rl"
 FLOORS = {
     "data": 1,
     "embeddings": 2,
+    "release_files": 2,
     "states": 3,
     "envs": 3,
     "evaluation": 4,  # its protocols play sessions in environments
     "baselines": 5,
     "agent": 6,
     "experiments": 7,
-    "serving": 7,
     "tasks": 7,
-    "train": 8,
+    "restoring": 7,
+    "serving": 8,
+    "train": 9,
 }
 
 

@@ -7,6 +7,7 @@ film. `chosen` is a model whose ranking is written down here by hand; `learned` 
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import os
 import shutil
@@ -18,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from synthetic import write_movielens
 
 import recommendation
@@ -395,10 +397,26 @@ def config_without(name: str):
     return lambda models: change_config(models, lambda config: config.pop(name))
 
 
-def not_numbers(models: Path) -> None:
-    model = Recommender.load(models / DATASET)
-    model.actor.item_vectors.data[5] = torch.nan
-    model.save(models / DATASET)
+def vectors_of(value: float):
+    """Item vectors and an action that are this number, and the hash that goes with them."""
+
+    def damage(models: Path) -> None:
+        path = models / DATASET / "weights.safetensors"
+        weights = load_file(path)
+        weights["state.item_vectors.weight"][5:] = value
+        weights["body.4.bias"][:] = value
+        save_file(weights, path)
+        config_with(weights_sha256=hashlib.sha256(path.read_bytes()).hexdigest())(models)
+
+    return damage
+
+
+def pipe(name: str):
+    def damage(models: Path) -> None:
+        (models / DATASET / name).unlink()
+        os.mkfifo(models / DATASET / name)
+
+    return damage
 
 
 @pytest.mark.parametrize(
@@ -410,8 +428,17 @@ def not_numbers(models: Path) -> None:
         pytest.param(lambda m: (m / DATASET / "weights.safetensors").write_bytes(b""), id="empty"),
         pytest.param(lambda m: (m / DATASET / "config.json").write_bytes(b"\xff"), id="no text"),
         pytest.param(lambda m: (m / DATASET / "config.json").write_text("[]"), id="a list"),
-        pytest.param(not_numbers, id="weights that are no numbers"),
-        pytest.param(config_with(format=99), id="another format"),
+        pytest.param(vectors_of(torch.nan), id="weights that are no numbers"),
+        pytest.param(vectors_of(torch.inf), id="infinite weights"),
+        pytest.param(vectors_of(3e38), id="weights that overflow"),
+        pytest.param(pipe("weights.safetensors"), id="a pipe"),
+        pytest.param(
+            lambda m: (m / DATASET / "config.json").write_text("[" * 100_000), id="nested"
+        ),
+        pytest.param(config_with(n_users=10**400), id="an absurd number of users"),
+        pytest.param(config_with(n_users="3"), id="text for a number"),
+        pytest.param(config_with(format=1), id="another format"),
+        pytest.param(config_with(format="2"), id="a format that is none"),
         pytest.param(config_with(config={"width": 3}), id="unknown setting"),
         pytest.param(config_with(n_users=7), id="weights that do not fit"),
         pytest.param(config_with(item_ids=[2, 2]), id="ids repeated"),
@@ -431,6 +458,42 @@ def test_a_damaged_model_is_one_sentence(ask, world, tmp_path, damage):
     error = refused(ask("--seed", "1", models=models))
     assert str(models / DATASET) in error
     assert error.endswith(": restore the files of this model\n")
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        pytest.param(pipe("config.json"), "is no regular file", id="a pipe"),
+        pytest.param(config_with(dataset=5), "does not name a data set", id="a number"),
+        pytest.param(config_with(dataset="ml-9\x1b[2J"), "unknown data set", id="unknown"),
+        pytest.param(config_with(dataset=None), "does not name a data set", id="nothing"),
+        pytest.param(
+            lambda m: (m / DATASET / "config.json").write_text('{"a":' * 100_000),
+            "nested too deeply",
+            id="nested",
+        ),
+        pytest.param(config_with(format=3), "this code reads 2", id="a newer format"),
+    ],
+)
+def test_a_named_model_that_was_tampered_with_is_one_sentence(
+    world, tmp_path, capsys, damage, said
+):
+    """Its config says which data set to open, so it is read before anything else."""
+    models = copy_models(world, tmp_path)
+    damage(models)
+    argv = ["--root", str(world / "data"), "--model", str(models / DATASET)]
+    error = refused((main(argv), *capsys.readouterr()))
+    assert said in error
+    assert "\x1b" not in error
+
+
+def test_a_model_of_a_newer_format_is_not_called_damaged(ask, world, tmp_path):
+    models = copy_models(world, tmp_path)
+    config_with(format=99)(models)
+    error = refused(ask("--seed", "1", models=models))
+    assert "has format 99, this code reads 2: read it with the version" in error
+    assert "damaged" not in error
+    assert "restore" not in error
 
 
 def test_a_model_with_a_state_of_somebodys_own_is_refused(ask, world, tmp_path):

@@ -446,26 +446,31 @@ def test_an_interrupted_save_leaves_the_old_agent(
     assert not np.array_equal(Recommender.load(folder).scores([ids_of(1, 2)]), before)
 
 
-def test_a_save_cut_between_its_two_files_is_noticed(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("step", "there"), [(1, "old"), (2, "old"), (3, "new")])
+def test_a_save_cut_between_its_renames_leaves_a_whole_agent(
+    step: int, there: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two files cannot change at once: then neither the old agent nor a mixture is loaded."""
-    other, _ = agent_of(seed=5)
+    """New weights beside the old, the new config, the plain name of the new weights."""
+    agents = {"old": agent_of()[0], "new": agent_of(seed=5)[0]}
     recommender = Recommender.load(folder)
-    recommender.actor.load_state_dict(other.actor.state_dict())
+    recommender.actor.load_state_dict(agents["new"].actor.state_dict())
     replace, calls = os.replace, []
 
-    def second_time(*paths: Path) -> None:
+    def cut(*paths: Path) -> None:
         calls.append(paths)
-        if len(calls) == 2:
+        if len(calls) == step:
             raise KeyboardInterrupt
         replace(*paths)
 
-    monkeypatch.setattr("recsys_rl.data.files.os.replace", second_time)
-    with pytest.raises(KeyboardInterrupt):
-        recommender.save(folder)
-    with pytest.raises(ValueError, match="mixes the weights of one save"):
-        Recommender.load(folder)
+    with monkeypatch.context() as patch:
+        patch.setattr("recsys_rl.data.files.os.replace", cut)
+        with pytest.raises(KeyboardInterrupt):
+            recommender.save(folder)
+    history = Histories(torch.tensor([12]), torch.tensor([[5, 7]]), torch.full((1, 2), 5.0))
+    assert torch.equal(Recommender.load(folder).score(history), agents[there].score(history))
+    recommender.save(folder)
+    assert torch.equal(Recommender.load(folder).score(history), agents["new"].score(history))
+    assert len(list(folder.iterdir())) == 4
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ implementation.
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, get_type_hints
@@ -22,6 +23,7 @@ class StateConfig:
 
     def __post_init__(self) -> None:
         _at_least(self, k=1, n=1, noise=0)
+        _at_most(self, k=10_000, n=10_000)  # memory is asked for by these numbers
         _one_of(self, embeddings=("pretrained", "frozen", "random"))
 
 
@@ -165,7 +167,7 @@ def _converted(path: str, value: Any, kind: type) -> Any:
         return kind(value)
     except (ValueError, OverflowError):  # a whole number may be too large for a float
         names = {int: "a whole number", float: "a number", str: "text"}
-        raise ValueError(f"{path} must be {names[kind]}, not {value!r}") from None
+        raise ValueError(f"{path} must be {names[kind]}, not {reprlib.repr(value)}") from None
 
 
 def _group(part: object) -> str:
@@ -181,6 +183,14 @@ def _at_least(part: object, **least: float) -> None:
         value = getattr(part, name)
         if not low <= value < float("inf"):  # false for NaN too
             raise ValueError(f"{_name(part, name)} must be at least {low}, not {value}")
+        if isinstance(value, int) and value >= 2**63:
+            raise ValueError(f"{_name(part, name)} must be below 2**63")
+
+
+def _at_most(part: object, **most: int) -> None:
+    for name, high in most.items():
+        if getattr(part, name) > high:
+            raise ValueError(f"{_name(part, name)} must be at most {high}")
 
 
 def _share(part: object, *names: str) -> None:
@@ -191,7 +201,8 @@ def _share(part: object, *names: str) -> None:
 
 def _one_of(part: object, **known: tuple[str, ...]) -> None:
     for name, choices in known.items():
-        if getattr(part, name) not in choices:
+        value = getattr(part, name)
+        if value not in choices:
             raise ValueError(
-                f"{_name(part, name)} must be one of {choices}, not {getattr(part, name)!r}"
+                f"{_name(part, name)} must be one of {choices}, not {reprlib.repr(value)}"
             )

@@ -9,10 +9,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import secrets
 import signal
-import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 try:
     import fcntl
@@ -34,14 +36,13 @@ def write_atomically(path: Path, *content: bytes | memoryview) -> None:
 
     The file gets the permissions that the user's umask gives to new files.
     """
-    number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=".tmp")
+    name = path.parent / f".{path.name}-{secrets.token_hex(8)}.tmp"
     try:
-        with os.fdopen(number, "wb") as file:
+        with open(name, "xb") as file:  # never through a file or a link that is there
             for part in content:
                 file.write(part)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, 0o666 & ~_umask())
         os.replace(name, path)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -62,26 +63,47 @@ def sync_folder(folder: Path) -> None:
         os.close(number)
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder for this process; FolderInUse if another one does. A killed process lets go."""
+def locked(folder: Path, wait: float = 0.0) -> Iterator[None]:
+    """Hold a folder for this process; FolderInUse if another one does, after `wait` seconds.
+
+    A killed process lets go. The file `.lock` is there as long as the folder is held.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "a+b") as file:
-        try:
-            if fcntl:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            else:
-                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        except OSError as error:
-            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK):
-                raise OSError(error.errno, f"{folder} cannot be locked") from error
+    path, end = folder / ".lock", time.monotonic() + wait
+    while (file := _lock(path)) is None:
+        if time.monotonic() >= end:
             raise FolderInUse(
                 f"another training is writing to {folder}: wait for it, or name another folder"
-            ) from None
-        yield
+            )
+        time.sleep(0.02)
+    with file:
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):  # Windows keeps what is open
+                if _is_at(file, path):
+                    path.unlink()
+
+
+def _lock(path: Path) -> BinaryIO | None:
+    """The file, locked; None while somebody else has it."""
+    file = open(path, "a+b")  # noqa: SIM115
+    try:
+        if fcntl:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        else:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        if _is_at(file, path):
+            return file
+    except OSError as error:
+        if error.errno not in (errno.EAGAIN, errno.EACCES, errno.ENOENT):
+            file.close()
+            raise
+    file.close()
+    return None
+
+
+def _is_at(file: BinaryIO, path: Path) -> bool:
+    """Whether a path still leads to an open file: whoever lets go of a lock removes it."""
+    return os.path.samestat(os.fstat(file.fileno()), os.stat(path))

@@ -68,7 +68,7 @@ class DRRset(State):
         count = (items != self.n_items).sum(1, keepdim=True)
         vectors = self.item_vectors.weight[:, : self.k]
         total = F.embedding_bag(items, vectors, mode="sum", padding_idx=self.n_items)
-        scale = (0.5 / EMBEDDING_STD) * count.clamp(min=1).rsqrt()
+        scale = (0.5 / EMBEDDING_STD) * count.clamp(min=1).float().rsqrt()
         return total * scale, (count.float().log1p() - 2) / 2
 
     def forward(self, histories: Histories) -> Tensor:

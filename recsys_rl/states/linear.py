@@ -62,7 +62,7 @@ class GatedLinear(nn.Module):
         liked = histories.rating >= POSITIVE
         rejected = (histories.item != len(self.model.item_vectors)) & ~liked
         counts = (part.sum(1, keepdim=True).clamp(max=self.full) for part in (liked, rejected))
-        share = sum(counts) / self.full
+        share = sum(counts).float() / self.full
         return sum(weight * share**power for power, weight in enumerate(self.gate))
 
     def user_part(self, histories: Histories) -> Tensor:

@@ -1,0 +1,153 @@
+"""From a config and weights of unknown origin to an actor: what may be believed of them.
+
+Everything that the actor's memory depends on is checked before it is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load
+from torch import Tensor
+
+from recsys_rl.agent.config import Config
+from recsys_rl.agent.networks import Actor
+from recsys_rl.baselines.registry import LINEAR_MODELS
+from recsys_rl.data.interactions import IdMap
+from recsys_rl.release_files import WEIGHTS, BadRelease, Shapes, UnknownRelease, short
+from recsys_rl.states.linear import GatedLinear
+from recsys_rl.states.registry import STATES
+
+MOST_USERS = 2**40  # the index of somebody unknown must fit into a tensor
+LINEAR, NOISE = "linear.model.item_vectors", "linear.model.noise"
+TYPES = {torch.float32: "F32", torch.int64: "I64", torch.int32: "I32", torch.bool: "BOOL"}
+# what else a config may hold, and of which type it is then
+TEXTS, OBJECTS = ("dataset", "protocol", "command", "fingerprint"), ("metrics", "versions")
+
+
+class UnknownState(UnknownRelease):
+    """A released agent has a state or a linear model that is not registered here: no damage."""
+
+
+def expected_tensors(folder: Path, config: dict[str, Any], found: Shapes) -> Shapes:
+    """The tensors that the weights of a config have; none of them is made.
+
+    found: what the weights file claims; the width of a linear model stands nowhere else.
+    """
+    _check_registered(config, folder)
+    try:
+        parts, ids = checked(config)
+        sizes = config["n_users"], len(ids), _width(found.get(LINEAR, ("", []))[1])
+        try:
+            with torch.device("meta"):
+                actor = _actor(parts, *sizes)
+        except RuntimeError:  # a state of one's own may have to compute something
+            actor = _actor(parts, *sizes)
+        tensors = actor.state_dict().items()
+        return {name: (TYPES[tensor.dtype], list(tensor.shape)) for name, tensor in tensors}
+    except (ValueError, RuntimeError, TypeError, KeyError) as error:
+        reason = str(error).partition("\n")[0]
+        raise BadRelease(f"the config in {folder} is damaged: {reason}") from None
+
+
+def restored(folder: Path, config: dict[str, Any], content: bytes) -> tuple[Actor, IdMap]:
+    """The actor of a config that `expected_tensors` has seen, and its items. Raises BadRelease."""
+    try:
+        weights = load(content)
+    except SafetensorError as error:
+        raise BadRelease(f"{folder} is damaged: {WEIGHTS}: {short(str(error))}") from None
+    if problem := _unusable(weights):
+        raise BadRelease(f"{folder} is damaged: {WEIGHTS}: {problem}")
+    parts, ids = checked(config)
+    width = _width(weights[LINEAR].shape if parts.state.linear else ())
+    actor = _actor(parts, config["n_users"], len(ids), width)
+    actor.load_state_dict(weights)
+    return actor, ids
+
+
+def tensors_of(actor: Actor) -> dict[str, Tensor]:
+    """What a release keeps of an actor. ValueError if no agent can compute with it."""
+    tensors = {}
+    for name, tensor in actor.state_dict().items():
+        kind = torch.float32 if tensor.is_floating_point() else tensor.dtype
+        tensors[name] = tensor.detach().to("cpu", kind).contiguous()
+    if problem := _unusable(tensors):
+        raise ValueError(f"this agent cannot be saved: {problem}")
+    return tensors
+
+
+def _unusable(weights: dict[str, Tensor]) -> str:
+    """What no agent can compute with, in words, or nothing."""
+    for name, tensor in weights.items():
+        if not tensor.isfinite().all():
+            return f"{name} holds numbers that are NaN or infinite"
+    if NOISE in weights and not (weights[NOISE] > 0).all():
+        return f"{NOISE} holds numbers that are not above 0"
+    return ""
+
+
+def _width(vectors: Sequence[int]) -> int:
+    """Width of a linear model, from the shape of its item vectors."""
+    return max(1, vectors[1]) if len(vectors) == 2 else 1
+
+
+def _actor(config: Config, n_users: int, n_items: int, width: int) -> Actor:
+    """An actor of the right shapes, its numbers still to come."""
+    state = STATES[config.state.name](n_users, n_items, config.state.k, config.state.n)
+    if not config.state.linear:
+        return Actor(state).float()  # whatever the default type
+    model = LINEAR_MODELS[config.state.linear](
+        torch.zeros(n_items), torch.zeros(n_items, width - 1), torch.ones(n_items), config.state.n
+    )
+    return Actor(state, GatedLinear(model, config.state.n, torch.Generator())).float()
+
+
+def _check_registered(config: dict[str, Any], folder: Path) -> None:
+    """UnknownState where something has a name that the reader does not have."""
+    parts = config.get("config")
+    state = parts.get("state") if isinstance(parts, dict) else None
+    if not isinstance(state, dict):
+        return
+    linear = {"", *LINEAR_MODELS}
+    for kind, field, known, registry in (
+        ("state", "name", STATES, "recsys_rl.states.registry.STATES"),
+        ("linear model", "linear", linear, "recsys_rl.baselines.registry.LINEAR_MODELS"),
+    ):
+        name = state.get(field)
+        if isinstance(name, str) and name not in known:
+            raise UnknownState(
+                f"{folder} was made with the {kind} {short(name)}, which is not known here: "
+                f"register it in {registry} before loading"
+            )
+
+
+def checked(config: dict[str, Any]) -> tuple[Config, IdMap]:
+    """The configuration and the item ids; ValueError if anything is not what it should be."""
+    saved = config.get("config")
+    parts = Config.from_dict(saved)
+    if parts.to_dict() != saved:
+        raise ValueError("the configuration holds text where numbers should be")
+    n_users, ids = config.get("n_users"), config.get("item_ids")
+    if type(n_users) is not int or not 0 <= n_users <= MOST_USERS:
+        raise ValueError(f"n_users must be a number of users, not {short(n_users)}")
+    if not _whole_numbers(ids) or not ids:
+        raise ValueError(f"item_ids must be a list of whole numbers, not {short(ids)}")
+    counts = config.get("positive_counts")
+    if counts is not None and not _whole_numbers(counts):
+        raise ValueError(f"positive_counts must be a list of whole numbers, not {short(counts)}")
+    for names, kind, words in ((TEXTS, str, "text"), (OBJECTS, dict, "an object")):
+        for name in names:
+            if not isinstance(config.get(name, kind()), kind):
+                raise ValueError(f"{name} must be {words}, not {short(config[name])}")
+    return parts, IdMap(np.array(ids))
+
+
+def _whole_numbers(values: Any) -> bool:
+    return isinstance(values, list) and all(
+        type(value) is int and -(2**63) <= value < 2**63 for value in values
+    )
