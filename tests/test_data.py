@@ -451,7 +451,9 @@ def test_an_expired_certificate_is_one_failed_attempt(server, tmp_path, monkeypa
 
 
 def test_a_name_look_up_that_hangs_is_given_up(tmp_path, monkeypatch):
-    monkeypatch.setattr(urllib.request, "urlopen", lambda url, timeout: time.sleep(5))
+    monkeypatch.setattr(
+        urllib.request, "urlopen", lambda url, timeout: time.sleep(5) or io.BytesIO()
+    )
     start = time.monotonic()
     with pytest.raises(DataUnavailable, match="timed out"):
         download.download_movielens("ml-1m", tmp_path, mirrors=["http://x/{name}.zip"], timeout=0.2)

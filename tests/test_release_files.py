@@ -10,8 +10,6 @@ import os
 import random
 import resource
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -594,13 +592,3 @@ for folder in sys.argv[1:]:
     found.append("right" if ended == (pid, 0) else "wrong" if ended[0] else "hangs")
 print(*found, torch.get_num_threads())
 """
-
-
-def test_a_model_that_was_used_before_a_fork_answers_in_the_child() -> None:
-    folders = [str(ROOT / "models" / name) for name in ("ml-100k", "ml-100k-next")]
-    asked = [sys.executable, "-c", FORKED, *folders]
-    environment = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
-    ran = subprocess.run(
-        asked, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60
-    )
-    assert ran.stdout.split() == ["right", "right", "4"], ran.stderr
