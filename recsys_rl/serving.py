@@ -23,7 +23,7 @@ from recsys_rl.agent.networks import Actor
 from recsys_rl.baselines.gaussian import GaussianLikes
 from recsys_rl.data.files import write_atomically
 from recsys_rl.data.histories import POSITIVE, Histories
-from recsys_rl.data.interactions import IdMap, Interactions, fingerprint
+from recsys_rl.data.interactions import Id, IdMap, Interactions, fingerprint
 from recsys_rl.states.linear import GatedLinear
 from recsys_rl.states.registry import STATES
 
@@ -48,7 +48,7 @@ class Recommender:
 
     @property
     def item_ids(self) -> np.ndarray:
-        """Ids in index order, int64 [n_items]."""
+        """Ids in index order, int64 or str [n_items]."""
         return self._ids.ids
 
     @classmethod
@@ -70,7 +70,7 @@ class Recommender:
             raise ValueError(f"{folder} mixes the weights of one save with the config of another")
         _check_state(config, folder)
         try:
-            ids = IdMap(np.array(config["item_ids"]))
+            ids = IdMap(config["item_ids"])
             actor = _actor(Config.from_dict(config["config"]), config["n_users"], ids, weights)
         except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
             reason = f"{type(error).__name__}: {error}"
@@ -99,7 +99,7 @@ class Recommender:
         """The form every evaluation takes: histories by index -> float32 [B, n_items]."""
         return self.actor.score(histories)
 
-    def scores(self, histories: Sequence[Sequence[int]]) -> np.ndarray:
+    def scores(self, histories: Sequence[Sequence[Id]]) -> np.ndarray:
         """B lists of liked items (ids, oldest first) -> float32 [B, n_items].
 
         Every history is that of an unknown user. Ids the model does not know are ignored with a
@@ -114,17 +114,18 @@ class Recommender:
         anonymous = torch.full((len(known),), self.n_users)
         return self.score(Histories(anonymous, item, rating)).numpy()
 
-    def _known(self, history: Sequence[int]) -> Tensor:
+    def _known(self, history: Sequence[Id]) -> Tensor:
         index = self._ids.index(history)
-        unknown = [int(i) for i, place in zip(history, index, strict=True) if place < 0]
+        named = np.asarray(history, object).tolist()  # numbers of numpy as those of Python
+        unknown = [item for item, place in zip(named, index, strict=True) if place < 0]
         if unknown:
             warnings.warn(f"items the model does not know are ignored: {unknown}", stacklevel=4)
         if not (index >= 0).any():
-            raise ValueError(f"the model knows none of these items: {list(map(int, history))}")
+            raise ValueError(f"the model knows none of these items: {named}")
         known = index[index >= 0].tolist()
         return torch.tensor(list(dict.fromkeys(reversed(known)))[::-1])  # the latest of repeats
 
-    def recommend(self, history: Sequence[int], k: int = 3) -> list[tuple[int, float]]:
+    def recommend(self, history: Sequence[Id], k: int = 3) -> list[tuple[Id, float]]:
         """The k best items for someone who liked `history` -> [(id, score)], best first.
 
         Never an item of the history, never one twice, always k; ValueError if k are not left.

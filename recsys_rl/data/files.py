@@ -81,3 +81,15 @@ def locked(folder: Path) -> Iterator[None]:
                 f"another training is writing to {folder}: wait for it, or name another folder"
             ) from None
         yield
+
+
+def writable(*folders: str | Path) -> None:
+    """Make the folders, and write into each; OSError, before a training, where that fails."""
+    for folder in map(Path, folders):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder) as file:
+                file.write(b"?")
+        except OSError as error:
+            reason = error.strerror or error
+            raise type(error)(error.errno, f"{folder} cannot be written ({reason})") from None

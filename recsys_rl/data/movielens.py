@@ -29,7 +29,7 @@ _PUBLISHED = {
 }
 
 
-# SHA-256 of user, item and rating, sorted by user and item: `content_mark`. Timestamps do not count.
+# `content_mark` of the ratings, in which timestamps do not count
 _MARKS = {
     "ml-100k": "6949bdd25f48b9ba0e7fa05e1ebccd5da077490b53e329168517750f2ec412dc",
     "ml-1m": "97d0ec2baaaa45c034bdc428a3ed43ce075600bd97b57a319002d67f1fb639b6",
@@ -106,8 +106,9 @@ def _check_content(path: Path, ratings: pd.DataFrame) -> None:
 def load_movies(folder: str | Path, check_counts: bool = True) -> pd.DataFrame:
     """The films of an extracted MovieLens folder, in the file's own row order.
 
-    Returns columns item (int32, int64 where they need it, or str), title (as in the file, but without the year: "Matrix, The"), year
-    (Int16, missing where the file gives none) and genres ("Action|Sci-Fi", empty where unknown).
+    Returns columns item (int32, int64 where they need it, or str), title (as in the file, but
+    without the year: "Matrix, The"), year (Int16, missing where the file gives none) and genres
+    ("Action|Sci-Fi", empty where unknown).
     Raises FileNotFoundError without a movie file, ValueError for one that cannot be right.
     """
     folder = Path(folder)

@@ -190,7 +190,7 @@ def with_placeholders(movies: pd.DataFrame | None, items: np.ndarray, path: Path
         if len(rated) == len(everything):
             raise ValueError(
                 f"{file_of(path, 1)} lists none of the items in {file_of(path, 0).name}, for "
-                f"instance {rated.iloc[0]!r}: the two files must write ids alike"
+                f"instance {rated.iloc[0]}: the two files must write ids alike"
             )
         if rated.empty:
             return movies

@@ -217,9 +217,7 @@ def line_of(path: Path, row: int, header: bool) -> int:
 # ------------------------------------------------------------------------------ values, checked
 
 
-def _checked(
-    raw: pd.DataFrame, path: Path, layout: Layout, positive: float | None
-) -> pd.DataFrame:
+def _checked(raw: pd.DataFrame, path: Path, layout: Layout, positive: float | None) -> pd.DataFrame:
     rating = on_scale(_numbers(raw["rating"], "rating"), positive)
     order = None
     if "timestamp" in raw:
@@ -275,7 +273,7 @@ def _as_text(value: object) -> str | None:
 
 
 def _smallest(ids: np.ndarray) -> np.ndarray:
-    fits = not len(ids) or (-(2**31) <= ids.min() and ids.max() < 2**31)
+    fits = not len(ids) or (ids.min() >= -(2**31) and ids.max() < 2**31)
     return ids.astype(np.int32) if fits else ids
 
 
@@ -352,7 +350,9 @@ def as_seconds(values: pd.Series) -> tuple[np.ndarray, np.ndarray | None]:
         numbers = pd.to_numeric(values.astype(object), errors="coerce")
         known = numbers.notna()
         if not known.any():
-            return _dates(pd.to_datetime(values, errors="coerce", utc=True, format="ISO8601"), values)
+            return _dates(
+                pd.to_datetime(values, errors="coerce", utc=True, format="ISO8601"), values
+            )
         _refuse_first(~known.to_numpy(), lambda row: _no_time(values.iloc[row]))
         values = numbers
     _refuse_first(values.isna().to_numpy(), lambda row: "a timestamp is missing")
