@@ -13,6 +13,7 @@ the disk, as one sentence on stderr says; 128 + n stopped by signal n, the check
 from __future__ import annotations
 
 import argparse
+import math
 import shlex
 import sys
 from pathlib import Path
@@ -83,6 +84,7 @@ def run(options: argparse.Namespace, command: str) -> None:
     dataset = data.name
     config = configured(options, dataset)
     task = task_of(data.interactions(), options.split or split_for(config.env.name))
+    task.check(config)
     checkpoints = options.checkpoints and Checkpoints(
         options.checkpoints,
         f"{dataset}-{options.agent}",
@@ -122,7 +124,8 @@ def bracketed(found: dict[str, Evaluation]) -> dict[str, str]:
         intervals = evaluation.interval()
         for name, mean in evaluation.mean().items():
             low, high = intervals[name]
-            if not name.startswith("step@"):
+            left_out = name.startswith("step@") or math.isnan(mean)  # nobody counts
+            if not left_out:
                 label = f"{protocol}, {name}" if name in shown else name
                 shown[label] = f"{mean:.3f} [{low:.3f}, {high:.3f}]"
     return shown
