@@ -4,6 +4,7 @@ This file is a door, without logic of its own; everything lives in the package `
 """
 
 from recsys_rl.data.download import DataUnavailable, open_movielens
+from recsys_rl.data.files import writable
 from recsys_rl.data.histories import POSITIVE, SHOWN, Histories
 from recsys_rl.data.interactions import IdMap, Interactions, fingerprint
 from recsys_rl.data.movielens import load_movies, load_ratings

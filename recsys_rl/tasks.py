@@ -141,6 +141,7 @@ def _random_positives(data: Interactions) -> Task:
     split = random_positive_split(data)
     _needs(len(split.train) > 0 and len(split.test) > 0, "there are few ratings above 3")
     negatives = _negatives(split.train.concat(split.test), split.test, 3)
+    _needs(bool((negatives >= 0).any()), "it ranks among 99 negatives, and nobody has so many")
 
     def test(score: ScoreFunction) -> dict[str, Evaluation]:
         found = random_positive_metrics(score, split.train, split.test, negatives)

@@ -92,7 +92,7 @@ def _parquet(path: Path, columns: Mapping[str, str | int]) -> pd.DataFrame:
         table = pd.read_parquet(path)
     except ImportError:
         raise ValueError(
-            f"{path} needs pyarrow to be read: pip install pyarrow, or write the table as CSV"
+            f"{path} needs pyarrow to be read: pip install pyarrow, or write it as CSV"
         ) from None
     except Exception as error:  # of pyarrow's own kinds
         raise ValueError(f"{path} is no Parquet file: {_line(error)}") from None
