@@ -112,7 +112,6 @@ def _text(path: Path, layout: Layout) -> pd.DataFrame:
         "header": None if header is None else 0,
         "names": [f"column {place}" for place in range(width)],
         "usecols": sorted(places.values()),
-        "index_col": False,  # or a row with one field too many would move all columns
         "keep_default_na": False,
         "skipinitialspace": True,
         "quoting": csv.QUOTE_MINIMAL if layout.quoted else csv.QUOTE_NONE,
