@@ -11,13 +11,13 @@ from recsys_rl.agent.networks import Actor, BilinearCritic, JointCritic
 from recsys_rl.agent.replay import PrioritizedReplayBuffer, ReplayBuffer, Transitions
 from recsys_rl.agent.training import ddpg_update, train
 from recsys_rl.baselines.gaussian import GaussianLikes
-from recsys_rl.baselines.registry import BASELINES
+from recsys_rl.baselines.registry import BASELINES, check_baselines
 from recsys_rl.embeddings.cooccurrence import Cooccurrence
 from recsys_rl.embeddings.pmf import PMF
 from recsys_rl.envs.cold_start import ColdStartEnv
 from recsys_rl.envs.logged import LoggedEnv
 from recsys_rl.envs.simulated import SimulatedEnv
-from recsys_rl.experiments import config_of
+from recsys_rl.experiments import config_of, configs_of
 from recsys_rl.serving import Recommender, release
 from recsys_rl.states.base import State
 from recsys_rl.states.registry import STATES

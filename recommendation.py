@@ -21,7 +21,16 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from recsys_rl.data.films import Film, Match, NoSuchFilm, candidates, find_film, read_films
+from recsys_rl.data.films import (
+    Film,
+    Id,
+    Match,
+    NoSuchFilm,
+    candidates,
+    find_film,
+    read_films,
+    with_all,
+)
 
 if TYPE_CHECKING:
     from recsys_rl.serving import Recommender
@@ -83,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         action="extend",
         metavar="FILM",
-        help="the films that were liked, the latest last: MovieLens ids or titles, with or without "
+        help="the films that were liked, the latest last: ids or titles, with or without "
         'year, as "Matrix, The" or "The Matrix", or words that one title alone holds; what is an '
         "id is never taken for a title",
     )
@@ -92,7 +101,8 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--dataset",
         metavar="NAME",
-        help="MovieLens set (default: ml-1m; ml-100k where ml-1m is not to be had)",
+        help="MovieLens set (default: ml-1m; ml-100k where ml-1m is not to be had), or a folder or "
+        "file of your own that a model is released for",
     )
     add("--json", action="store_true", help="answer with one JSON object")
     add("--root", type=_folder, default=HERE / "data", help="folder of the data sets")
@@ -104,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
 # ------------------------------------------------------------------------- films, data and model
 
 
-def open_films(folder: Path) -> dict[int, Film]:
+def open_films(folder: Path) -> dict[Id, Film]:
     """The films by id. Raises CommandError if they cannot be read."""
     try:
         return read_films(folder)
@@ -120,10 +130,31 @@ def _line(error: Exception | str) -> str:
 
 
 def released(models: Path) -> list[str]:
-    """The data sets that a model is released for."""
+    """The data sets that a model is released for, published ones first."""
     from recsys_rl.data.download import SOURCES
 
-    return [name for name in sorted(SOURCES) if (models / name / "config.json").is_file()]
+    there = sorted(path.parent.name for path in models.glob("*/config.json") if path.is_file())
+    own = [n for n in there if n not in SOURCES and _dataset_in(models / n) == n]
+    return [name for name in there if name in SOURCES] + own
+
+
+def _dataset_in(folder: Path) -> str | None:
+    """The data set that the model in a folder says it was trained on."""
+    try:
+        return json.loads((folder / "config.json").read_text(encoding="utf-8"))["dataset"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _own(dataset: str | None, root: Path) -> bool:
+    """Whether this is somebody's own folder or file, and neither a published set nor nothing."""
+    from recsys_rl.data.download import SOURCES
+
+    if dataset is None or dataset in SOURCES:
+        return False
+    from recsys_rl.data.opening import located
+
+    return located(dataset, root) is not None
 
 
 def _check_released(dataset: str | None, models: Path) -> None:
@@ -158,10 +189,13 @@ def _trained_on(folder: Path) -> str:
 
 def open_data(dataset: str | None, root: Path) -> tuple[str, Path]:
     """Name and folder of the data set, which is downloaded if it is not there."""
-    from recsys_rl.data.download import DataUnavailable, open_movielens
+    from recsys_rl.data.download import DataUnavailable
+    from recsys_rl.data.opening import NoSuchData, find_data
 
     try:
-        return open_movielens(dataset, root)
+        return find_data(dataset, root)
+    except NoSuchData as error:
+        raise CommandError(f"{error}; name where it is with --dataset or --root") from error
     except DataUnavailable as error:
         name = dataset or "ml-1m"
         tried = "; ".join(f"{source}: {_line(reason)}" for source, reason in error.tried)
@@ -177,24 +211,36 @@ def open_data(dataset: str | None, root: Path) -> tuple[str, Path]:
         ) from error
 
 
-def load_model(folder: Path, films: dict[int, Film]) -> Recommender:
-    """The released agent. Raises CommandError if it is damaged or not of these films."""
+def all_films(model: Recommender, films: dict[Id, Film], dataset: str) -> dict[Id, Film]:
+    """Films by the model's ids; data of somebody's own need not list them all.
+
+    Raises CommandError for the films of another data set.
+    """
+    from recsys_rl.data.download import SOURCES
+
+    ids, listed = model.item_ids.tolist(), set(map(str, films))
+    strange = [item for item in ids if str(item) not in listed]
+    if strange and films and (dataset in SOURCES or len(strange) == len(ids)):
+        raise CommandError(
+            f"the model knows {len(strange)} films that the data set does not list, for instance "
+            f"id {strange[0]}: use the data set that it was trained on"
+        )
+    if strange:
+        _note(f'{len(strange)} films have no title in the data set: they are called "film" and id')
+    return with_all(films, ids)
+
+
+def load_model(folder: Path) -> Recommender:
+    """The released agent. Raises CommandError if it is damaged."""
     from recsys_rl.release_files import UnknownRelease
     from recsys_rl.serving import Recommender
 
     try:
-        model = Recommender.load(folder)
+        return Recommender.load(folder)
     except UnknownRelease as error:
         raise CommandError(_line(error)) from error
     except ValueError as error:
         raise _damaged(_line(error)) from error
-    strange = [item for item in model.item_ids.tolist() if item not in films]
-    if strange:
-        raise CommandError(
-            f"the model in {folder} knows {len(strange)} films that the data set does not list, "
-            f"for instance id {strange[0]}: use the data set that it was trained on"
-        )
-    return model
 
 
 def _damaged(finding: str) -> CommandError:
@@ -204,7 +250,7 @@ def _damaged(finding: str) -> CommandError:
 # ------------------------------------------------------------------------- films in, films out
 
 
-def draw_films(model: Recommender, films: dict[int, Film], seed: int, folder: Path) -> list[Film]:
+def draw_films(model: Recommender, films: dict[Id, Film], seed: int, folder: Path) -> list[Film]:
     """Random films among the most liked ones; the same seed draws the same films."""
     counts = model.config.get("positive_counts")
     items = model.item_ids.tolist()
@@ -225,7 +271,7 @@ def _without_duplicates(films: Iterable[Film]) -> list[Film]:
     return list(first.values())
 
 
-def _found(text: str, films: dict[int, Film]) -> Match:
+def _found(text: str, films: dict[Id, Film]) -> Match:
     if not text.strip():
         raise CommandError("a film given to --movies is empty: give an id or a title")
     try:
@@ -234,9 +280,9 @@ def _found(text: str, films: dict[int, Film]) -> Match:
         raise CommandError(str(error)) from error
 
 
-def named_films(texts: Sequence[str], model: Recommender, films: dict[int, Film]) -> list[Film]:
+def named_films(texts: Sequence[str], model: Recommender, films: dict[Id, Film]) -> list[Film]:
     """The films that were named and that the model knows, in the order given."""
-    named: dict[int, Film] = {}
+    named: dict[Id, Film] = {}
     notes = []
     for text in texts:
         film, note = _found(text, films)
@@ -261,7 +307,7 @@ def named_films(texts: Sequence[str], model: Recommender, films: dict[int, Film]
 
 
 def suggest(
-    model: Recommender, films: dict[int, Film], liked: Sequence[Film], k: int, folder: Path
+    model: Recommender, films: dict[Id, Film], liked: Sequence[Film], k: int, folder: Path
 ) -> list[tuple[Film, float]]:
     """The k best films with their scores, best first: none of `liked`, no film twice."""
     from recsys_rl.release_files import BadRelease
@@ -332,13 +378,14 @@ def answer(arguments: argparse.Namespace) -> str:
         dataset, data = open_data(arguments.dataset or _trained_on(folder), arguments.root)
         name = str(folder)
     else:
-        _check_released(arguments.dataset, arguments.models)
+        if not _own(arguments.dataset, arguments.root):
+            _check_released(arguments.dataset, arguments.models)
         dataset, data = open_data(arguments.dataset, arguments.root)
         _check_released(dataset, arguments.models)
         folder = arguments.models / dataset
         name = f"{arguments.models.resolve().name}/{dataset}"
-    films = open_films(data)
-    model = load_model(folder, films)
+    films, model = open_films(data), load_model(folder)
+    films = all_films(model, films, dataset)
     seed = arguments.seed
     if arguments.movies:
         if seed is not None:

@@ -4,9 +4,11 @@ Names alone, no logic: everything lives in the package `recsys_rl`.
 """
 
 from recsys_rl.data.download import DataUnavailable, open_movielens
+from recsys_rl.data.files import writable
 from recsys_rl.data.histories import POSITIVE, SHOWN, Histories
 from recsys_rl.data.interactions import IdMap, Interactions, fingerprint
 from recsys_rl.data.movielens import load_movies, load_ratings
+from recsys_rl.data.opening import Data, open_data
 from recsys_rl.data.rewards import liked_reward, paper_reward
 from recsys_rl.data.splits import leave_one_out, random_split, split_by_time, split_users
 from recsys_rl.data.titles import display_title

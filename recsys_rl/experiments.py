@@ -7,6 +7,7 @@ The roots stand by themselves; every other agent names its parent and the ONE fi
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from recsys_rl.agent.config import Config, DDPGConfig, EnvConfig, PretrainConfig, StateConfig
@@ -114,6 +115,22 @@ def config_of(name: str, dataset: str = "ml-1m", seed: int = 0) -> Config:
     if ROOTS[root].state.linear:
         budget["state.noise"] = NOISE[nearest]
     return ROOTS[root].with_fields(budget | {"seed": seed})
+
+
+def configs_of(
+    names: Iterable[str],
+    dataset: str = "ml-1m",
+    seed: int = 0,
+    changes: Mapping[str, Mapping[str, Any]] | None = None,
+) -> dict[str, Config]:
+    """Configurations by name, with `changes` {name: {field: value}}; ValueError for other names."""
+    names, changes = list(names), changes or {}
+    if unknown := [name for name in changes if name not in names]:
+        raise ValueError(
+            f"changes are for an agent that is trained here, {', '.join(names)}, and not for "
+            f"{unknown[0]!r}"
+        )
+    return {n: config_of(n, dataset, seed).with_fields(changes.get(n, {})) for n in names}
 
 
 def _nearest(dataset: str) -> str:

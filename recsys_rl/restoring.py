@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load
@@ -24,6 +23,7 @@ from recsys_rl.states.linear import GatedLinear
 from recsys_rl.states.registry import STATES
 
 MOST_USERS = 2**40  # the index of somebody unknown must fit into a tensor
+MOST_CHARACTERS = 2**27  # of all item ids that are text, each as long as the longest
 LINEAR, NOISE = "linear.model.item_vectors", "linear.model.noise"
 TYPES = {torch.float32: "F32", torch.int64: "I64", torch.int32: "I32", torch.bool: "BOOL"}
 # what else a config may hold, and of which type it is then
@@ -135,8 +135,8 @@ def checked(config: dict[str, Any]) -> tuple[Config, IdMap]:
     n_users, ids = config.get("n_users"), config.get("item_ids")
     if type(n_users) is not int or not 0 <= n_users <= MOST_USERS:
         raise ValueError(f"n_users must be a number of users, not {short(n_users)}")
-    if not _whole_numbers(ids) or not ids:
-        raise ValueError(f"item_ids must be a list of whole numbers, not {short(ids)}")
+    if not (_whole_numbers(ids) or _texts(ids)) or not ids:
+        raise ValueError(f"item_ids must be a list of whole numbers or of texts, not {short(ids)}")
     counts = config.get("positive_counts")
     if counts is not None and not _whole_numbers(counts):
         raise ValueError(f"positive_counts must be a list of whole numbers, not {short(counts)}")
@@ -144,10 +144,17 @@ def checked(config: dict[str, Any]) -> tuple[Config, IdMap]:
         for name in names:
             if not isinstance(config.get(name, kind()), kind):
                 raise ValueError(f"{name} must be {words}, not {short(config[name])}")
-    return parts, IdMap(np.array(ids))
+    return parts, IdMap(ids)
 
 
 def _whole_numbers(values: Any) -> bool:
     return isinstance(values, list) and all(
         type(value) is int and -(2**63) <= value < 2**63 for value in values
     )
+
+
+def _texts(values: Any) -> bool:
+    """Whether these are texts, and their table, as wide as the longest, is not too large."""
+    if not isinstance(values, list) or not all(type(value) is str for value in values):
+        return False
+    return len(values) * max(map(len, values), default=0) <= MOST_CHARACTERS

@@ -19,7 +19,7 @@ from torch import Tensor
 from recsys_rl.agent.ddpg import DDPG
 from recsys_rl.agent.networks import Actor
 from recsys_rl.data.histories import POSITIVE, Histories
-from recsys_rl.data.interactions import IdMap, Interactions, fingerprint
+from recsys_rl.data.interactions import Id, IdMap, Interactions, fingerprint
 from recsys_rl.release_files import (
     CARD,
     CURVE,
@@ -48,7 +48,7 @@ class Recommender:
 
     @property
     def item_ids(self) -> np.ndarray:
-        """Ids in index order, int64 [n_items]."""
+        """Ids in index order, int64 or str [n_items]."""
         return self._ids.ids
 
     @classmethod
@@ -95,7 +95,7 @@ class Recommender:
             pass
         raise BadRelease("the weights of this agent are damaged: its scores are no numbers")
 
-    def scores(self, histories: Sequence[Sequence[int]]) -> np.ndarray:
+    def scores(self, histories: Sequence[Sequence[Id]]) -> np.ndarray:
         """B lists of liked items (ids, oldest first) -> float32 [B, n_items].
 
         Every history is that of an unknown user. Ids the model does not know are ignored with a
@@ -112,17 +112,18 @@ class Recommender:
         columns = (torch.from_numpy(column).to(device) for column in (anonymous, item, rating))
         return self.score(Histories(*columns)).cpu().numpy()
 
-    def _known(self, history: Sequence[int]) -> list[int]:
+    def _known(self, history: Sequence[Id]) -> list[int]:
         index = self._ids.index(history)
-        unknown = [int(i) for i, place in zip(history, index, strict=True) if place < 0]
+        named = np.asarray(history, object).tolist()  # numbers of numpy as those of Python
+        unknown = [item for item, place in zip(named, index, strict=True) if place < 0]
         if unknown:
             warnings.warn(f"items the model does not know are ignored: {unknown}", stacklevel=4)
         if not (index >= 0).any():
-            raise ValueError(f"the model knows none of these items: {list(map(int, history))}")
+            raise ValueError(f"the model knows none of these items: {named}")
         known = index[index >= 0].tolist()
         return list(dict.fromkeys(reversed(known)))[::-1]  # the latest of repeats
 
-    def recommend(self, history: Sequence[int], k: int = 3) -> list[tuple[int, float]]:
+    def recommend(self, history: Sequence[Id], k: int = 3) -> list[tuple[Id, float]]:
         """The k best items for someone who liked `history` -> [(id, score)], best first.
 
         Never an item of the history, never one twice, always k; ValueError if k are not left.

@@ -15,10 +15,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from recsys_rl.agent.build import MakeEnv, Training, build
+from recsys_rl.agent.build import MakeEnv, Training, build, check
 from recsys_rl.agent.config import Config
 from recsys_rl.agent.training import Trained, train
+from recsys_rl.data.histories import POSITIVE
 from recsys_rl.data.interactions import Interactions
+from recsys_rl.data.notes import note
 from recsys_rl.data.splits import (
     leave_one_out,
     random_split,
@@ -26,8 +28,8 @@ from recsys_rl.data.splits import (
     split_users,
 )
 from recsys_rl.embeddings.pmf import PMF
-from recsys_rl.envs.rating_models import NeighbourRatings, two_halves
-from recsys_rl.envs.simulated import SimulatedEnv, Simulator
+from recsys_rl.envs.rating_models import NeighbourRatings, refuse_neighbours, two_halves
+from recsys_rl.envs.simulated import SimulatedEnv, Simulator, refuse_simulator
 from recsys_rl.evaluation.protocols import (
     leave_one_out_metrics,
     random_positive_metrics,
@@ -65,13 +67,21 @@ class Task:
 
     def build(self, config: Config, **options: Any) -> Training:
         """Agent, environment, demonstrations and replay for this task (`agent.build.build`)."""
+        self._check_sessions(config)
+        make_env = self.make_env and self.make_env(config)
+        return build(config, self.train, make_env=make_env, **options)
+
+    def check(self, config: Config) -> None:
+        """Refuse, before anything is trained, what could not be trained (`agent.build.check`)."""
+        self._check_sessions(config)
+        check(config, self.train, sessions=self.make_env is None)
+
+    def _check_sessions(self, config: Config) -> None:
         if (config.env.name == "simulated") != (self.make_env is not None):
             raise ValueError(
                 f'env.name is "{config.env.name}": a simulated split needs an agent of simulated '
                 "sessions, and such an agent a simulated split"
             )
-        make_env = self.make_env and self.make_env(config)
-        return build(config, self.train, make_env=make_env, **options)
 
     def fit(self, training: Training, **options: Any) -> Trained:
         """Train with this task's validation (`agent.training.train`)."""
@@ -92,14 +102,39 @@ def _generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+def _needs(there: bool, who: str) -> None:
+    if not there:
+        raise ValueError(f"the data are too few for this split: {who}")
+
+
+NEGATIVES = 99
+
+
+def _negatives(known: Interactions, target: Interactions, seed: int) -> Tensor:
+    """99 items that each target's user does not know; -1, and a note, where there are fewer."""
+    drawn = sample_negatives(
+        known, target.user, NEGATIVES, generator=_generator(seed), allow_fewer=True
+    )
+    users = target.user[drawn[:, 0] < 0].unique()
+    if len(users):
+        note(
+            f"{len(users):,} of {len(target.user.unique()):,} users have not left {NEGATIVES} of "
+            f"{known.n_items:,} films unrated: metrics among {NEGATIVES} leave them out"
+        )
+    return drawn
+
+
 def _leave_one_out(data: Interactions) -> Task:
     split = leave_one_out(data)
+    _needs(len(split.test) > 0, "nobody has rated three items")
     few = torch.zeros(len(split.validation), dtype=torch.bool)
     few[torch.randperm(len(few), generator=_generator(1))[:SAMPLE]] = True
     sample = split.validation.select(few)
-    few_negatives = sample_negatives(data, sample.user, generator=_generator(2))
+    few_negatives = sample_negatives(
+        data, sample.user, NEGATIVES, generator=_generator(2), allow_fewer=True
+    )
     history, target = ranking_task(split, "test")
-    negatives = sample_negatives(data, target.user, generator=_generator(3))
+    negatives = _negatives(data, target, 3)
 
     def validate(score: ScoreFunction) -> dict[str, float]:
         return leave_one_out_metrics(score, split.train, sample, few_negatives).mean()
@@ -113,8 +148,9 @@ def _leave_one_out(data: Interactions) -> Task:
 
 def _random_positives(data: Interactions) -> Task:
     split = random_positive_split(data)
-    known = split.train.concat(split.test)
-    negatives = sample_negatives(known, split.test.user, generator=_generator(3))
+    _needs(len(split.train) > 0 and len(split.test) > 0, "there are few ratings above 3")
+    negatives = _negatives(split.train.concat(split.test), split.test, 3)
+    _needs(bool((negatives >= 0).any()), "it ranks among 99 negatives, and nobody has so many")
 
     def test(score: ScoreFunction) -> dict[str, Evaluation]:
         found = random_positive_metrics(score, split.train, split.test, negatives)
@@ -126,6 +162,7 @@ def _random_positives(data: Interactions) -> Task:
 
 def _ratings(data: Interactions) -> Task:
     split = random_split(data)
+    _needs(len(split.test) > 0, "there are few ratings")
 
     def test(score: ScoreFunction) -> dict[str, Evaluation]:
         return {"re-ranking": offline_reranking(score, split.train, split.test).model}
@@ -139,6 +176,9 @@ def _ratings(data: Interactions) -> Task:
 def _temporal(data: Interactions) -> Task:
     split = split_by_time(data)
     history, target = split.train.concat(split.validation), split.test
+    for before, after in ((split.train, split.validation), (history, target)):
+        both = (before.offsets.diff() > 0) & (after.offsets.diff() > 0)
+        _needs(bool(both.any()), "nobody has ratings on both sides of a cut in time")
 
     def validate(score: ScoreFunction) -> dict[str, float]:
         return temporal_metrics(score, split.train, split.validation).mean()
@@ -159,6 +199,9 @@ def _cold_start(data: Interactions, number: int) -> Task:
     train, validation, test_users = (
         data.select(torch.isin(data.user, users)) for users in cold_start_users(data, number)
     )
+    for part, held_out in {"validation": validation, "test": test_users}.items():
+        likes = torch.bincount(held_out.user[held_out.rating >= POSITIVE], minlength=1)
+        _needs(int(likes.max()) >= 6, f"no {part} user likes six items")
 
     def validate(score: ScoreFunction) -> dict[str, float]:
         found = cold_start_sessions(score, validation, draws=3).mean()
@@ -182,8 +225,9 @@ def _simulated(data: Interactions, series: float = 0.0) -> Task:
 
     Settings were chosen on a tenth of the users in A; the others test, in A and in B.
     """
-    worlds = simulators(data)
     others, few = split_users(data.n_users, (0.9, 0.1))
+    _needs(len(few) > 0, "a tenth of the users is nobody")
+    worlds = simulators(data)
 
     def validate(score: ScoreFunction) -> dict[str, float]:
         return simulated_sessions(score, worlds.a, few, series=series).mean()
@@ -219,6 +263,8 @@ class Simulators(NamedTuple):
 
 
 def simulators(data: Interactions, k: int = 100) -> Simulators:
+    refuse_simulator(data.n_users, data.n_items, worlds=2)  # before PMF is fitted
+    refuse_neighbours(data.n_items)
     log, other_half = two_halves(data)
     generator = _generator(0)
     pmf = PMF(data.n_users, data.n_items, k, generator=generator)

@@ -2,6 +2,8 @@
 
     python -m recsys_rl.train --dataset ml-100k --agent DRR-set --out models/local/ml-100k
     python -m recsys_rl.train --agent DRR-set --set ddpg.gamma=0 --checkpoints checkpoints --resume
+    python -m recsys_rl.train --dataset films.csv --columns user=uid item=film rating=score \\
+        --positive 7 --order file --out models/local/films
 
 The loop, the splits and the configurations are those of the notebook. The metrics of the release
 are those of the test part. Exit codes: 0 trained; 2 something was wrong with the input, the data or
@@ -26,10 +28,9 @@ from recsys_rl.agent.checkpoint import BadCheckpoint, Checkpoints
 from recsys_rl.agent.config import Config
 from recsys_rl.agent.ddpg import Diverged
 from recsys_rl.agent.training import Interrupted
-from recsys_rl.data.download import DATA_FOLDER, DataUnavailable, open_movielens
-from recsys_rl.data.files import FolderInUse
-from recsys_rl.data.interactions import Interactions
-from recsys_rl.data.movielens import load_ratings
+from recsys_rl.data import opening
+from recsys_rl.data.download import DataUnavailable
+from recsys_rl.data.files import FolderInUse, writable
 from recsys_rl.evaluation.statistics import Evaluation
 from recsys_rl.experiments import NAMES, config_of
 from recsys_rl.serving import release
@@ -39,7 +40,7 @@ PROBLEMS = (BadCheckpoint, FolderInUse, Diverged, DataUnavailable, ValueError, O
 
 
 def _whole(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
+    if not text.isdecimal() or not 1 <= int(text) < 10_000:
         raise argparse.ArgumentTypeError(f"must be a whole number, 1 or more, not {text!r}")
     return int(text)
 
@@ -62,7 +63,7 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="recsys_rl.train", description=__doc__.splitlines()[0])
     add = parser.add_argument
-    add("--dataset", metavar="NAME", help="MovieLens set (default: ml-1m)")
+    opening.add_arguments(parser)
     add("--agent", default="DRR-set", choices=NAMES, metavar="NAME", help=", ".join(NAMES))
     add(
         "--split",
@@ -71,7 +72,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--seed", type=int, default=0)
     add("--set", action="append", default=[], metavar="FIELD=VALUE", help="as in ddpg.gamma=0")
-    add("--root", type=Path, default=DATA_FOLDER, help="folder of the data sets")
     add("--checkpoints", type=Path, metavar="DIR", help="where checkpoints go")
     add("--checkpoint-every", type=_seconds, default=60.0, metavar="SECONDS")
     add("--resume", action="store_true", help="go on from the checkpoint that is there")
@@ -91,14 +91,16 @@ def configured(options: argparse.Namespace, dataset: str) -> Config:
 
 
 def run(options: argparse.Namespace, command: str) -> None:
-    dataset, folder = open_movielens(options.dataset, options.root)
-    config = configured(options, dataset)
-    split = options.split or split_for(config.env.name)
-    task = task_of(Interactions.from_ratings(load_ratings(folder)), split)
     if options.resume and not options.checkpoints:
         raise ValueError("--resume needs --checkpoints: the folder to go on from")
-    if options.out:
-        options.out.mkdir(parents=True, exist_ok=True)  # before the training, not after it
+    folders = [folder for folder in (options.out, options.checkpoints) if folder]
+    writable(*folders)  # before the training, not after it
+    data = opening.open_data(**opening.options_of(options))
+    dataset = data.name
+    config = configured(options, dataset)
+    split = options.split or split_for(config.env.name)
+    task = task_of(data.interactions(), split)
+    task.check(config)
     checkpoints = options.checkpoints and Checkpoints(
         options.checkpoints,
         f"{dataset}-{split}-{options.agent}",
@@ -153,7 +155,8 @@ def bracketed(found: dict[str, Evaluation]) -> dict[str, str]:
         intervals = evaluation.interval()
         for name, mean in evaluation.mean().items():
             low, high = intervals[name]
-            if not name.startswith("step@"):
+            left_out = name.startswith("step@") or math.isnan(mean)  # nobody counts
+            if not left_out:
                 label = f"{protocol}, {name}" if name in shown else name
                 shown[label] = f"{mean:.3f} [{low:.3f}, {high:.3f}]"
     return shown

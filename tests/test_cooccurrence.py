@@ -62,8 +62,8 @@ def test_the_bias_is_log_popularity() -> None:
 def test_more_items_than_memory_holds_are_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(cooccurrence, "MAX_DENSE", 20)
-    with pytest.raises(ValueError, match='25 items are too many.*state.embeddings="random"'):
+    monkeypatch.setenv("RECSYS_RL_TABLE_GIB", "1e-6")
+    with pytest.raises(ValueError, match='25 x 25, which takes .*state.embeddings="random"'):
         Cooccurrence(blocks_log(), 4, torch.Generator())
 
 

@@ -140,9 +140,9 @@ def test_display_title(title, shown):
     [
         ("1::2::6::978300760\n", "rating is missing or outside"),
         ("1::2::0::978300760\n", "rating is missing or outside"),
-        ("0::2::3::978300760\n", "user is missing or outside"),
+        ("-1::2::3::978300760\n", "user is missing or outside"),
         ("1::-2::3::978300760\n", "item is missing or outside"),
-        ("1::2::3::0\n", "timestamp is missing or outside"),
+        ("1::2::3::-1\n", "timestamp is missing or outside"),
         ("1::2::::978300760\n", "rating is missing or outside"),
         ("1::2::3::978300760\n1::3\n", "not a MovieLens ratings file"),
         ("1::2::x::978300760\n", "not a MovieLens ratings file"),

@@ -345,7 +345,7 @@ def with_fields(folder: Path, **fields: object) -> dict:
         {"n_users": None},
         {"n_users": "many"},
         {"item_ids": None},
-        {"item_ids": ["a", "b"]},
+        {"item_ids": ["a", 2]},
         {"item_ids": [5, 4, 3]},
         {"item_ids": [2, 2, 3]},
         {"item_ids": 7},

@@ -183,7 +183,6 @@ def test_without_checkpoints_an_interrupted_evaluation_says_that_nothing_is_kept
         (["--set", "ddpg.warmup=20"], "ddpg.warmup is 20 of 20 ddpg.updates"),
         (["--set", "pretrain.lr=nan"], "pretrain.lr must be at least 0, not nan"),
         (["--set", "state.n=10"], "it must be at least 43"),
-        (["--set", "state.k=300"], "state.k is 300, but there are only"),
         (["--set", "env.sessions=100000000000"], "too little memory"),
         (["--split", "mine"], "there is no split 'mine'"),
         (["--split", "simulated"], "a simulated split needs an agent of simulated sessions"),

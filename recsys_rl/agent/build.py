@@ -21,7 +21,7 @@ from recsys_rl.data.histories import POSITIVE
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.rewards import Reward
 from recsys_rl.data.splits import split_holdout_users
-from recsys_rl.embeddings.cooccurrence import Cooccurrence
+from recsys_rl.embeddings.cooccurrence import Cooccurrence, refuse_likes, refuse_pairs
 from recsys_rl.embeddings.pmf import PMF
 from recsys_rl.envs.base import SessionEnv
 from recsys_rl.envs.cold_start import ColdStartEnv
@@ -58,6 +58,7 @@ def build(
     generator) -> environment, in place of the one that the configuration names. reward: a function
     of the stars, in place of the environment's own.
     """
+    check(config, log, sessions=make_env is None)
     first, later = split_holdout_users(log, config.pretrain.holdout_share, config.seed)
     generator = torch.Generator().manual_seed(config.seed)
     embeddings = pretrained_embeddings(config, first, generator)
@@ -76,6 +77,29 @@ def build(
     environment = make_env(later, _stream(config, 1))
     demonstrations = make_demonstrations(agent, environment, first, later, make_env)
     return Training(agent, environment, demonstrations, make_replay(config, state, log.n_items))
+
+
+def check(config: Config, log: Interactions, sessions: bool = True) -> None:
+    """Refuse, before anything is trained, what could not be trained: ValueError, in a sentence.
+
+    Names that are not known, tables that take too much memory, rows that make no session. sessions:
+    whether they are made of the rows, as the configuration says.
+    """
+    state, env = config.state, config.env
+    if state.linear and state.linear not in LINEAR_MODELS:
+        raise ValueError(
+            f"there is no linear model {state.linear!r}: choose among {list(LINEAR_MODELS)}"
+        )
+    start = state.embeddings != "random" and state.name in STATES and STATES[state.name].pretrained
+    if start in ("sequence", "likes"):
+        refuse_pairs(log.n_items)
+    if state.linear:
+        refuse_likes(log)
+    _, later = split_holdout_users(log, config.pretrain.holdout_share, config.seed)
+    if sessions and env.name == "logged":
+        LoggedEnv(later)
+    elif sessions and env.name == "cold-start":
+        ColdStartEnv(later, n_seed=env.n_seed)
 
 
 def pretrained_embeddings(config: Config, log: Interactions, generator: torch.Generator) -> Any:

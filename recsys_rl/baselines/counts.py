@@ -8,8 +8,7 @@ from torch.nn import functional as F
 
 from recsys_rl.data.histories import Histories
 from recsys_rl.data.interactions import Interactions
-
-MAX_ITEMS = 10_000  # dense item-item matrices: 400 MB in float32, twice that while fitting
+from recsys_rl.data.memory import refuse_dense
 
 
 def items_of(histories: Histories, n_items: int, min_rating: float | None = None) -> Tensor:
@@ -32,15 +31,18 @@ def _counts(train: Interactions) -> Tensor:
     return torch.bincount(train.item, minlength=train.n_items).float()
 
 
+def refuse_gram(train: Interactions) -> None:
+    """ValueError where there are too many items for item-kNN and EASE."""
+    instead = "leave these two baselines out, or films with few ratings by min_ratings"
+    refuse_dense(train.n_items, train.n_items, "a baseline of item pairs", instead, each=28)
+
+
 def _gram(train: Interactions, batch_size: int = 1024) -> Tensor:
     """How many users have both items -> float32 [n_items, n_items]; the diagonal: either.
 
-    Raises ValueError for more than MAX_ITEMS items.
+    Raises ValueError where that takes too much memory.
     """
-    if train.n_items > MAX_ITEMS:
-        raise ValueError(
-            f"{train.n_items} items, but a dense item-item matrix is limited to {MAX_ITEMS}"
-        )
+    refuse_gram(train)
     gram = torch.zeros(train.n_items, train.n_items)
     for users in torch.arange(train.n_users).split(batch_size):
         hot = train.mask_of(users).float()

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from recsys_rl.data.histories import Histories
 from recsys_rl.data.interactions import Interactions
+from recsys_rl.data.memory import refuse_dense
 from recsys_rl.data.rewards import Reward, liked_reward
 
 
@@ -144,6 +145,8 @@ class HLinUCB(LinUCB):
 def _table(train: Interactions, reward: Reward, unrated_is_0: bool) -> tuple[Tensor, Tensor]:
     """Which pairs teach (1 or 0) and their rewards -> float32 [U, V] twice, U users with rows."""
     users = train.offsets.diff().nonzero().squeeze(1)
+    instead = "choose LinUCB, leave out films by min_ratings"
+    refuse_dense(len(users), train.n_items, "HLinUCB", instead, each=16)
     position, row = train.rows_of(users)
     gain = torch.zeros(len(users), train.n_items)
     gain[position, train.item[row]] = reward(train.rating[row])

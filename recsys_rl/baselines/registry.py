@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 
+from recsys_rl.baselines.counts import refuse_gram
 from recsys_rl.baselines.ease import EASE
 from recsys_rl.baselines.gaussian import GaussianLikes
 from recsys_rl.baselines.ials import IALS
@@ -14,7 +15,7 @@ from recsys_rl.baselines.linucb import HLinUCB, LinUCB
 from recsys_rl.baselines.neighbours import ItemKNN
 from recsys_rl.baselines.popularity import Popularity, Random, RecentPopularity
 from recsys_rl.data.interactions import Interactions
-from recsys_rl.embeddings.cooccurrence import like_vectors
+from recsys_rl.embeddings.cooccurrence import like_vectors, refuse_likes
 from recsys_rl.embeddings.pmf import PMF
 from recsys_rl.evaluation.scores import ScoreFunction
 
@@ -61,6 +62,25 @@ BASELINES: dict[str, Callable[..., ScoreFunction]] = {
     "HLinUCB": fit_h_lin_ucb,
     "Gaussian of likes": fit_gaussian,
 }
+
+# what refuses train rows that would take too much memory, before anything is fitted
+_TABLES: dict[str, Callable[[Interactions], None]] = {
+    "item-kNN": refuse_gram,
+    "EASE": refuse_gram,
+    "LinUCB": refuse_likes,
+    "HLinUCB": refuse_likes,
+    "Gaussian of likes": refuse_likes,
+}
+
+
+def check_baselines(names: Iterable[str], train: Interactions) -> None:
+    """ValueError, in a sentence, where one is not known or takes more memory than there is."""
+    for name in names:
+        if name not in BASELINES:
+            raise ValueError(f"there is no baseline {name!r}: choose among {', '.join(BASELINES)}")
+        if name in _TABLES:
+            _TABLES[name](train)
+
 
 # fitted by `fit(train, k, generator, noise, memory)`
 LINEAR_MODELS: dict[str, type[GaussianLikes]] = {"gaussian": GaussianLikes}

@@ -11,6 +11,7 @@ import errno
 import os
 import secrets
 import signal
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -107,3 +108,15 @@ def _lock(path: Path) -> BinaryIO | None:
 def _is_at(file: BinaryIO, path: Path) -> bool:
     """Whether a path still leads to an open file: whoever lets go of a lock removes it."""
     return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+
+
+def writable(*folders: str | Path) -> None:
+    """Make the folders, and write into each; OSError, before a training, where that fails."""
+    for folder in map(Path, folders):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder) as file:
+                file.write(b"?")
+        except OSError as error:
+            reason = error.strerror or error
+            raise type(error)(error.errno, f"{folder} cannot be written ({reason})") from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -27,13 +27,16 @@ ARTICLES = {"a", "an", "the"}
 LONGEST = 300  # characters that are compared letter by letter, which takes quadratic time
 
 
+Id = int | str
+
+
 class NoSuchFilm(ValueError):
     """One sentence: what was typed, and which film may have been meant."""
 
 
 @dataclass(frozen=True)
 class Film:
-    id: int
+    id: Id
     title: str  # "The Matrix"
     filed: str  # "Matrix, The", as in the MovieLens file
     year: int | None
@@ -73,19 +76,39 @@ class Match(NamedTuple):
     note: str = ""
 
 
-def read_films(folder: Path) -> dict[int, Film]:
-    """The films of an extracted MovieLens folder by id. Raises ValueError or OSError."""
-    from recsys_rl.data.movielens import load_movies  # pandas: not before it is needed
+def read_films(place: Path) -> dict[Id, Film]:
+    """The films of an extracted MovieLens folder by id. Raises ValueError or OSError.
 
+    None for a table of ratings or a folder without a movie file: `with_all` makes them up.
+    """
+    from recsys_rl.data.movielens import file_of, load_movies  # pandas: not before it is needed
+
+    try:
+        file_of(place, 1)
+    except FileNotFoundError:
+        if place.exists():
+            return {}
+        raise
     films = {}
-    for row in load_movies(folder).fillna({"year": 0}).itertuples(index=False):
+    for row in load_movies(place).fillna({"year": 0}).itertuples(index=False):
         genres = tuple(filter(None, row.genres.split("|")))
-        parts = int(row.item), display_title(row.title), row.title, int(row.year) or None, genres
+        parts = row.item, display_title(row.title), row.title, int(row.year) or None, genres
         films[parts[0]] = Film(*parts)
     return films
 
 
-def find_film(text: str, films: dict[int, Film]) -> Match:
+def with_all(films: dict[Id, Film], ids: Iterable[Id]) -> dict[Id, Film]:
+    """The films by ids of the type of `ids`, and one called "film 7" for each that is missing."""
+    written = {str(item): film for item, film in films.items()}
+    found = {}
+    for item in ids:
+        film = written.pop(str(item), None)
+        title = f"film {item}"
+        found[item] = replace(film, id=item) if film else Film(item, title, title, None, ())
+    return found | {film.id: film for film in written.values()}
+
+
+def find_film(text: str, films: dict[Id, Film]) -> Match:
     """The one film with this id or title, or else the one whose title alone holds these words.
 
     Raises NoSuchFilm with what might have been meant.
@@ -112,15 +135,19 @@ def find_film(text: str, films: dict[int, Film]) -> Match:
     raise NoSuchFilm(f"no film has the {kind} {text!r}; {hint}")
 
 
-def _also_a_title(number: str, film: Film, films: dict[int, Film]) -> str:
+def _also_a_title(number: str, film: Film, films: dict[Id, Film]) -> str:
     """A note where the id of a film is what another is called: "2001" of "2001: A Space ..."."""
-    called = [f for f in films.values() if re.match(rf"{number}(:|$)", f.title) and f is not film]
+    called = [
+        f
+        for f in films.values()
+        if re.match(rf"{re.escape(number)}(:|$)", f.title) and f is not film
+    ]
     if not called:
         return ""
     return f"{number} is taken for the id of {candidates([film])}, not for {candidates(called)}"
 
 
-def _holding(query: str, films: dict[int, Film]) -> list[Film]:
+def _holding(query: str, films: dict[Id, Film]) -> list[Film]:
     """Films whose title holds `query`: first those that begin with it, then the shortest."""
 
     def holds(film: Film) -> bool:
@@ -154,7 +181,7 @@ def _content(name: str) -> str:
     return " ".join(word for word in YEAR.sub("", name).split() if word not in ARTICLES)
 
 
-def _with_all_words(query: str, films: dict[int, Film]) -> list[Film]:
+def _with_all_words(query: str, films: dict[Id, Film]) -> list[Film]:
     """Films whose title has all these words, in whatever order."""
     words = set(query.split())
 
@@ -164,7 +191,7 @@ def _with_all_words(query: str, films: dict[int, Film]) -> list[Film]:
     return list(filter(has_them, films.values())) if words else []
 
 
-def _alike(query: str, films: dict[int, Film]) -> list[Film]:
+def _alike(query: str, films: dict[Id, Film]) -> list[Film]:
     """Films whose title is spelt much like `query`, the closest first; years do not count."""
     title = YEAR.sub("", query)
     if len(title) > LONGEST:

@@ -14,42 +14,65 @@ from torch import Tensor
 
 from recsys_rl.data.histories import Histories
 
+DUPLICATES = "refuse", "latest"
+
+Id = int | str  # of a user or an item; all ids of one map are of one type
+Ids = Tensor | np.ndarray | Sequence[Id]
+
 
 @dataclass(frozen=True, eq=False)
 class IdMap:
-    """MovieLens ids <-> contiguous indices 0..n-1. One object, saved with the weights.
+    """Ids of a data set <-> contiguous indices 0..n-1. One object, saved with the weights.
 
-    `ids`: int64 [n], strictly ascending; the index of an id is its place in it.
+    `ids`: int64 or str [n], strictly ascending; the index of an id is its place in it. Integers and
+    text are never taken for each other: 10 is not "10".
     """
 
     ids: np.ndarray
 
     def __post_init__(self) -> None:
-        ids = _integers(self.ids)
-        if ids.ndim != 1 or (np.diff(ids) <= 0).any():
+        ids = _texts(self.ids) if _is_text(self.ids) else _integers(self.ids)
+        if ids.ndim != 1 or (ids[1:] <= ids[:-1]).any():
             raise ValueError("ids must be one ascending row without repetition")
         object.__setattr__(self, "ids", ids)
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def index(self, ids: Tensor | np.ndarray | Sequence[int]) -> Tensor:
+    @property
+    def text(self) -> bool:
+        """Whether the ids are text."""
+        return self.ids.dtype.kind == "U"
+
+    def index(self, ids: Ids) -> Tensor:
         """Ids of any shape -> int64 indices of that shape; an unknown id -> -1."""
-        ids = _integers(ids)
+        ids = _texts(ids) if self.text else _integers(ids)
         if not len(self.ids):
             return torch.full(ids.shape, -1)
         place = np.searchsorted(self.ids, ids).clip(max=len(self.ids) - 1)
         return torch.from_numpy(np.where(self.ids[place] == ids, place, -1))
 
     def id(self, index: Tensor | np.ndarray | Sequence[int]) -> np.ndarray:
-        """Indices of any shape -> int64 ids of that shape. Padding or -1 raises IndexError."""
+        """Indices of any shape -> ids of that shape. Padding or -1 raises IndexError."""
         index = _integers(index)
         if index.size and (index.min() < 0 or index.max() >= len(self.ids)):
             raise IndexError(f"an index is outside 0 .. {len(self.ids) - 1}")
         return self.ids[index]
 
 
-def _integers(values: Tensor | np.ndarray | Sequence[int]) -> np.ndarray:
+def _is_text(values: Ids) -> bool:
+    first = next(iter(np.ravel(np.asarray(values, object))), None) if len(values) else None
+    return isinstance(first, str)
+
+
+def _texts(values: Ids) -> np.ndarray:
+    array = np.asarray(values, object)  # as str, numpy would turn the number 3 into "3"
+    if not all(isinstance(value, str) for value in array.flat):
+        raise TypeError("the ids of this data set are text, and a number is none of them")
+    return array.astype(str)
+
+
+def _integers(values: Ids) -> np.ndarray:
     array = values.cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
     if array.size and array.dtype.kind not in "iu":
         raise TypeError(f"ids and indices are integers, not {array.dtype}")
@@ -89,30 +112,26 @@ class Interactions:
         return torch.searchsorted(self.user, users)
 
     @classmethod
-    def from_ratings(cls, ratings: pd.DataFrame) -> Interactions:
+    def from_ratings(cls, ratings: pd.DataFrame, duplicates: str = "refuse") -> Interactions:
         """From the columns of `load_ratings`. Items are those that have a rating.
 
-        Raises ValueError if a user has rated the same item twice: MovieLens never has that, and
-        a repeated item would be in the training and the test part of a split at once.
+        Raises ValueError for a missing value, and where a user has rated an item twice, which would
+        be in the training and the test part of a split at once; duplicates="latest" keeps the
+        latest of them.
         """
+        _refuse_missing(ratings)
+        ratings = without_duplicates(ratings, duplicates)
         user, user_ids = pd.factorize(ratings["user"].to_numpy(), sort=True)
         item, item_ids = pd.factorize(ratings["item"].to_numpy(), sort=True)
-        pairs = np.sort(user.astype(np.int64) * len(item_ids) + item)
-        if (pairs[1:] == pairs[:-1]).any():
-            raise ValueError("a user has more than one rating of the same item")
         rating = ratings["rating"].to_numpy(np.float32)
-        timestamp = ratings["timestamp"].to_numpy(np.int64)
+        timestamp = _times(ratings["timestamp"])
         columns = map(torch.tensor, (user, item, rating, timestamp))
         return cls(*columns, IdMap(user_ids), IdMap(item_ids))._sorted()
 
     def _sorted(self) -> Interactions:
-        if not len(self):
-            return self
-        # one int64 key for both: ten times as fast as np.lexsort, and as stable
-        time = self.timestamp.cpu().numpy() - int(self.timestamp.min())
-        key = self.user.cpu().numpy() * (int(time.max()) + 1) + time
-        order = torch.from_numpy(np.argsort(key, kind="stable"))
-        return self._take(order.to(self.user.device))
+        # two stable sorts: one key made of both would overflow where times are far apart
+        order = self.timestamp.argsort(stable=True)
+        return self._take(order[self.user[order].argsort(stable=True)])
 
     def _take(self, rows: Tensor) -> Interactions:
         names = ("user", "item", "rating", "timestamp")
@@ -183,13 +202,70 @@ class Interactions:
         return self.offsets[users], self.offsets[(users + 1).clamp(max=self.n_users)]
 
 
+def without_duplicates(
+    ratings: pd.DataFrame, duplicates: str = "refuse", where: str = "the ratings"
+) -> pd.DataFrame:
+    """One row for each user and item: "refuse" others (ValueError), or keep the "latest" of them.
+
+    Of rows with one time the last in the file is the latest. where: what the error calls the data.
+    """
+    if duplicates not in DUPLICATES:
+        raise ValueError(f"duplicates must be one of {DUPLICATES}, not {duplicates!r}")
+    pair = ["user", "item"]
+    again = ratings.duplicated(pair)
+    if not again.any():
+        return ratings
+    if duplicates == "latest":
+        ordered = ratings.sort_values("timestamp", kind="stable")
+        return ratings[~ordered.duplicated(pair, keep="last").reindex(ratings.index)]
+    user, item = (ratings[name][again].iloc[0] for name in pair)
+    times = int(((ratings["user"] == user) & (ratings["item"] == item)).sum())
+    pairs = len(ratings.loc[again, pair].drop_duplicates())
+    raise ValueError(
+        f"{where}: user {_plain(user)!r} has more than one rating of the same item, "
+        f"{_plain(item)!r} ({times} of them; {pairs:,} such {'pair' if pairs == 1 else 'pairs'} in "
+        'all): choose duplicates="latest" to keep the latest of each'
+    )
+
+
+def _plain(value: object) -> object:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _refuse_missing(ratings: pd.DataFrame) -> None:
+    for name in ("user", "item", "rating", "timestamp"):
+        missing = ratings[name].isna().to_numpy()
+        if missing.any():
+            raise ValueError(f"row {missing.argmax() + 1} of the ratings: the {name} is missing")
+    if not np.isfinite(ratings["rating"].to_numpy(np.float64)).all():
+        raise ValueError("a rating is infinite")
+
+
+def _times(values: pd.Series) -> np.ndarray:
+    """int64 [N]; dates in whatever unit they have."""
+    if isinstance(values.dtype, pd.DatetimeTZDtype):
+        values = values.dt.tz_convert("UTC").dt.tz_localize(None)
+    return values.to_numpy().astype(np.int64)
+
+
 def fingerprint(interactions: Interactions) -> str:
-    """SHA-256 of users, items (MovieLens ids), ratings and order: the same data, the same mark."""
+    """SHA-256 of users, items (their ids), ratings and order: the same data, the same mark."""
     digest = hashlib.sha256()
-    digest.update(interactions.user_ids.id(interactions.user).astype("<i8").tobytes())
-    digest.update(interactions.item_ids.id(interactions.item).astype("<i8").tobytes())
+    for ids, index in (
+        (interactions.user_ids, interactions.user),
+        (interactions.item_ids, interactions.item),
+    ):
+        digest.update(_numbers_of(ids)[index.numpy()].astype("<i8").tobytes())
     digest.update(interactions.rating.numpy().astype("<f4").tobytes())
     return digest.hexdigest()
+
+
+def _numbers_of(ids: IdMap) -> np.ndarray:
+    """A number for each id, int64 [n]: itself, or 8 bytes of the SHA-256 of a text."""
+    if not ids.text:
+        return ids.ids
+    marks = [hashlib.sha256(text.encode()).digest()[:8] for text in ids.ids.tolist()]
+    return np.frombuffer(b"".join(marks), "<i8")
 
 
 def _ranges(start: Tensor, stop: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +13,7 @@ import pandas as pd
 
 from recsys_rl.data.archives import check_unpacked
 from recsys_rl.data.download import GENRES_100K
+from recsys_rl.data.tables import COLUMNS, BadRow, Layout, as_ids, line_of, read_ratings
 
 _LAYOUTS = (("ratings.dat", "movies.dat"), ("u.data", "u.item"), ("ratings.csv", "movies.csv"))
 
@@ -26,74 +30,110 @@ _PUBLISHED = {
 }
 
 
-_RATING_TYPES = {"user": "int32", "item": "int32", "rating": "float32", "timestamp": "int64"}
+# `content_mark` of the ratings, in which timestamps do not count
+_MARKS = {
+    "ml-100k": "6949bdd25f48b9ba0e7fa05e1ebccd5da077490b53e329168517750f2ec412dc",
+    "ml-1m": "97d0ec2baaaa45c034bdc428a3ed43ce075600bd97b57a319002d67f1fb639b6",
+}
 
 
-_CSV_COLUMNS = ["userId", "movieId", "rating", "timestamp"]
+_KIND = "a MovieLens ratings file"
+_CSV_COLUMNS = {"user": "userId", "item": "movieId", "rating": "rating", "timestamp": "timestamp"}
+_RATING_LAYOUTS = {
+    # a::b::c::d read with a single ":" has empty columns 1, 3 and 5, and so stays with the fast
+    # C parser
+    ".dat": Layout(dict(zip(COLUMNS, (0, 2, 4, 6), strict=True)), ":", False, 0, _KIND),
+    ".data": Layout(dict(zip(COLUMNS, range(4), strict=True)), "\t", False, 0, _KIND),
+    ".csv": Layout(_CSV_COLUMNS, least_id=0, kind=_KIND),
+}
 
 
 _NO_GENRE = {"(no genres listed)", "unknown"}
 
 
-def load_ratings(folder: str | Path, check_counts: bool = True) -> pd.DataFrame:
+def load_ratings(
+    folder: str | Path,
+    check_counts: bool = True,
+    columns: Mapping[str, str] | None = None,
+    positive: float | None = None,
+    order: str = "time",
+) -> pd.DataFrame:
     """The ratings of an extracted MovieLens folder, in the file's own row order.
 
-    Returns columns user, item (int32, MovieLens ids), rating (float32, .5 to 5), timestamp (int64,
-    seconds since 1970). A folder named after a set of fixed size (`ml-1m`) must hold exactly the
-    published number of rows unless `check_counts` is False; any other folder name is not counted.
+    Returns columns user, item (int32, int64 where they need it, or str), rating (float32, .5 to 5),
+    timestamp (int64, seconds since 1970). A folder named after a set of fixed size (`ml-1m`) must
+    hold exactly the published ratings unless `check_counts` is False; any other folder name is not
+    counted. columns: other names than those of MovieLens in ratings.csv. positive, order: see
+    `tables.read_ratings`.
+
     Raises FileNotFoundError without a ratings file, ValueError for one that cannot be right.
     """
     folder = Path(folder)
-    path = _file_of(folder, 0)
-    columns = list(_RATING_TYPES)
-    options: dict = {"names": columns, "dtype": _RATING_TYPES, "header": None}
-    if path.suffix == ".dat":  # a::b::c::d read with a single ":" has empty columns 1, 3 and 5,
-        options |= {"sep": ":", "usecols": [0, 2, 4, 6]}  # and so stays with the fast C parser
-    elif path.suffix == ".csv":
-        types = dict(zip(_CSV_COLUMNS, _RATING_TYPES.values(), strict=True))
-        options = {"usecols": _CSV_COLUMNS, "dtype": types}
-    else:
-        options |= {"sep": "\t"}
-    try:
-        ratings = pd.read_csv(path, **options)
-    except (ValueError, OverflowError) as error:
-        raise ValueError(f"{path} is not a MovieLens ratings file: {error}") from error
-    if path.suffix == ".csv":
-        ratings = ratings[_CSV_COLUMNS].set_axis(columns, axis=1)
-    _check_values(path, ratings)
+    path = file_of(folder, 0)
+    layout = _RATING_LAYOUTS[path.suffix]
+    if columns and path.suffix != ".csv":
+        raise ValueError(f"{path} has no header whose columns could be named: leave columns out")
+    layout = layout._replace(columns=dict(layout.columns) | dict(columns or {}))
+    ratings = read_ratings(path, layout, positive, order)
     if check_counts:
         published = _PUBLISHED.get(folder.name, (None,) * 4)
         _check_count(path, "ratings", len(ratings), published[0])
         _check_count(path, "users", ratings["user"].nunique(), published[1])
         _check_count(path, "rated movies", ratings["item"].nunique(), published[2])
+        if folder.name in _MARKS:
+            _check_content(path, ratings if positive is None else load_ratings(folder, False))
     return ratings
+
+
+def content_mark(ratings: pd.DataFrame) -> str:
+    """SHA-256 of who rated what how, whatever the order of the rows; ids as integers."""
+    columns = (ratings["user"].to_numpy("<i8"), ratings["item"].to_numpy("<i8"))
+    order = np.lexsort(columns[::-1])
+    digest = hashlib.sha256()
+    for column in (*columns, ratings["rating"].to_numpy("<f4")):
+        digest.update(column[order].tobytes())
+    return digest.hexdigest()
+
+
+def _check_content(path: Path, ratings: pd.DataFrame) -> None:
+    name = path.parent.name
+    if content_mark(ratings) != _MARKS[name]:
+        raise ValueError(
+            f"{path} has other ratings than {name} as published: get it again, or give "
+            "the folder another name if they are your own"
+        )
 
 
 def load_movies(folder: str | Path, check_counts: bool = True) -> pd.DataFrame:
     """The films of an extracted MovieLens folder, in the file's own row order.
 
-    Returns columns item (int32), title (as in the file, but without the year: "Matrix, The"), year
-    (Int16, missing where the file gives none) and genres ("Action|Sci-Fi", empty where unknown).
+    Returns columns item (int32, int64 where they need it, or str), title (as in the file, but
+    without the year: "Matrix, The"), year (Int16, missing where the file gives none) and genres
+    ("Action|Sci-Fi", empty where unknown).
     Raises FileNotFoundError without a movie file, ValueError for one that cannot be right.
     """
     folder = Path(folder)
-    path = _file_of(folder, 1)
+    path = file_of(folder, 1)
     read = {".dat": _read_dat_movies, ".csv": _read_csv_movies, ".item": _read_item_movies}
     try:
         movies = read[path.suffix](path)
+        item = as_ids(movies["item"], "movie", path)
+    except BadRow as bad:
+        line = line_of(path, bad.row, path.suffix == ".csv")
+        raise ValueError(f"{path} is not a MovieLens movie file: line {line}: {bad}") from None
     except ValueError as error:
         raise ValueError(f"{path} is not a MovieLens movie file: {error}") from error
-    if movies["item"].duplicated().any():
-        raise ValueError(f"{path} lists a movie id twice")
+    if (again := pd.Series(item).duplicated()).any():
+        raise ValueError(f"{path} lists a movie id twice: {item[again.argmax()]}")
     if check_counts:
         _check_count(path, "movies", len(movies), _PUBLISHED.get(folder.name, (None,) * 4)[3])
     title, year = _split_year(movies["raw"])
     genres = movies["genres"].where(~movies["genres"].isin(_NO_GENRE), "")
-    columns = {"item": movies["item"].astype("int32"), "title": title, "year": year}
+    columns = {"item": item, "title": title, "year": year}
     return pd.DataFrame(columns | {"genres": genres.astype("str")})
 
 
-def _file_of(folder: Path, kind: int) -> Path:
+def file_of(folder: Path, kind: int) -> Path:
     """The ratings (kind 0) or movie file (kind 1) of whichever layout the folder has.
 
     Raises ValueError if it was changed after this program had unpacked it.
@@ -106,64 +146,54 @@ def _file_of(folder: Path, kind: int) -> Path:
     raise FileNotFoundError(f"no MovieLens data in {folder}: none of {names} is there")
 
 
-def _check_values(path: Path, ratings: pd.DataFrame) -> None:
-    if ratings.empty:
-        raise ValueError(f"{path} holds no rating")
-    limits = {
-        "user": (1, np.inf),
-        "item": (1, np.inf),
-        "rating": (0.5, 5),
-        "timestamp": (1, np.inf),
-    }
-    for column, (low, high) in limits.items():
-        values = ratings[column].to_numpy()
-        if not (values.min() >= low and values.max() <= high):  # false for a missing value too
-            raise ValueError(f"{path}: a {column} is missing or outside {low} .. {high}")
-
-
 def _check_count(path: Path, what: str, found: int, published: int | None) -> None:
     if published is not None and found != published:
         raise ValueError(f"{path} has {found:,} {what} where {published:,} are published")
 
 
-def _lines(path: Path) -> pd.Series:
-    """The lines of a small file. ML-10M is UTF-8, ML-100K and ML-1M are latin-1, which almost
-    never happens to be valid UTF-8 once it holds an accent."""
-    raw = path.read_bytes()
+def _text(path: Path) -> str:
+    """A small file. ML-10M is UTF-8, ML-100K and ML-1M are latin-1, which almost never happens to
+    be valid UTF-8 once it holds an accent. Line ends are those of Unix."""
+    raw = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError:
         text = raw.decode("latin-1")
-    return pd.Series([line for line in text.replace("\r", "").split("\n") if line], dtype="object")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _extract(path: Path, pattern: str) -> pd.DataFrame:
     """One column for each named group; raises ValueError on the first line that does not fit."""
-    lines = _lines(path)
+    lines = pd.Series(_text(path).split("\n"), dtype="object")
+    lines = lines[lines != ""]  # the index still counts lines
     fields = lines.str.extract(pattern)
     bad = fields.isna().any(axis=1)
-    if lines.empty or bad.any():
-        first = lines[bad].iloc[0] if bad.any() else "no line at all"
-        raise ValueError(f"unexpected line: {first!r}")
-    return fields
+    if lines.empty:
+        raise ValueError("no line at all")
+    if bad.any():
+        line = int(bad.idxmax())
+        raise ValueError(f"line {line + 1}: unexpected line: {lines[line][:80]!r}")
+    return fields.reset_index(drop=True)
 
 
 def _read_dat_movies(path: Path) -> pd.DataFrame:
     """id::title::genres. Titles hold colons, so the first and the last `::` are the separators."""
-    return _extract(path, r"^(?P<item>\d+)::(?P<raw>.*)::(?P<genres>[^:]*)$")
+    return _extract(path, r"^(?P<item>[^:]+)::(?P<raw>.*)::(?P<genres>[^:]*)$")
 
 
 def _read_csv_movies(path: Path) -> pd.DataFrame:
-    movies = pd.read_csv(path, encoding="utf-8", keep_default_na=False, dtype=str)
-    if list(movies.columns) != ["movieId", "title", "genres"]:
-        raise ValueError(f"unexpected columns: {list(movies.columns)}")
-    return movies.set_axis(["item", "raw", "genres"], axis=1)
+    text = _text(path)
+    columns = ["movieId", "title", "genres"]
+    movies = pd.read_csv(io.StringIO(text), keep_default_na=False, dtype=str, index_col=False)
+    if missing := [name for name in columns if name not in movies.columns]:
+        raise ValueError(f"line 1: no column {', '.join(missing)} among {list(movies.columns)}")
+    return movies[columns].set_axis(["item", "raw", "genres"], axis=1)
 
 
 def _read_item_movies(path: Path) -> pd.DataFrame:
     """id|title|released|video released|url|19 genre flags, the flags in the order of u.genre."""
     movies = _extract(
-        path, r"^(?P<item>\d+)\|(?P<raw>.*)\|[^|]*\|[^|]*\|[^|]*\|(?P<flags>[01](?:\|[01]){18})$"
+        path, r"^(?P<item>[^|]+)\|(?P<raw>.*)\|[^|]*\|[^|]*\|[^|]*\|(?P<flags>[01](?:\|[01]){18})$"
     )
     flags = np.array([row.split("|") for row in movies["flags"]]) == "1"  # (n, 19)
     names = np.array(GENRES_100K.split("|"))

@@ -8,11 +8,22 @@ from torch.nn import functional as F
 
 from recsys_rl.data.histories import POSITIVE
 from recsys_rl.data.interactions import Interactions
-
-MAX_DENSE = 10_000  # items; a dense table of that many squared takes 400 MB
-
+from recsys_rl.data.memory import refuse_dense
 
 EMBEDDING_STD = 0.05
+
+
+def refuse_pairs(n_items: int) -> None:
+    """ValueError where `Cooccurrence` has too many items for its dense table."""
+    instead = 'start from state.embeddings="random", leave out films by min_ratings'
+    refuse_dense(n_items, n_items, "co-occurrence of films", instead, each=20)
+
+
+def refuse_likes(train: Interactions) -> None:
+    """ValueError where `like_components` has too many users and items for its dense table."""
+    instead = 'leave out what reads them (an agent: state.linear=""), films by min_ratings'
+    users = int((train.offsets.diff() > 0).sum())
+    refuse_dense(users, train.n_items, "likes of all users", instead, each=5)
 
 
 class Cooccurrence:
@@ -29,16 +40,11 @@ class Cooccurrence:
     def __init__(
         self, log: Interactions, k: int, generator: torch.Generator, reach: int | None = 10
     ) -> None:
-        if log.n_items > MAX_DENSE:
-            raise ValueError(
-                f"{log.n_items} items are too many for a dense table ({MAX_DENSE} at most): "
-                'start from state.embeddings="random"'
-            )
-        if k > log.n_items:
-            raise ValueError(f"state.k is {k}, but there are only {log.n_items} items")
+        refuse_pairs(log.n_items)
         information = self._shared(log) if reach is None else self._information(log, reach)
         left, strength = self._singular(information, k, generator)
         vectors = left * strength.sqrt()
+        vectors = F.pad(vectors, (0, k - vectors.shape[1]))  # there may be fewer items than k
         vectors = vectors - vectors.mean(0)
         # a rotation spreads the strong directions over all columns, so over all attention heads
         rotation, _ = torch.linalg.qr(torch.randn(k, k, generator=generator))
@@ -93,6 +99,7 @@ def like_components(
     over the training users their coordinates have mean 0 and variance 1; the products of two
     items' rows are then their covariance.
     """
+    refuse_likes(train)
     rows = train.select(train.rating >= POSITIVE)
     met = train.offsets.diff() > 0  # users without a row are none of the training's
     likes = rows.mask_of(met.nonzero().squeeze(1)).float()  # (U, V)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from recsys_rl.data.histories import Histories
 from recsys_rl.data.interactions import Interactions
+from recsys_rl.data.memory import refuse_dense
 from recsys_rl.data.splits import random_split
 
 
@@ -24,6 +25,12 @@ def two_halves(data: Interactions, seed: int = 0) -> tuple[Interactions, Interac
     """All ratings in two halves, row by row at random: one to train with, one to evaluate with."""
     split = random_split(data, test_share=0.5, seed=seed)
     return split.train, split.test
+
+
+def refuse_neighbours(n_items: int) -> None:
+    """ValueError where `NeighbourRatings` has too many items for its dense tables."""
+    instead = "leave out films with few ratings by min_ratings"
+    refuse_dense(n_items, n_items, "neighbours that rate", instead, each=24)
 
 
 class NeighbourRatings:
@@ -49,6 +56,7 @@ class NeighbourRatings:
         user_prior: float = 10.0,
         batch_size: int = 1024,
     ) -> None:
+        refuse_neighbours(train.n_items)
         self.damping, self.user_prior = damping, user_prior
         self.mean = train.rating.mean()
         above = torch.zeros(train.n_items).index_add_(0, train.item, train.rating - self.mean)

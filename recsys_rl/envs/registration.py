@@ -16,7 +16,7 @@ B = batch, n = length of a memory, k = width of an item vector. Index n_items is
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from torch.nn import functional as F
 from recsys_rl.data.download import DATA_FOLDER
 from recsys_rl.data.histories import POSITIVE, Histories, likes_and_rejections
 from recsys_rl.data.interactions import Interactions
-from recsys_rl.data.movielens import load_ratings
+from recsys_rl.data.opening import open_data
 from recsys_rl.data.rewards import Reward, liked_reward
 from recsys_rl.data.splits import Split, split_users
 from recsys_rl.embeddings.cooccurrence import Cooccurrence
@@ -46,14 +46,17 @@ PARTS = "train", "validation", "test"
 Observation = dict[str, np.ndarray] | np.ndarray
 
 
-def load_users(root: str | Path | None = None, dataset: str = "ml-100k") -> Split:
-    """Whole users, 80/10/10 by `split_users` of seed 0, from a folder that is there already.
+def load_users(
+    root: str | Path | None = None, dataset: str | Path = "ml-100k", **opening: Any
+) -> Split:
+    """Whole users, 80/10/10 by `split_users` of seed 0, from data that are there already.
 
-    root: where the data sets are; the project's own folder by default.
+    root: where the data sets are; the project's own folder by default. opening: other arguments of
+    `open_data`, which also says what `dataset` may be.
     """
     root = DATA_FOLDER if root is None else Path(root)
     try:
-        data = Interactions.from_ratings(load_ratings(root / dataset))
+        data = open_data(dataset, root, **opening, fetch=False).interactions()
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f"{dataset} is not in {root}, and an environment downloads nothing: fetch it by "
@@ -131,6 +134,7 @@ class GymColdStartEnv(gymnasium.Env):
     users, vectors: rows of those who may be met, and the items' vectors float32 [n_items, k].
     Without them they are `part` ("train", "validation" or "test") of the data set in root/dataset,
     and `item_vectors` of its train users, whatever the part: of those held out nothing is learnt.
+    opening: other arguments of `open_data`, such as {"positive": 7}.
     `users` cannot come without vectors, for nobody here knows whose likes those may be made from.
     render_mode: None, there is nothing to draw.
     """
@@ -142,13 +146,14 @@ class GymColdStartEnv(gymnasium.Env):
         users: Interactions | None = None,
         vectors: Tensor | None = None,
         root: str | Path | None = None,
-        dataset: str = "ml-100k",
+        dataset: str | Path = "ml-100k",
         part: str = "train",
         horizon: int = 40,
         n_seed: int = 3,
         observe: str = "items",
         k: int = K,
         reward: Reward = liked_reward,
+        opening: Mapping[str, Any] | None = None,
         render_mode: str | None = None,
     ) -> None:
         if render_mode is not None:
@@ -158,7 +163,7 @@ class GymColdStartEnv(gymnasium.Env):
         if part not in PARTS:
             raise ValueError(f"part is one of {PARTS}, not {part!r}")
         if users is None:
-            groups = load_users(root, dataset)
+            groups = load_users(root, dataset, **(opening or {}))
             users = getattr(groups, part)
             vectors = item_vectors(groups.train, k) if vectors is None else vectors
         if vectors is None:
@@ -199,21 +204,29 @@ class GymColdStartEnv(gymnasium.Env):
         items = int(self.np_random.integers(2**63 - 1))  # the seed of which items are named
         user = user if named is None else named
         self.sessions.reset(seed=items, options={"users": torch.tensor([user])})
-        return self._observation(), {"user": int(self.users.user_ids.id([user])[0])}
+        return self._observation(), {"user": self.users.user_ids.id([user])[0].item()}
 
     def _index_of(self, user: Any) -> int:
         """The index of a user's id; ValueError where it is nobody's who may be met."""
+        known = self._as_id(user)
+        index = -1 if known is None else int(self.users.user_ids.index([known])[0])
+        if index not in self.sessions.eligible:
+            raise ValueError(f"user {user} is not here or likes too few items to be met")
+        return index
+
+    def _as_id(self, user: Any) -> int | str | None:
+        """What names a user, of the type of the ids; None where no id has so many digits."""
+        if self.users.user_ids.text:
+            if not isinstance(user, str):
+                raise ValueError(f"a user is named by text, not by {user!r}")
+            return str(user)
         try:
             number = operator.index(user)
         except TypeError:
             number = None
         if number is None or isinstance(user, bool):
             raise ValueError(f"a user is named by a whole number, not by {user!r}")
-        known = abs(number) < 2**63
-        index = int(self.users.user_ids.index([number])[0]) if known else -1
-        if index not in self.sessions.eligible:
-            raise ValueError(f"user {number} is not here or likes too few items to be met")
-        return index
+        return number if abs(number) < 2**63 else None
 
     def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, Info]:
         """ResetNeeded before a reset and after the end; ValueError for what is no action."""
@@ -223,7 +236,7 @@ class GymColdStartEnv(gymnasium.Env):
         item = best_item(direction @ self.vectors.T, self.sessions.excluded)
         _, reward, terminated, truncated, info = self.sessions.step(item)
         liked = bool(info["rating"] >= POSITIVE)
-        found = {"item": int(self.users.item_ids.id(item)[0]), "liked": liked}
+        found = {"item": self.users.item_ids.id(item)[0].item(), "liked": liked}
         return self._observation(), float(reward), bool(terminated), bool(truncated), found
 
     def _direction(self, action: Any) -> Tensor:

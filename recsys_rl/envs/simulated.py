@@ -16,11 +16,18 @@ from torch import Tensor
 
 from recsys_rl.data.histories import POSITIVE, Histories
 from recsys_rl.data.interactions import Interactions
+from recsys_rl.data.memory import refuse_dense
 from recsys_rl.data.rewards import Reward, paper_reward
 from recsys_rl.data.streams import own_stream
 from recsys_rl.envs.base import Info, SessionEnv, check_counts, check_indices
 
 LONGEST_SERIES = 5  # a series of likes or dislikes counts for no more than this
+
+
+def refuse_simulator(n_users: int, n_items: int, worlds: int = 1) -> None:
+    """ValueError where the answers of all users to all items take too much memory."""
+    instead = "choose another split, leave out films with few ratings by min_ratings"
+    refuse_dense(n_users, n_items, "simulated users", instead, each=4 * worlds)
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +44,7 @@ class Simulator:
 
         score: predicted stars, of a model fitted on `log` and nothing else.
         """
+        refuse_simulator(log.n_users, log.n_items)
         rating = torch.empty(log.n_users, log.n_items)
         with torch.no_grad():
             for users in torch.arange(log.n_users).split(batch_size):

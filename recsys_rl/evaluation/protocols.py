@@ -35,19 +35,25 @@ def sample_negatives(
     n: int = 99,
     generator: torch.Generator | None = None,
     batch_size: int = 1024,
+    allow_fewer: bool = False,
 ) -> Tensor:
     """`n` different items for each entry of `users`, uniform over those without a row in `known`.
 
     `known` must hold all of the users' rows, in every part of a split; `users` int64 [B] may
-    repeat. -> int64 [B, n], in random order. ValueError if a user has fewer than `n` to draw from.
+    repeat. -> int64 [B, n], in random order. ValueError if a user has fewer than `n` to draw from;
+    with `allow_fewer` such a user's row is all -1, and sampled metrics leave them out.
     """
+    if known.n_items < n and allow_fewer:
+        return torch.full((len(users), n), -1)
     drawn = []
     for batch in users.split(batch_size):
         keys = torch.rand(len(batch), known.n_items, generator=generator)
         seen = known.mask_of(batch)
-        if (seen.sum(1) > known.n_items - n).any():
+        fewer = seen.sum(1) > known.n_items - n
+        if fewer.any() and not allow_fewer:
             raise ValueError(f"a user has fewer than {n} unknown items among {known.n_items}")
-        drawn.append(keys.masked_fill_(seen, -1).topk(n).indices)
+        items = keys.masked_fill_(seen, -1).topk(n).indices
+        drawn.append(items.masked_fill_(fewer.unsqueeze(1), -1))
     return torch.cat(drawn)
 
 
@@ -77,7 +83,7 @@ def leave_one_out_metrics(
     Every user with a row in `target` (exactly one, not in `history`: ValueError) is ranked from
     all of their rows in `history`. hr@k, ndcg@k: the target among every item without a row in
     `history`. sampled_hr@k, sampled_ndcg@k: among `negatives` (int64 [len(target), 99], see
-    `sample_negatives`). `seed` orders ties in the lists only.
+    `sample_negatives`), NaN for a row of -1. `seed` orders ties in the lists only.
     """
     if (target.user[1:] == target.user[:-1]).any():
         raise ValueError("leave-one-out needs one target row a user")
@@ -93,13 +99,20 @@ def leave_one_out_metrics(
         counts = rank_counts(scores, item, unseen)
         part = {f"hr@{k}": hit_rate(*counts, k), f"ndcg@{k}": ndcg(*counts, k)}
         if negatives is not None:
-            others = negatives[rows]
-            if not unseen.gather(1, others).all() or (others == item[:, None]).any():
+            kept = (negatives[rows, 0] >= 0).nonzero().squeeze(1)  # the others have too few
+            others = negatives[rows[kept]]
+            if not unseen[kept].gather(1, others).all() or (others == item[kept, None]).any():
                 raise ValueError("negatives hold an item that the user has rated")
-            part |= _sampled_metrics(scores, torch.arange(len(rows)), item, others, k)
+            sampled = _sampled_metrics(scores, kept, item[kept], others, k)
+            part |= {name: _at(kept, value, len(rows)) for name, value in sampled.items()}
         parts.append(part)
         top.append(top_k(scores, unseen, k, generator))
     return Evaluation("leave one out", joined(parts), target.user, torch.cat(top))
+
+
+def _at(place: Tensor, values: Tensor, length: int) -> Tensor:
+    """float64 [length]: the values at their places, NaN elsewhere."""
+    return values.new_full((length,), torch.nan).index_copy_(0, place, values)
 
 
 def random_positive_split(
@@ -120,7 +133,8 @@ def random_positive_metrics(
 ) -> Evaluation:
     """Every test positive against 99 items that are no positive of its user.
 
-    `negatives`: int64 [len(test), 99], `sample_negatives(train.concat(test), test.user)`. Figures
+    `negatives`: int64 [len(test), 99], `sample_negatives(train.concat(test), test.user)`; a user
+    with rows of -1 counts as NaN. Figures
     are means over test *rows* (`weights` = a user's test rows); the bootstrap resamples users.
     """
     if len(negatives) != len(test):
@@ -130,9 +144,12 @@ def random_positive_metrics(
     for batch in batches(users, batch_size):
         scores = checked_scores(score, train.histories(batch), train.n_items)
         position, row = test.rows_of(batch)  # (M,)
-        if known.mask_of(batch)[position[:, None], negatives[row]].any():
+        kept = (negatives[row, 0] >= 0).nonzero().squeeze(1)  # the others have too few
+        others = negatives[row[kept]]
+        if known.mask_of(batch)[position[kept, None], others].any():
             raise ValueError("negatives hold a positive of the user")
-        rows = _sampled_metrics(scores, position, test.item[row], negatives[row], k)
+        sampled = _sampled_metrics(scores, position[kept], test.item[row[kept]], others, k)
+        rows = {name: _at(kept, value, len(row)) for name, value in sampled.items()}
         n_rows = torch.bincount(position)
         means = {name: torch.bincount(position, value) / n_rows for name, value in rows.items()}
         parts.append(means | {"rows": n_rows})

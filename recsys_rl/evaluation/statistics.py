@@ -87,6 +87,8 @@ def _mean(values: np.ndarray, weights: np.ndarray | None) -> float:
 
 def percentile_interval(means: np.ndarray, level: float) -> tuple[float, float]:
     """The middle `level` of resampled means float64 [n_boot], NaN left out -> (low, high)."""
+    if np.isnan(means).all():
+        return float("nan"), float("nan")
     low, high = np.nanquantile(means, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
