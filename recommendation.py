@@ -140,9 +140,13 @@ def released(models: Path) -> list[str]:
 
 def _dataset_in(folder: Path) -> str | None:
     """The data set that the model in a folder says it was trained on."""
+    from recsys_rl.release_files import UnknownRelease, read_config
+
     try:
-        return json.loads((folder / "config.json").read_text(encoding="utf-8"))["dataset"]
-    except (OSError, ValueError, KeyError, TypeError):
+        return read_config(folder).get("dataset")
+    except UnknownRelease:  # which says so when it is loaded
+        return folder.name
+    except ValueError:
         return None
 
 
@@ -175,7 +179,7 @@ def _trained_on(folder: Path) -> str:
 
     try:
         dataset = read_config(folder).get("dataset")
-        if not isinstance(dataset, str):
+        if not isinstance(dataset, str) or Path(dataset).name != dataset:  # never a path
             raise ValueError("config.json does not name a data set")
         return dataset
     except UnknownRelease as error:
@@ -223,7 +227,7 @@ def all_films(model: Recommender, films: dict[Id, Film], dataset: str) -> dict[I
     if strange and films and (dataset in SOURCES or len(strange) == len(ids)):
         raise CommandError(
             f"the model knows {len(strange)} films that the data set does not list, for instance "
-            f"id {strange[0]}: use the data set that it was trained on"
+            f"id {strange[0]!r}: use the data set that it was trained on"
         )
     if strange:
         _note(f'{len(strange)} films have no title in the data set: they are called "film" and id')

@@ -18,7 +18,7 @@ import recommendation
 from recsys_rl import train
 from recsys_rl.agent import build as building
 from recsys_rl.baselines.registry import BASELINES, check_baselines
-from recsys_rl.data import download, memory, movielens, opening
+from recsys_rl.data import download, memory, mirrors, movielens, opening
 from recsys_rl.data.files import writable
 from recsys_rl.data.films import read_films, with_all
 from recsys_rl.data.interactions import IdMap, Interactions, fingerprint
@@ -58,7 +58,7 @@ def rows_of(data: opening.Data) -> list[tuple]:
 
 @pytest.mark.parametrize("layout", ["ml-1m", "ml-100k", "csv"])
 def test_a_folder_of_any_name_in_any_layout(tmp_path, layout, monkeypatch):
-    monkeypatch.setattr(download, "_open", lambda *args: pytest.fail("asked the network"))
+    monkeypatch.setattr(mirrors, "_open", lambda *args: pytest.fail("asked the network"))
     folder = write_movielens(tmp_path / "data" / "my films", layout)
     for named, root in (("my films", tmp_path / "data"), (folder, tmp_path / "none")):
         data = open_data(named, root)
@@ -447,6 +447,10 @@ def test_the_environment_takes_the_same_names_and_options(own):
     _, info = env.reset(seed=0)
     assert re.fullmatch(r"u\d{3}", info["user"])
     assert re.fullmatch(r"\d{4}", env.step(env.action_space.sample())[4]["item"])
+    assert env.reset(seed=1, options={"user": info["user"]})[1]["user"] == info["user"]
+    for user, words in ((7, "named by text, not by 7"), ("nobody", "user nobody is not here")):
+        with pytest.raises(ValueError, match=words):
+            env.reset(options={"user": user})
     with pytest.raises(ValueError, match="scores.csv has no column"):
         GymColdStartEnv(root=own / "data", dataset="scores")
     assert load_users(own / "data", "scores", **options).train.user_ids.text

@@ -352,6 +352,7 @@ def test_a_state_of_absurd_numbers_is_refused(field: str, value: Any, folder: Pa
     "changes",
     [{"n_users": value} for value in (*WRONG[1:10], -1, 2**63, 10**400)]
     + [{"item_ids": value} for value in ({}, "abc", [], [True, 2], [1.0, 2.0], [[1], [2]], [2**63])]
+    + [{"item_ids": ["a" * 10**6, *map(str, range(10**5))]}, {"item_ids": ["b", "a"]}]
     + [{"item_ids": [None] * 20}, {"positive_counts": ["1"] * 20}, {"positive_counts": {}}]
     + [{"dataset": 5}, {"metrics": "good"}, {"versions": []}, {"fingerprint": 7}],
     ids=lambda value: str(value)[:40],
