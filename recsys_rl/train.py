@@ -41,7 +41,7 @@ PROBLEMS = (BadCheckpoint, FolderInUse, Diverged, DataUnavailable, ValueError, O
 
 def _whole(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) < 10_000:
-        raise argparse.ArgumentTypeError(f"must be a whole number, 1 or more, not {text!r}")
+        raise argparse.ArgumentTypeError(f"must be a whole number, 1 to 9999, not {text!r}")
     return int(text)
 
 

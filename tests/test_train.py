@@ -186,7 +186,7 @@ def test_without_checkpoints_an_interrupted_evaluation_says_that_nothing_is_kept
         (["--set", "env.sessions=100000000000"], "too little memory"),
         (["--split", "mine"], "there is no split 'mine'"),
         (["--split", "simulated"], "a simulated split needs an agent of simulated sessions"),
-        (["--threads", "0"], "must be a whole number, 1 or more, not '0'"),
+        (["--threads", "0"], "must be a whole number, 1 to 9999, not '0'"),
         (["--checkpoint-every", "nan"], "must be a number of seconds"),
         (["--resume"], "--resume needs --checkpoints"),
         (["--seed", str(10**30)], "seed must be below"),
