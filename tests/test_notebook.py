@@ -115,10 +115,10 @@ def test_the_card_of_a_released_agent_has_its_figures(suffix):
 
 
 TRAINING = """
-import sys, torch
-sys.path.insert(0, {tests!r})
 from toys import SMALL, changed, two_tastes
-from classes import Checkpoints, build, train
+from recsys_rl.agent.build import build
+from recsys_rl.agent.checkpoint import Checkpoints
+from recsys_rl.agent.training import train
 log = two_tastes()
 config = changed(SMALL, {{"pretrain.updates": 200_000}})
 started = lambda progress: progress.update == 5 and print("training", flush=True)
@@ -128,9 +128,9 @@ train(build(config, log), checkpoints=checkpoints, callbacks=(started,))
 
 
 def test_an_interrupt_stops_the_cell_with_a_checkpoint(tmp_path):
-    manager, client = start_new_kernel(cwd=str(ROOT))
+    manager, client = start_new_kernel(cwd=str(ROOT / "tests"))
     try:
-        source = TRAINING.format(tests=str(ROOT / "tests"), folder=str(tmp_path))
+        source = TRAINING.format(folder=str(tmp_path))
         asked = client.execute(source, stop_on_error=True)
         queued = client.execute("print('evaluated')")
         while client.get_iopub_msg(timeout=60)["content"].get("text") != "training\n":
