@@ -17,43 +17,39 @@ ROOTS = {
     "DRR-seq": Config(
         state=StateConfig("DRR-seq", k=96, n=200),
         pretrain=PretrainConfig(batch_size=1024, lr=4e-3),
-        ddpg=DDPGConfig(batch_size=128),
-        env=EnvConfig(sessions=256),
+        env=EnvConfig(sessions=128),
         weight_decay=0.01,
         validate_every=1000,
     ),
     "DRR-set": Config(
         state=StateConfig("DRR-set", k=128, n=43, linear="gaussian"),
-        pretrain=PretrainConfig(lr=2e-3),
-        ddpg=DDPGConfig(
-            batch_size=256, actor_lr=2e-4, gamma=0.95, bc_weight=0.02, replay="uniform"
-        ),
-        env=EnvConfig("cold-start", sessions=512, horizon=40),
+        pretrain=PretrainConfig(lr=2e-3, holdout_share=0.15),
+        ddpg=DDPGConfig(actor_lr=2e-4, gamma=0.95, n_steps=40, bc_weight=0.1, replay="uniform"),
+        env=EnvConfig("cold-start", sessions=256, horizon=40),
         weight_decay=0.01,
     ),
     "DRR-set-simulated": Config(
         state=StateConfig("DRR-set", k=128, n=13),
-        pretrain=PretrainConfig(lr=2e-3),
-        ddpg=DDPGConfig(batch_size=128, actor_lr=1e-3, bc_weight=0.02, replay="uniform"),
+        pretrain=PretrainConfig(batch_size=128, lr=2e-3),
+        ddpg=DDPGConfig(actor_lr=1e-3, bc_weight=0.1, replay="uniform"),
         env=EnvConfig("simulated", sessions=128, horizon=10),
         weight_decay=0.01,
     ),
 }
 
-# Updates of pretraining and of DDPG, and in how many of the latter the critic learns alone; chosen
-# on validation data. Other data sets take those of ml-1m.
+# Updates of pretraining and of DDPG, chosen on validation data; other sets take those of ml-1m.
 BUDGETS = {
     "ml-100k": {
-        "DRR-ave": (1000, 400, 200),
-        "DRR-seq": (1140, 100, 33),  # 12 epochs of leave-one-out
-        "DRR-set": (500, 200, 33),
-        "DRR-set-simulated": (500, 500, 50),
+        "DRR-ave": (1000, 400),
+        "DRR-seq": (1140, 100),  # 12 epochs of leave-one-out
+        "DRR-set": (500, 400),
+        "DRR-set-simulated": (500, 500),
     },
     "ml-1m": {
-        "DRR-ave": (4000, 800, 200),
-        "DRR-seq": (7680, 300, 100),  # 8 epochs of leave-one-out
-        "DRR-set": (5000, 1200, 200),
-        "DRR-set-simulated": (1000, 2000, 500),
+        "DRR-ave": (4000, 800),
+        "DRR-seq": (7680, 300),  # 8 epochs of leave-one-out
+        "DRR-set": (5000, 1200),
+        "DRR-set-simulated": (1000, 2000),
     },
 }
 NOISE = {"ml-100k": 0.1, "ml-1m": 0.02}  # of the linear model; chosen on validation users
@@ -75,11 +71,11 @@ VARIANTS = {
     "DRR-ave-n-10": Variant("DRR-ave", "state.n", 10),
     "DRR-ave-n-20": Variant("DRR-ave", "state.n", 20),
     "DRR-ave-random-embeddings": Variant("DRR-ave", "state.embeddings", "random"),
-    "DRR-ave-frozen-embeddings": Variant("DRR-ave", "state.embeddings", "frozen"),
     "DRR-ave-no-pretraining": Variant("DRR-ave", "pretrain.updates", 0),
     "DRR-ave-ddpg-only": Variant("DRR-ave-no-pretraining", "ddpg.bc_weight", 0.0),
     "DRR-ave-gamma-0": Variant("DRR-ave", "ddpg.gamma", 0.0),
     "DRR-ave-uniform-replay": Variant("DRR-ave", "ddpg.replay", "uniform"),
+    "DRR-ave-deterministic": Variant("DRR-ave", "ddpg.gradient", "deterministic"),
     "DRR-ave-no-noise": Variant("DRR-ave", "ddpg.epsilon", 0.0),
     "DRR-ave-ou-noise": Variant("DRR-ave-no-noise", "ddpg.ou_sigma", 0.2),
     "DRR-set-gamma-0": Variant("DRR-set", "ddpg.gamma", 0.0),
@@ -106,12 +102,8 @@ def config_of(name: str, dataset: str = "ml-1m", seed: int = 0) -> Config:
         parent, field, value = VARIANTS[name]
         return config_of(parent, dataset, seed).with_field(field, value)
     nearest = dataset if dataset in BUDGETS else _nearest(dataset)
-    pretrain, ddpg, warmup = BUDGETS[nearest][root]
-    budget: dict[str, Any] = {
-        "pretrain.updates": pretrain,
-        "ddpg.updates": ddpg,
-        "ddpg.warmup": warmup,
-    }
+    pretrain, ddpg = BUDGETS[nearest][root]
+    budget: dict[str, Any] = {"pretrain.updates": pretrain, "ddpg.updates": ddpg}
     if ROOTS[root].state.linear:
         budget["state.noise"] = NOISE[nearest]
     return ROOTS[root].with_fields(budget | {"seed": seed})

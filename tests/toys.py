@@ -87,15 +87,15 @@ def histories_of(*users: Sequence[tuple[int, float]], n_items: int) -> Histories
 SMALL = Config(
     StateConfig(k=6, n=3, embeddings="random"),
     PretrainConfig(updates=20, batch_size=16),
-    DDPGConfig(batch_size=16, warmup=0),
-    EnvConfig(sessions=8, horizon=4),
+    DDPGConfig(updates=20),
+    EnvConfig(sessions=16, horizon=4),
 )
 # an agent for cold-start users, which reads the Gaussian beside its sets
 SMALL_SET = Config(
     StateConfig("DRR-set", k=6, n=7, linear="gaussian"),
     PretrainConfig(updates=20, lr=2e-3),
-    DDPGConfig(batch_size=16, warmup=0, bc_weight=0.02, replay="uniform"),
-    EnvConfig("cold-start", sessions=8, horizon=4),
+    DDPGConfig(updates=20, bc_weight=0.02, replay="uniform"),
+    EnvConfig("cold-start", sessions=16, horizon=4),
     weight_decay=0.01,
 )
 

@@ -8,14 +8,14 @@ from typing import Any, NamedTuple
 import torch
 
 from recsys_rl.agent.config import Config
-from recsys_rl.agent.ddpg import DDPG
+from recsys_rl.agent.ddpg import DDPG, GRADIENTS
 from recsys_rl.agent.demonstrations import (
     Demonstrations,
     LogMoments,
     LogWindows,
     OnPolicyDemonstrations,
 )
-from recsys_rl.agent.replay import PrioritizedReplayBuffer, ReplayBuffer
+from recsys_rl.agent.replay import CAPACITY, PrioritizedReplayBuffer, ReplayBuffer
 from recsys_rl.baselines.registry import LINEAR_MODELS
 from recsys_rl.data.histories import POSITIVE
 from recsys_rl.data.interactions import Interactions
@@ -31,6 +31,7 @@ from recsys_rl.states.linear import LinearModel
 from recsys_rl.states.registry import STATES
 
 LINEAR_WIDTH = 256  # components of a linear model
+ROUNDS = 20  # of sessions that the replay keeps: returns of several steps age with their policy
 
 MakeEnv = Callable[[Interactions, torch.Generator], SessionEnv]
 
@@ -48,13 +49,14 @@ def build(
     config: Config,
     log: Interactions,
     *,
-    agent_class: type[DDPG] = DDPG,
+    agent_class: type[DDPG] | None = None,
     make_env: MakeEnv | None = None,
     reward: Reward | None = None,
 ) -> Training:
     """Embeddings, agent, environment, demonstrations and replay, from train rows alone.
 
-    agent_class: another algorithm with the same methods. make_env: (rows of the users to meet,
+    agent_class: another algorithm with the same methods, in place of the one whose gradient the
+    configuration names. make_env: (rows of the users to meet,
     generator) -> environment, in place of the one that the configuration names. reward: a function
     of the stars, in place of the environment's own.
     """
@@ -63,6 +65,7 @@ def build(
     generator = torch.Generator().manual_seed(config.seed)
     embeddings = pretrained_embeddings(config, first, generator)
     linear = linear_model(config, first, generator)
+    agent_class = agent_class or GRADIENTS[config.ddpg.gradient]
     agent = agent_class(config, log.n_users, log.n_items, embeddings, linear)
     state, session = agent.actor.state, config.env.n_seed + config.env.horizon
     if config.env.name != "logged" and state.session_items < session:
@@ -76,7 +79,8 @@ def build(
         raise ValueError("give the reward to the environment that make_env makes")
     environment = make_env(later, _stream(config, 1))
     demonstrations = make_demonstrations(agent, environment, first, later, make_env)
-    return Training(agent, environment, demonstrations, make_replay(config, state, log.n_items))
+    replay = make_replay(agent)
+    return Training(agent, environment, demonstrations, replay)
 
 
 def check(config: Config, log: Interactions, sessions: bool = True) -> None:
@@ -186,21 +190,27 @@ def make_demonstrations(
             generator = _stream(config, 2)
             return LogWindows(first, config.state.n, config.pretrain.batch_size, generator)
         return LogMoments(environment, config.pretrain.batch_size)
+    while_pretraining = make(first, _stream(config, 2))
+    while_pretraining.sessions = config.pretrain.batch_size
     return OnPolicyDemonstrations(
-        make(first, _stream(config, 2)),
-        agent.explore,
+        while_pretraining,
+        lambda histories, excluded: agent.explore(histories, excluded).item,
         make(later, _stream(config, 3)) if config.pretrain.holdout_share else None,
         lambda: agent.pretrained >= config.pretrain.updates,
         agent.actor.read,
     )
 
 
-def make_replay(config: Config, state: State, n_items: int) -> ReplayBuffer:
+def make_replay(agent: DDPG) -> ReplayBuffer:
     """An empty replay buffer of the kind that the configuration names."""
-    if config.ddpg.replay == "uniform":
-        return ReplayBuffer(state.session_items, n_items)
+    config, env, state = agent.config.ddpg, agent.config.env, agent.actor.state
+    width = state.item_vectors.embedding_dim if agent.keeps_action else 0
+    capacity = min(CAPACITY, ROUNDS * env.sessions * env.horizon)
+    form = state.session_items, agent.n_items, capacity
+    if config.replay == "uniform":
+        return ReplayBuffer(*form, action=width)
     # beta reaches 1 with the last update, whatever the budget
-    return PrioritizedReplayBuffer(state.session_items, n_items, anneal=max(1, config.ddpg.updates))
+    return PrioritizedReplayBuffer(*form, action=width, anneal=max(1, config.updates))
 
 
 def _stream(config: Config, number: int) -> torch.Generator:

@@ -17,14 +17,14 @@ class StateConfig:
     name: str = "DRR-ave"  # see states/registry.py
     k: int = 100  # width of the item vectors
     n: int = 5  # items in the memory
-    embeddings: str = "pretrained"  # "pretrained": and learned on; "frozen"; "random"
+    embeddings: str = "pretrained"  # what item vectors start from; or "random"
     linear: str = ""  # a linear model of the user beside the state, see baselines/registry.py
     noise: float = 0.02  # of that model: variance of what an answer says by chance
 
     def __post_init__(self) -> None:
         _at_least(self, k=1, n=1, noise=0)
         _at_most(self, k=10_000, n=10_000)  # memory is asked for by these numbers
-        _one_of(self, embeddings=("pretrained", "frozen", "random"))
+        _one_of(self, embeddings=("pretrained", "random"))
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class PretrainConfig:
     """Supervised pretraining of the actor."""
 
     updates: int = 4000
-    batch_size: int = 512  # moments of a log, or items in windows; on-policy: env.sessions
+    batch_size: int = 512  # moments of a log, items in windows, or sessions of one's own
     lr: float = 1e-3  # the peak: 5 % warm-up, then linearly down to 0
     holdout_share: float = 0.0  # of the train users, whom only DDPG meets (cold start)
 
@@ -46,28 +46,22 @@ class PretrainConfig:
 
 @dataclass(frozen=True)
 class DDPGConfig:
-    updates: int = 1000
-    batch_size: int = 512
+    updates: int = 1000  # each replays as many transitions as a step of all sessions makes
     actor_lr: float = 1e-4  # at first, then linearly down to 0
-    critic_lr: float = 1e-3
     gamma: float = 0.9
-    tau: float = 0.01  # share of the way that the targets move at each update
+    n_steps: int = 10  # rewards in a return before Q takes over, cut where the agent explored
+    tau: float = 0.05  # share of the way that the targets move at each update
     bc_weight: float = 1.0  # of the supervised loss beside Q; 0 is DDPG as published
-    warmup: int = 200  # updates in which the critic learns alone
     replay: str = "prioritized"  # or "uniform"
-    epsilon: float = 0.1  # share of the steps that show a random item
+    epsilon: float = 0.1  # share of the steps that show an item sampled from the policy
     ou_sigma: float = 0.0  # Ornstein-Uhlenbeck noise on the action
+    gradient: str = "expected"  # over the items; "deterministic": of one vector, as in the paper
 
     def __post_init__(self) -> None:
-        _at_least(self, updates=0, batch_size=1, actor_lr=0, critic_lr=0, bc_weight=0, warmup=0)
-        _at_least(self, ou_sigma=0)
+        _at_least(self, updates=0, actor_lr=0, n_steps=1, bc_weight=0, ou_sigma=0)
         _share(self, "gamma", "tau", "epsilon")
         _one_of(self, replay=("prioritized", "uniform"))
-        if self.updates and self.warmup >= self.updates:
-            raise ValueError(
-                f"ddpg.warmup is {self.warmup} of {self.updates} ddpg.updates: the actor would "
-                "never learn"
-            )
+        _one_of(self, gradient=("expected", "deterministic"))
 
 
 @dataclass(frozen=True)
@@ -103,6 +97,13 @@ class Config:
         if self.env.name == "logged" and self.state.linear:
             raise ValueError(
                 'state.linear is for sessions that start with few answers: env.name is "logged"'
+            )
+        if self.env.name == "logged" and self.ddpg.gamma == 1:
+            raise ValueError("ddpg.gamma must be below 1: logged sessions have no end that counts")
+        if self.state.linear and self.ddpg.gradient == "deterministic":
+            raise ValueError(
+                'ddpg.gradient="deterministic" moves one vector, and state.linear adds scores of '
+                "its own: leave one of them out"
             )
         if self.env.name != "cold-start" and self.pretrain.holdout_share:
             raise ValueError('pretrain.holdout_share needs env.name="cold-start"')

@@ -1,7 +1,9 @@
 """The DDPG agent.
 
-Sources: Liu et al., arXiv 1810.12027 (DRR); Lillicrap et al., arXiv 1509.02971 (DDPG); Fujimoto &
-Gu, arXiv 2106.06860 (a supervised term beside Q). `docs/method.md` lists every deviation.
+Sources: Liu et al., arXiv 1810.12027 (DRR); Lillicrap et al., arXiv 1509.02971 (DDPG); Allen et
+al., arXiv 1709.00503 (Mean Actor-Critic: the expected policy gradient of a discrete choice);
+Fujimoto & Gu, arXiv 2106.06860 (a supervised term beside Q). `docs/method.md` lists every
+deviation.
 
 B = batch, k = width of the vectors, V = n_items.
 """
@@ -9,7 +11,7 @@ B = batch, k = width of the vectors, V = n_items.
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +19,8 @@ from torch.nn import functional as F
 
 from recsys_rl.agent.config import Config
 from recsys_rl.agent.demonstrations import Demonstration
-from recsys_rl.agent.exploration import OUNoise, epsilon_greedy
-from recsys_rl.agent.networks import CRITICS, Actor, Critic
+from recsys_rl.agent.exploration import OUNoise, epsilon_sampled, session_epsilons
+from recsys_rl.agent.networks import Actor, Critic, ItemCritic, VectorCritic
 from recsys_rl.agent.replay import Transitions
 from recsys_rl.data.histories import Histories
 from recsys_rl.envs.base import best_item
@@ -26,6 +28,8 @@ from recsys_rl.states.base import State
 from recsys_rl.states.linear import GatedLinear, LinearModel
 from recsys_rl.states.registry import STATES
 
+CRITIC_LR = 1e-3
+WARMUP = 0.25  # share of the DDPG updates in which the critic learns alone
 MAX_GRADIENT_NORM = 1.0
 Losses = dict[str, float]
 
@@ -34,17 +38,34 @@ class Diverged(RuntimeError):
     """A loss, a gradient or a reward is NaN or infinite."""
 
 
+class Choice(NamedTuple):
+    """What an exploring agent shows.
+
+    greedy: whether the policy itself would show it. action: the vector that led to it, where the
+    agent learns from it.
+    """
+
+    item: Tensor  # int64 [B]
+    greedy: Tensor  # bool [B]
+    action: Tensor | None = None  # float32 [B, w]
+
+
 class DDPG:
     """Deep deterministic policy gradient over lists of items, with a supervised term beside Q.
 
     The critic learns the value of the item that was shown, not of the vector that was emitted: many
     vectors lead to the same item, the reward depends on the item alone, and Q over vectors would be
-    a staircase whose gradient is zero almost everywhere. Actor and critic each read the histories
-    through a state representation of their own.
+    a staircase whose gradient is zero almost everywhere. The actor climbs the expectation of Q
+    under the softmax of its scores, which the field calls an expected policy gradient, or Mean
+    Actor-Critic. `VectorDDPG` is the paper's own form.
+
+    Actor and critic each read the histories through a state representation of their own.
 
     embeddings: what the state's vectors start from; linear: a model of the user that the state
     reads. Both are fitted on the train rows by whoever builds the agent (`agent.build`).
     """
+
+    keeps_action = False  # whether the replay holds the emitted vectors
 
     def __init__(
         self,
@@ -58,14 +79,13 @@ class DDPG:
         self.embeddings, self.linear_model = embeddings, linear
         self.generator = torch.Generator().manual_seed(config.seed)
         self.actor = Actor(self._state(), self._linear()).eval()
-        self.critic = self.new_critic()
+        self.critic = self._critic()
         self.actor.initialise(self.generator)
         self.critic.initialise(self.generator)
         self.target_actor = copy.deepcopy(self.actor).requires_grad_(False)
         self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
         self.actor_optimizer = self.new_optimizer(self.actor, config.pretrain.lr)
-        self.critic_optimizer = self.new_optimizer(self.critic, config.ddpg.critic_lr)
-        self.noise = OUNoise(config.env.sessions, config.state.k, config.ddpg.ou_sigma)
+        self.critic_optimizer = self.new_optimizer(self.critic, CRITIC_LR)
         self.pretrained = self.updated = 0  # updates made in each stage
 
     def _state(self) -> State:
@@ -74,13 +94,10 @@ class DDPG:
             raise ValueError(f"there is no state {config.name!r}: choose among {list(STATES)}")
         state = STATES[config.name](self.n_users, self.n_items, config.k, config.n)
         state.initialise(self.generator)
-        if config.embeddings != "random":
+        if config.embeddings == "pretrained":
             if self.embeddings is None:
-                raise ValueError(f'state.embeddings="{config.embeddings}" needs embeddings')
+                raise ValueError('state.embeddings="pretrained" needs embeddings')
             state.start_from(self.embeddings)
-        if config.embeddings == "frozen":
-            for name, parameter in state.named_parameters():
-                parameter.requires_grad_("vectors" not in name)
         return state
 
     def _linear(self) -> GatedLinear | None:
@@ -88,12 +105,14 @@ class DDPG:
             return None
         return GatedLinear(self.linear_model, self.config.state.n, self.generator)
 
-    def new_critic(self) -> Critic:
-        state = self._state()
-        critic = CRITICS[state.critic](state, self._linear()).eval()
-        if state.critic_copies_actor:
+    def _critic(self) -> Critic:
+        critic = self.new_critic(self._state(), self._linear()).eval()
+        if critic.state.critic_copies_actor:
             critic.state.requires_grad_(False)
         return critic
+
+    def new_critic(self, state: State, linear: GatedLinear | None) -> Critic:
+        return ItemCritic(state, linear, self.config.env.horizon, self.config.ddpg.gamma)
 
     def new_optimizer(self, network: nn.Module, lr: float) -> torch.optim.Optimizer:
         """Adam with decoupled weight decay (Loshchilov & Hutter 2019) on all but vectors and gate.
@@ -122,17 +141,33 @@ class DDPG:
     @torch.no_grad()
     def act(self, histories: Histories, excluded: Tensor) -> Tensor:
         """The best item that is not excluded (bool [B, V]) -> int64 [B]."""
-        return best_item(self.actor.scores(histories), excluded)
+        return best_item(self.actor.score(histories), excluded)
+
+    def new_noise(self, sessions: int) -> OUNoise | None:
+        """Ornstein-Uhlenbeck noise for sessions that start now, where the configuration asks."""
+        sigma = self.config.ddpg.ou_sigma
+        return OUNoise(sessions, self.config.state.k, sigma) if sigma else None
 
     @torch.no_grad()
-    def explore(self, histories: Histories, excluded: Tensor) -> Tensor:
-        """Ornstein-Uhlenbeck noise on the action, and a share epsilon of random items."""
-        action, config = self.actor(histories), self.config.ddpg
-        if config.ou_sigma:  # not on a bias, which is no choice of the actor's
-            noise = self.noise.sample(self.generator)
-            action = action + F.pad(noise, (0, action.shape[1] - noise.shape[1]))
-        item = best_item(self.actor.scores(histories, action), excluded)
-        return epsilon_greedy(item, excluded, config.epsilon, self.generator)
+    def explore(
+        self, histories: Histories, excluded: Tensor, noise: OUNoise | None = None
+    ) -> Choice:
+        """In a share of the steps, another for each session, an item sampled from the policy.
+
+        noise: moves the action, but no constant column, which is no choice of the actor's.
+        """
+        scores = self.actor.score(histories)
+        best = item = best_item(scores, excluded)
+        action = None
+        if noise is not None or self.keeps_action:
+            action = self.actor(histories)
+        if noise is not None:
+            moved = noise.sample(self.generator)
+            action = action + F.pad(moved, (0, action.shape[1] - moved.shape[1]))
+            item = best_item(self.actor.scores(histories, action), excluded)
+        epsilon = session_epsilons(len(item), self.config.ddpg.epsilon)
+        item = epsilon_sampled(item, scores, excluded, epsilon, self.generator)
+        return Choice(item, item == best, action)
 
     # -- supervised pretraining
 
@@ -161,50 +196,94 @@ class DDPG:
             self.critic.state.load_state_dict(self.actor.state.state_dict())
             self.target_critic.load_state_dict(self.critic.state_dict())
 
-    @torch.no_grad()
-    def targets(self, batch: Transitions) -> Tensor:
-        """y = r + gamma (1 - terminated) E Q'(s', pi'(s')), float32 [B]."""
-        after = self.target_actor.read(batch.next_histories)
-        following = self.target_critic.expected(after, self.target_actor.policy(after))
-        return batch.reward + self.config.ddpg.gamma * (~batch.terminated) * following
+    @property
+    def warm(self) -> bool:
+        """Whether the actor learns in the next update, and no longer the critic alone."""
+        return self.updated >= WARMUP * self.config.ddpg.updates
+
+    @property
+    def supervised(self) -> bool:
+        """Whether the next update needs a demonstration."""
+        return self.warm and self.config.ddpg.bc_weight > 0
 
     def update(
-        self, batch: Transitions, weights: Tensor, demonstration: Demonstration
+        self, batch: Transitions, weights: Tensor, demonstration: Demonstration | None
     ) -> tuple[Losses, Tensor]:
         """One update of critic, actor and targets -> (losses, TD errors [B]).
 
         weights: importance weights of the batch, float32 [B]. demonstration: for the supervised
-        term.
+        term, where the agent is `supervised`.
         """
         batch = batch._replace(histories=self.actor.read(batch.histories))
+        updates = self.config.ddpg.updates
+        left = max(0.0, 1 - self.updated / max(1, updates))  # learning rates fall to 0
+        self._set_lr(self.critic_optimizer, CRITIC_LR * left)
+        self._set_lr(self.actor_optimizer, self.config.ddpg.actor_lr * left)
         losses, td_error = self.improve_critic(batch, weights)
-        left = 1 - self.updated / max(1, self.config.ddpg.updates)
-        self._set_lr(self.actor_optimizer, self.config.ddpg.actor_lr * max(left, 0.0))
-        if self.updated >= self.config.ddpg.warmup:
+        if self.warm:
             losses |= self.improve_actor(batch.histories, demonstration)
         self._move_targets()
         self.updated += 1
         return losses, td_error
 
+    @torch.no_grad()
+    def targets(self, batch: Transitions) -> Tensor:
+        """y = r + gamma^m Q'(s', the item that the target actor shows), float32 [B].
+
+        r: the rewards of m steps, s' the state after them, see `Transitions`.
+        """
+        y = batch.reward.clone()
+        going_on = (batch.discount > 0).nonzero().squeeze(1)
+        if len(going_on):
+            after = self.target_actor.read(batch.next_histories.at(going_on))
+            y[going_on] += batch.discount[going_on] * self.target_value(after)
+        return y
+
+    def target_value(self, histories: Histories) -> Tensor:
+        """Q' of what the target actor does -> float32 [B]."""
+        return self.target_critic(histories, self.target_actor.best(histories))
+
+    def q_taken(self, batch: Transitions) -> Tensor:
+        """Q of what was done -> float32 [B]."""
+        return self.critic(batch.histories, batch.item)
+
     def improve_critic(self, batch: Transitions, weights: Tensor) -> tuple[Losses, Tensor]:
-        """Weighted squared TD error; dropout where the critic's state learns."""
+        """Weighted squared TD error over the steps left; dropout where the critic's state learns.
+
+        The variance of a return grows with the steps that are left: without the division the last
+        steps of a session would hardly count.
+        """
         self.critic.train(not self.critic.state.critic_copies_actor)
-        td_error = self.critic(batch.histories, batch.item) - self.targets(batch)
+        td_error = self.q_taken(batch) - self.targets(batch)
         self.critic.eval()
-        loss = (weights * td_error.square()).mean()
+        loss = (weights * td_error.square() / self.critic.left(batch.histories)).mean()
         self.descend(self.critic_optimizer, loss)
         return {"critic_loss": float(loss.detach())}, td_error.detach()
 
-    def improve_actor(self, histories: Histories, demonstration: Demonstration) -> Losses:
-        """-E Q / mean |Q| + bc_weight x supervised loss (Fujimoto & Gu, arXiv 2106.06860)."""
-        q = self.critic.expected(histories, self.actor.policy(histories))
-        loss = -q.mean() / q.detach().abs().mean().clamp(min=1e-6)
-        if self.config.ddpg.bc_weight:
+    def improve_actor(self, histories: Histories, demonstration: Demonstration | None) -> Losses:
+        """Policy gradient + bc_weight x supervised loss (Fujimoto & Gu, arXiv 2106.06860)."""
+        loss, figures = self.policy_loss(histories)
+        if self.supervised:
             self.actor.train()
             loss = loss + self.config.ddpg.bc_weight * demonstration.loss(self.actor)
             self.actor.eval()
         self.descend(self.actor_optimizer, loss)
-        return {"q": float(q.detach().mean()), "actor_loss": float(loss.detach())}
+        return figures | {"actor_loss": float(loss.detach())}
+
+    def policy_loss(self, histories: Histories) -> tuple[Tensor, Losses]:
+        """-E A / spread, A = Q - E Q under the softmax of the scores, and its figures.
+
+        The spread is the standard deviation of Q over all items, the mean over the batch: so a step
+        is as long whatever gamma is.
+        """
+        policy = self.actor.policy(histories)  # (B, V)
+        q = self.critic.preferences(histories)
+        with torch.no_grad():
+            spread = q.std(1).mean().clamp(min=1e-6)
+            advantage = q.sub_((policy * q).sum(1, keepdim=True))
+            entropy = torch.special.entr(policy).sum(1).mean()
+        loss = -(policy * advantage).sum(1).mean() / spread
+        return loss, {"q_spread": float(spread), "entropy": float(entropy)}
 
     def pairs(self) -> dict[str, tuple[nn.Module, nn.Module]]:
         """Every network that learns, with the target that follows it."""
@@ -244,7 +323,6 @@ class DDPG:
     def state_dict(self) -> dict[str, Any]:
         return {name: part.state_dict() for name, part in self._parts().items()} | {
             "generator": self.generator.get_state(),
-            "noise": self.noise.x,
             "counts": [self.pretrained, self.updated],
         }
 
@@ -253,7 +331,6 @@ class DDPG:
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
         self.generator.set_state(state["generator"])
-        self.noise.x = state["noise"]
         self.pretrained, self.updated = state["counts"]
 
     def _parts(self) -> dict[str, Any]:
@@ -262,3 +339,36 @@ class DDPG:
             optimizer = getattr(self, f"{name}_optimizer")
             parts |= {name: source, f"target_{name}": target, f"{name}_optimizer": optimizer}
         return parts
+
+
+class VectorDDPG(DDPG):
+    """The paper's own form: an action is the emitted vector, and the actor follows dQ/da.
+
+    Source: Lillicrap et al., arXiv 1509.02971, algorithm 1, as Liu et al. use it.
+    """
+
+    keeps_action = True
+
+    def new_critic(self, state: State, linear: GatedLinear | None) -> Critic:
+        # a configuration with a linear model is refused
+        return VectorCritic(state, self.config.env.horizon, self.config.ddpg.gamma)
+
+    def target_value(self, histories: Histories) -> Tensor:
+        return self.target_critic(histories, self.target_actor(histories))
+
+    def q_taken(self, batch: Transitions) -> Tensor:
+        return self.critic(batch.histories, batch.action)
+
+    def policy_loss(self, histories: Histories) -> tuple[Tensor, Losses]:
+        """-a . dQ/da, the mean length of dQ/da scaled to 1: a step is as long whatever gamma is."""
+        action = self.actor(histories)
+        at = action.detach().requires_grad_()
+        q = self.critic(histories, at)
+        (slope,) = torch.autograd.grad(q.sum(), at)
+        slope = slope / slope.norm(dim=1).mean().clamp(min=1e-6)
+        saturated = (at.abs() > 0.99).float().mean()
+        loss = -(action * slope).sum(1).mean()
+        return loss, {"q": float(q.detach().mean()), "saturated": float(saturated)}
+
+
+GRADIENTS: dict[str, type[DDPG]] = {"expected": DDPG, "deterministic": VectorDDPG}

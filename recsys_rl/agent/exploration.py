@@ -1,20 +1,19 @@
-"""How an agent explores: noise on its action, and random items."""
+"""How an agent explores: items sampled from its policy, or noise on its action."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+OU_THETA = 0.15  # Lillicrap et al., arXiv 1509.02971, section 7
+
 
 class OUNoise:
     """Ornstein-Uhlenbeck noise, one walk a session: x <- x - theta x + sigma N(0, 1)."""
 
-    def __init__(self, sessions: int, k: int, sigma: float, theta: float = 0.15) -> None:
+    def __init__(self, sessions: int, k: int, sigma: float, theta: float = OU_THETA) -> None:
         self.sigma, self.theta = sigma, theta
         self.x = torch.zeros(sessions, k)
-
-    def reset(self) -> None:
-        self.x = torch.zeros_like(self.x)
 
     def sample(self, generator: torch.Generator) -> Tensor:
         shock = torch.randn(self.x.shape, generator=generator)
@@ -22,11 +21,26 @@ class OUNoise:
         return self.x  # (B, k)
 
 
-def epsilon_greedy(
-    item: Tensor, excluded: Tensor, epsilon: float, generator: torch.Generator
+def session_epsilons(sessions: int, mean: float) -> Tensor:
+    """A share of exploring steps for each session, from 0 to twice the mean -> float32 [B].
+
+    Some sessions are played nearly as they are evaluated, others stray far. Source: Horgan et al.,
+    ICLR 2018, arXiv 1803.00933 (a ladder of epsilons over parallel environments).
+    """
+    return torch.linspace(0, min(1.0, 2 * mean), sessions)
+
+
+def sampled_items(scores: Tensor, excluded: Tensor, generator: torch.Generator) -> Tensor:
+    """One item for each row, by the softmax of the scores [B, V] that are not excluded -> [B]."""
+    probability = scores.masked_fill(excluded, -torch.inf).softmax(1)
+    nothing = excluded.all(1, keepdim=True)
+    probability = torch.where(nothing, 1.0, probability)  # NaN otherwise; what it draws is excluded
+    return torch.multinomial(probability, 1, generator=generator).squeeze(1)
+
+
+def epsilon_sampled(
+    best: Tensor, scores: Tensor, excluded: Tensor, epsilon: Tensor, generator: torch.Generator
 ) -> Tensor:
-    """Replace a share `epsilon` of the items [B] by random ones that are not excluded [B, V]."""
-    chosen = torch.rand(len(item), generator=generator) < epsilon
-    rows = chosen.nonzero().squeeze(1)
-    keys = torch.rand(len(rows), excluded.shape[1], generator=generator)
-    return item.index_put((rows,), keys.masked_fill_(excluded[rows], -1.0).argmax(1))
+    """Replace the best items [B], each with its probability `epsilon` [B], by sampled ones."""
+    rows = (torch.rand(len(best), generator=generator) < epsilon).nonzero().squeeze(1)
+    return best.index_put((rows,), sampled_items(scores[rows], excluded[rows], generator))

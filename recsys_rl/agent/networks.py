@@ -14,16 +14,19 @@ from torch.nn import functional as F
 from recsys_rl.data.histories import Histories, exclusion_mask
 from recsys_rl.embeddings.batching import rows
 from recsys_rl.states.base import State, initialise_linear
+from recsys_rl.states.layers import PooledDropout
 from recsys_rl.states.linear import GatedLinear
 
 HIDDEN = 256  # width of the layers of actor and critic
+DROPOUT = 0.8  # of what w(s) reads beside a linear model
 
 
 class Actor(nn.Module):
     """pi: state -> ReLU -> ReLU -> tanh -> action a in [-1, 1]^k. Item i scores a . v_i.
 
-    A state that is an action already (DRR-seq, DRR-set) passes through unchanged. A linear model of
-    the user adds its part to the scores.
+    The state comes with the share of the session that is over. A state that is an action already
+    (DRR-seq, DRR-set) passes through unchanged. A linear model of the user adds its part to the
+    scores.
     """
 
     def __init__(self, state: State, linear: GatedLinear | None = None) -> None:
@@ -32,7 +35,7 @@ class Actor(nn.Module):
         self.body = nn.Identity()
         if not state.is_action:
             self.body = nn.Sequential(
-                nn.Linear(state.size, HIDDEN),
+                nn.Linear(state.size + 1, HIDDEN),
                 nn.ReLU(),
                 nn.Linear(HIDDEN, HIDDEN),
                 nn.ReLU(),
@@ -50,7 +53,10 @@ class Actor(nn.Module):
         return self.state.item_vectors.weight[:-1]
 
     def forward(self, histories: Histories) -> Tensor:
-        return self.body(self.state(histories))  # (B, w)
+        state = self.state(histories)
+        if self.state.is_action:
+            return state  # (B, w)
+        return self.body(torch.cat([state, histories.clock], 1))  # (B, k)
 
     def read(self, histories: Histories) -> Histories:
         """With what the linear model makes of them, so that it is computed once."""
@@ -75,12 +81,15 @@ class Actor(nn.Module):
         return _joined(action, self.linear.user_part(histories)) @ vectors.T
 
     def policy(self, histories: Histories) -> Tensor:
-        """The softmax of the scores, 0 for items that the history names -> float32 [B, V].
-
-        The item an action leads to is an argmax and has no gradient; this is its smooth stand-in.
-        """
+        """The softmax of the scores, 0 for items that the history names -> float32 [B, V]."""
         mask = exclusion_mask(histories, self.state.n_items)
         return self.scores(histories).masked_fill(mask, -torch.inf).softmax(1)
+
+    @torch.no_grad()
+    def best(self, histories: Histories) -> Tensor:
+        """The items that are shown: the best that their histories do not name -> int64 [B]."""
+        mask = exclusion_mask(histories, self.state.n_items)
+        return self.score(histories).masked_fill_(mask, -torch.inf).argmax(1)
 
 
 def _joined(own: Tensor, linear: Tensor) -> Tensor:
@@ -88,93 +97,131 @@ def _joined(own: Tensor, linear: Tensor) -> Tensor:
     return torch.cat([own[:, :-1], linear, own[:, -1:]], 1)
 
 
-class Critic(nn.Module):
-    """Q(s, i): what both forms share, and what a form of your own has to say (`CRITICS`)."""
+def steps_left(clock: Tensor, horizon: int, gamma: float) -> Tensor:
+    """1 + gamma + gamma^2 + ..., as many terms as steps are left; clock: t / T, float32 [...]."""
+    left = (1 - clock) * horizon
+    return left if gamma == 1 else (1 - gamma**left) / (1 - gamma)
 
-    def __init__(self, state: State, linear: GatedLinear | None, join: int, joined: int) -> None:
+
+class Critic(nn.Module):
+    """What critics read: the state, the share of the session that is over, the linear model.
+
+    horizon: T, gamma: the discount, from which `steps_left` tells what is still to be had.
+    """
+
+    def __init__(
+        self, state: State, linear: GatedLinear | None, horizon: int, gamma: float
+    ) -> None:
         super().__init__()
-        self.state, self.linear = state, linear
-        self.read = nn.Linear(state.size + (linear.width if linear else 0), HIDDEN)
-        self.join = nn.Linear(join, joined)
-        self.value = nn.Linear(HIDDEN, 1)
+        self.state, self.linear, self.horizon, self.gamma = state, linear, horizon, gamma
+        self.read = nn.Linear(state.size + 1 + (linear.width if linear else 0), HIDDEN)
 
     def initialise(self, generator: torch.Generator) -> None:
-        for layer in (self.read, self.join, self.value):
-            initialise_linear(layer, generator)
+        for name, part in self.named_children():
+            if name not in ("state", "linear"):
+                initialise_linear(part, generator)
 
     @property
     def item_vectors(self) -> Tensor:
         return self.state.item_vectors.weight[:-1]  # (V, w)
 
     def features(self, histories: Histories) -> Tensor:
-        """The state, with what a linear model says of the user, through ReLU -> [B, HIDDEN]."""
-        state = self.state(histories)
+        """-> float32 [B, HIDDEN]."""
+        parts = [self.state(histories), histories.clock]
         if self.linear is not None:
-            state = torch.cat([state, self.linear.user_part(histories)], 1)
-        return F.relu(self.read(state))
+            parts.append(self.linear.user_part(histories))
+        return F.relu(self.read(torch.cat(parts, 1)))
+
+    def left(self, histories: Histories) -> Tensor:
+        """The discounted number of steps that are left -> float32 [B]."""
+        return steps_left(histories.clock.squeeze(1), self.horizon, self.gamma)
+
+
+class ItemCritic(Critic):
+    """Q(s, i) = w(s) . v_i + now(s) + (n - 1) later(s): of all items at once.
+
+    n is the discounted number of steps left, so `later` is what one of the steps to come earns on
+    average. Linear in the item's vector, so expectations over items are exact.
+
+    With a linear model of likes, w(s) starts from the reward that the model expects of each item,
+    and `now` and `later` read two numbers alone: what the model expects of the best items, and the
+    time. A network that reads all of the state comes to know the users it learns from by heart,
+    and they are few (`pretrain.holdout_share`); hence the heavy dropout, too.
+    """
+
+    def __init__(
+        self, state: State, linear: GatedLinear | None, horizon: int, gamma: float
+    ) -> None:
+        super().__init__(state, linear, horizon, gamma)
+        width = state.item_vectors.embedding_dim + (linear.width if linear else 0)
+        self.weight = nn.Linear(HIDDEN, width)
+        self.dropout = PooledDropout(DROPOUT if linear else 0.0)
+        self.value = nn.Sequential(
+            nn.Linear(2 if linear else HIDDEN, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 2)
+        )
+
+    def initialise(self, generator: torch.Generator) -> None:
+        super().initialise(generator)
+        self.dropout.refill(generator)
 
     def forward(self, histories: Histories, item: Tensor) -> Tensor:
         """Q of items int64 [B] -> float32 [B]."""
-        raise NotImplementedError
-
-    def expected(self, histories: Histories, policy: Tensor) -> Tensor:
-        """Q under a policy [B, V] -> float32 [B]; only the policy has a gradient."""
-        raise NotImplementedError
-
-
-class JointCritic(Critic):
-    """Q(s, v): the state through ReLU, concatenated with an item vector v, ReLU, one number."""
-
-    def __init__(self, state: State, linear: GatedLinear | None = None) -> None:
-        super().__init__(state, linear, HIDDEN + state.item_vectors.embedding_dim, HIDDEN)
-
-    def forward(self, histories: Histories, item: Tensor) -> Tensor:
-        return self._q(self.features(histories), rows(self.item_vectors, item))
-
-    def expected(self, histories: Histories, policy: Tensor) -> Tensor:
-        """Q of the mean item vector: within the hull of the items on which Q was trained."""
-        with torch.no_grad():
-            features = self.features(histories)
-        return self._q(features, policy @ self.item_vectors.detach())
-
-    def _q(self, features: Tensor, vector: Tensor) -> Tensor:
-        joined = F.relu(self.join(torch.cat([features, vector], dim=1)))  # (B, HIDDEN)
-        return self.value(joined).squeeze(1)
-
-
-class BilinearCritic(Critic):
-    """Q(s, i) = V(s) + w(s) . v_i, so that the expectation of Q under a policy is exact.
-
-    With a linear model the critic starts from the reward that the model expects of each item: its
-    error and the future are left to learn.
-    """
-
-    def __init__(self, state: State, linear: GatedLinear | None = None) -> None:
-        width = state.item_vectors.embedding_dim + (linear.width if linear else 0)
-        super().__init__(state, linear, HIDDEN, width)
-
-    def forward(self, histories: Histories, item: Tensor) -> Tensor:
-        value, own, theirs = self._parts(histories)
-        q = value + (own * rows(self.item_vectors, item)).sum(1)
+        if self.linear is not None:
+            histories = self.linear.read(histories)
+        features = self.features(histories)
+        own, theirs = self._weights(histories, features)
+        now, later = self.value(self._outlook(histories, features)).unbind(1)
+        q = now + (self.left(histories) - 1) * later + (own * rows(self.item_vectors, item)).sum(1)
         return q if theirs is None else q + (theirs * self.linear.model.item_vectors[item]).sum(1)
 
-    def expected(self, histories: Histories, policy: Tensor) -> Tensor:
-        with torch.no_grad():
-            value, own, theirs = self._parts(histories)
-            q = own @ self.item_vectors.T  # (B, V)
-            if theirs is not None:
-                q += theirs @ self.linear.model.item_vectors.T
-        return value + (policy * q).sum(1)
+    @torch.no_grad()
+    def preferences(self, histories: Histories) -> Tensor:
+        """The part of Q in which items differ -> float32 [B, V]."""
+        own, theirs = self._weights(histories, self.features(histories))
+        q = own @ self.item_vectors.T
+        return q if theirs is None else q.addmm_(theirs, self.linear.model.item_vectors.T)
 
-    def _parts(self, histories: Histories) -> tuple[Tensor, Tensor, Tensor | None]:
-        """V(s) [B], and w(s) for the item vectors [B, w] and for those of the linear model [B, p],
-        to which the model's user vector is added: its product is the expected reward."""
-        features = self.features(histories)
-        value, weight = self.value(features).squeeze(1), self.join(features)
+    def _weights(self, histories: Histories, features: Tensor) -> tuple[Tensor, Tensor | None]:
+        """w(s) for the item vectors [B, w], and for those of the linear model [B, p], to which the
+        model's user vector is added: its product is the expected reward."""
+        weight = self.weight(self.dropout(features))
         if self.linear is None:
-            return value, weight, None
+            return weight, None
         own, theirs = weight.tensor_split([weight.shape[1] - self.linear.width], dim=1)
-        return value, own, theirs + self.linear.read(histories).user_vector
+        return own, theirs + self.linear.read(histories).user_vector
+
+    def _outlook(self, histories: Histories, features: Tensor) -> Tensor:
+        """What `now` and `later` read."""
+        if self.linear is None:
+            return features
+        return torch.stack([self.expected_reward(histories), histories.clock.squeeze(1)], 1)
+
+    @torch.no_grad()
+    def expected_reward(self, histories: Histories) -> Tensor:
+        """Mean reward of the steps left, if the linear model's best items were shown -> [B].
+
+        Discounted as Q is, and divided by `left`.
+        """
+        means = self.linear.read(histories).user_vector @ self.linear.model.item_vectors.T
+        means.masked_fill_(exclusion_mask(histories, means.shape[1]), 0.0)
+        best = means.topk(min(self.horizon, means.shape[1])).values  # (B, T)
+        step = torch.arange(best.shape[1])
+        there = step < ((1 - histories.clock) * self.horizon).round()
+        return (best * there * self.gamma**step).sum(1) / self.left(histories)
 
 
-CRITICS: dict[str, type[Critic]] = {"joint": JointCritic, "bilinear": BilinearCritic}
+class VectorCritic(Critic):
+    """Q(s, a) of an emitted vector a, as in the paper: state and vector joined, ReLU, a number.
+
+    The number is multiplied by how many steps are left, discounted.
+    """
+
+    def __init__(self, state: State, horizon: int, gamma: float) -> None:
+        super().__init__(state, None, horizon, gamma)
+        self.join = nn.Linear(HIDDEN + state.item_vectors.embedding_dim, HIDDEN)
+        self.value = nn.Linear(HIDDEN, 1)
+
+    def forward(self, histories: Histories, action: Tensor) -> Tensor:
+        """Q of vectors float32 [B, w] -> float32 [B]."""
+        joined = torch.cat([self.features(histories), action], 1)
+        return self.left(histories) * self.value(F.relu(self.join(joined))).squeeze(1)

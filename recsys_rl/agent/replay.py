@@ -20,44 +20,52 @@ CAPACITY = 200_000  # transitions
 
 
 class Transitions(NamedTuple):
-    """A batch of B steps. Only `terminated` stops the bootstrap: a time limit does not."""
+    """A batch of B steps, each with the rewards of the m steps from it on, m >= 1.
+
+    What is worth `reward` + `discount` x Q(next_histories, .) is the item. The discount is gamma^m,
+    and 0 where the session terminated.
+    """
 
     histories: Histories
     item: Tensor  # int64 [B], the item that was shown
-    reward: Tensor  # float32 [B]
-    next_histories: Histories
-    terminated: Tensor  # bool [B]
+    reward: Tensor  # float32 [B], the m rewards, discounted
+    next_histories: Histories  # m steps later
+    discount: Tensor  # float32 [B]
+    action: Tensor | None = None  # float32 [B, w], the vector that was emitted
 
     def at(self, rows: Tensor) -> Transitions:
-        """Some of the steps: those of the sessions that were still running, say."""
-        before, item, reward, after, terminated = self
-        return Transitions(
-            before.at(rows), item[rows], reward[rows], after.at(rows), terminated[rows]
-        )
+        """Some of the steps: a mask bool [B] or indices."""
+        return Transitions(*(None if part is None else _at(part, rows) for part in self))
+
+
+def _at(part: Histories | Tensor, rows: Tensor) -> Histories | Tensor:
+    return part.at(rows) if isinstance(part, Histories) else part[rows]
 
 
 class ReplayBuffer:
     """Ring buffer with uniform sampling (with replacement).
 
     width: items of a history that are kept. capacity: number of transitions; the oldest are
-    overwritten.
+    overwritten. action: width of the emitted vectors, where they are kept.
     """
 
-    COLUMNS = ("user", "step", "item", "reward", "terminated")
-
-    def __init__(self, width: int, n_items: int, capacity: int = CAPACITY) -> None:
+    def __init__(
+        self, width: int, n_items: int, capacity: int = CAPACITY, *, action: int = 0
+    ) -> None:
         if capacity < 1:
             raise ValueError(f"capacity must be at least 1, not {capacity}")
         self.width, self.n_items, self.capacity = width, n_items, capacity
         self.size = self.position = 0
         self.columns: dict[str, Tensor] = {
             "user": torch.zeros(capacity, dtype=torch.int32),
-            "step": torch.zeros(capacity, dtype=torch.int32),
             "item": torch.zeros(capacity, dtype=torch.int32),
             "reward": torch.zeros(capacity),
-            "terminated": torch.zeros(capacity, dtype=torch.bool),
+            "discount": torch.zeros(capacity),
         }
+        if action:
+            self.columns["action"] = torch.zeros(capacity, action)
         for moment in ("before", "after"):
+            self.columns[f"elapsed_{moment}"] = torch.zeros(capacity)
             self.columns[f"items_{moment}"] = torch.zeros(capacity, width, dtype=torch.int32)
             self.columns[f"ratings_{moment}"] = torch.zeros(capacity, width)
 
@@ -75,13 +83,14 @@ class ReplayBuffer:
         if not torch.isfinite(transitions.reward).all():
             raise ValueError("a reward is NaN or infinite: nothing could be learned from it")
         places = (self.position + torch.arange(count)) % self.capacity
-        before, item, reward, after, terminated = transitions
-        step = torch.zeros_like(item) if before.step is None else before.step
-        new = {"user": before.user, "step": step, "item": item}
-        new |= {"reward": reward, "terminated": terminated}
+        before, item, reward, after, discount, action = transitions
+        new = {"user": before.user, "item": item, "reward": reward, "discount": discount}
+        if "action" in self.columns:
+            new["action"] = action
         for moment, histories in (("before", before), ("after", after)):
             kept = repadded(histories, self.width, self.n_items)
             new |= {f"items_{moment}": kept.item, f"ratings_{moment}": kept.rating}
+            new[f"elapsed_{moment}"] = histories.clock.squeeze(1)
         for name, values in new.items():
             self.columns[name][places] = values.to(self.columns[name].dtype)
         self.position = (self.position + count) % self.capacity
@@ -91,13 +100,18 @@ class ReplayBuffer:
     def take(self, places: Tensor) -> Transitions:
         """The transitions at `places`, int64 [B]."""
         found = {name: column[places] for name, column in self.columns.items()}
-        user, step = found["user"].long(), found["step"].long()
+        user, item = found["user"].long(), found["item"].long()
         before, after = (
-            Histories(user, found[f"items_{when}"].long(), found[f"ratings_{when}"], at)
-            for when, at in (("before", step), ("after", step + 1))
+            Histories(
+                user,
+                found[f"items_{when}"].long(),
+                found[f"ratings_{when}"],
+                found[f"elapsed_{when}"],
+            )
+            for when in ("before", "after")
         )
-        item = found["item"].long()
-        return Transitions(before, item, found["reward"], after, found["terminated"])
+        discount, action = found["discount"], found.get("action")
+        return Transitions(before, item, found["reward"], after, discount, action)
 
     def sample(
         self, batch_size: int, generator: torch.Generator
@@ -141,12 +155,13 @@ class PrioritizedReplayBuffer(ReplayBuffer):
         n_items: int,
         capacity: int = CAPACITY,
         *,
+        action: int = 0,
         alpha: float = 0.6,
         beta: float = 0.4,
         anneal: int = 10_000,
         eps: float = 1e-3,
     ) -> None:
-        super().__init__(width, n_items, capacity)
+        super().__init__(width, n_items, capacity, action=action)
         self.alpha, self.first_beta, self.anneal, self.eps = alpha, beta, anneal, eps
         self.tree = SumTree(capacity)
         self.largest = 1.0

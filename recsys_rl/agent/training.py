@@ -20,7 +20,8 @@ from recsys_rl.agent.build import Training
 from recsys_rl.agent.checkpoint import Checkpoints
 from recsys_rl.agent.ddpg import DDPG, Diverged, Losses
 from recsys_rl.agent.demonstrations import Demonstrations
-from recsys_rl.agent.replay import ReplayBuffer, Transitions
+from recsys_rl.agent.replay import ReplayBuffer
+from recsys_rl.agent.returns import Played, transitions_of
 from recsys_rl.data.files import STOP_SIGNALS
 from recsys_rl.envs.base import SessionEnv
 
@@ -122,21 +123,63 @@ def train(
 def ddpg_update(
     agent: DDPG, environment: SessionEnv, demonstrations: Demonstrations, replay: ReplayBuffer
 ) -> Losses:
-    """One step of all sessions, stored, and one update of the agent from the replay."""
-    if environment.over:
-        environment.reset()
-        agent.noise.reset()
-    before = environment.observation()
-    item = agent.explore(before, environment.excluded)
-    after, reward, terminated, _, info = environment.step(item)  # a time limit is no end
-    live = info["active"]
-    if not torch.isfinite(reward[live]).all():
-        raise Diverged("a reward is NaN or infinite")
-    replay.add(Transitions(before, item, reward, after, terminated).at(live))
-    batch, weights, places = replay.sample(agent.config.ddpg.batch_size, agent.generator)
-    losses, td_error = agent.update(batch, weights, next(demonstrations))
+    """One update of the agent from the replay; before every T-th, sessions of T steps are played.
+
+    As many transitions are replayed as are played.
+    """
+    report = {}
+    if agent.updated % environment.horizon == 0:
+        played, config = play(agent, environment), agent.config.ddpg
+        form = replay.width, replay.n_items
+        replay.add(transitions_of(played, config.gamma, config.n_steps, *form))
+        report = {"reward": float(played.reward[played.active].mean())}
+        report |= calibration_of(agent, played, *form)
+    batch, weights, places = replay.sample(environment.sessions, agent.generator)
+    demonstration = next(demonstrations) if agent.supervised else None
+    losses, td_error = agent.update(batch, weights, demonstration)
     replay.update_priorities(places, td_error)
-    return losses | {"reward": float(reward[live].mean())}
+    effective = weights.sum().square() / weights.square().sum() / len(weights)
+    return losses | report | {"effective_sample_share": float(effective)}
+
+
+def play(agent: DDPG, environment: SessionEnv) -> Played:
+    """All sessions from their start to their end, exploring."""
+    environment.reset()
+    noise = agent.new_noise(environment.sessions)
+    observations, steps = [environment.observation()], []
+    while not environment.over:
+        choice = agent.explore(observations[-1], environment.excluded, noise)
+        after, reward, terminated, _, info = environment.step(choice.item)
+        if not torch.isfinite(reward[info["active"]]).all():
+            raise Diverged("a reward is NaN or infinite")
+        observations.append(after)
+        told = choice.item, reward, terminated, info["active"], choice.greedy
+        steps.append((*told, choice.action) if agent.keeps_action else told)
+    return Played(observations, *(torch.stack(column) for column in zip(*steps, strict=True)))
+
+
+def calibration_of(agent: DDPG, played: Played, width: int, n_items: int) -> Losses:
+    """Q of what was done beside the return that followed: first, middle and last step, mean.
+
+    Of returns that hold rewards of the policy alone, to the end of the session; where sessions have
+    no end that counts, with Q' of the observation that was the last.
+    """
+    steps = len(played.reward)
+    whole = transitions_of(played, agent.config.ddpg.gamma, steps, width, n_items)
+    step = played.active.nonzero()[:, 0]
+    ended = whole.discount == 0 if played.finite else torch.ones_like(step, dtype=torch.bool)
+    report = {}
+    for name, when in {"first": 0, "middle": steps // 2, "last": steps - 1}.items():
+        rows = ((step == when) & ended).nonzero().squeeze(1)
+        if len(rows) > 1:
+            batch = whole.at(rows)
+            returns = agent.targets(batch)
+            with torch.no_grad():
+                q = agent.q_taken(batch)
+            report |= {f"q_{name}": float(q.mean()), f"return_{name}": float(returns.mean())}
+            if name == "middle":
+                report["return_spread"] = float(returns.std())
+    return report
 
 
 def _select(

@@ -5,6 +5,7 @@ B = batch, H = length of a history, n = length of a memory. Index n_items is pad
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -21,22 +22,30 @@ class Histories:
 
     user: int64 [B], `n_users` for a user the model has never met; item: int64 [B, H], oldest first,
     LEFT-padded with `n_items`; rating: float32 [B, H], 0 at padding and for what was only SHOWN.
-    step: int64 [B], how many items the session has shown; None outside of sessions.
+    elapsed: float32 [B], the share t / T of a session of at most T steps that is over; None outside
+    of sessions, and where no limit counts, which means 0: a session that starts now.
     user_vector: float32 [B, p], what a linear model makes of the history (`GatedLinear.read`).
     """
 
     user: Tensor
     item: Tensor
     rating: Tensor
-    step: Tensor | None = None
+    elapsed: Tensor | None = None
     user_vector: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.user)
 
+    @property
+    def clock(self) -> Tensor:
+        """`elapsed` as a column that networks read, float32 [B, 1]."""
+        if self.elapsed is None:
+            return torch.zeros(len(self), 1, device=self.user.device)
+        return self.elapsed.unsqueeze(1)
+
     def at(self, rows: Tensor | slice) -> Histories:
         """Some of the users: `rows` is a mask bool [B], indices or a slice."""
-        parts = self.user, self.item, self.rating, self.step, self.user_vector
+        parts = self.user, self.item, self.rating, self.elapsed, self.user_vector
         return Histories(*(None if part is None else part[rows] for part in parts))
 
     def last(self, n: int) -> Histories:
@@ -110,3 +119,10 @@ def repadded(histories: Histories, width: int, n_items: int) -> Histories:
     short = max(0, width - histories.item.shape[1])
     item = F.pad(histories.item, (short, 0), value=n_items)[:, -width:]
     return replace(histories, item=item, rating=F.pad(histories.rating, (short, 0))[:, -width:])
+
+
+def stacked(parts: Sequence[Histories], width: int, n_items: int) -> Histories:
+    """Several batches under each other, each history with its last `width` columns."""
+    parts = [repadded(part, width, n_items) for part in parts]
+    columns = zip(*((p.user, p.item, p.rating, p.clock.squeeze(1)) for p in parts), strict=True)
+    return Histories(*(torch.cat(column) for column in columns))

@@ -31,14 +31,19 @@ class SessionEnv:
     (`_exhausted`). It may say what enters the history (`_remember`) and how a reward is made
     (`_reward`).
 
-    excluded: bool [B, V], items that cannot be shown. terminated: nothing is left. truncated:
-    `horizon` steps are over; the session could have gone on, so the bootstrap does not stop. A
+    excluded: bool [B, V], items that cannot be shown. terminated: nothing is left. What the limit
+    of `horizon` steps means, `finite` says: where evaluations end there too, it is an end like
+    others (terminated), and how much of the session is over is observed; where only the collecting
+    of data ends, the session could have gone on (truncated), so the bootstrap does not stop. A
     session that is over goes on stepping with the batch; `info["active"]` says which steps count.
+
+    Source: Pardo et al., ICML 2018 (limits that end a task, and limits that do not).
 
     generator: where all chance comes from. Without one, and without a seed for `reset`, sessions
     differ from run to run.
     """
 
+    finite = True  # whether the limit belongs to the task
     running: tuple[str, ...] = ("_histories", "_answers", "excluded", "_active", "_steps")
     n_items: int
     n_users: int
@@ -98,8 +103,11 @@ class SessionEnv:
 
     def observation(self) -> Histories:
         self._check_running()
-        step = torch.full((len(self._histories),), self._steps)
-        return Histories(self._histories.user, self._histories.item, self._histories.rating, step)
+        told = self._histories
+        elapsed = None
+        if self.finite:
+            elapsed = torch.full((len(told),), self._steps / self.horizon)
+        return Histories(told.user, told.item, told.rating, elapsed)
 
     @property
     def relevant(self) -> Tensor:
@@ -131,8 +139,9 @@ class SessionEnv:
         reward = self._reward(rating).masked_fill(~shown, 0.0)
         self._remember(item, rating, shown)
         self._steps += 1
-        terminated = self._exhausted(rating)
-        truncated = torch.full_like(terminated, self._steps >= self.horizon)
+        limit = self._steps >= self.horizon
+        terminated = self._exhausted(rating) | (self.finite and limit)
+        truncated = torch.full_like(terminated, limit and not self.finite)
         info = {"item": item, "rating": rating, "active": self._active}
         self._active = self._active & ~terminated & ~truncated
         return self.observation(), reward, terminated, truncated, info

@@ -24,7 +24,8 @@ class ColdStartEnv(SessionEnv):
     item that the user never rated counts as not liked, so no simulator answers. The history says
     what was liked (POSITIVE) and what was shown and not liked (SHOWN).
 
-    terminated: nothing is left to like. users: all rows of those who may be met.
+    terminated: nothing is left to like, or `horizon` items were shown. users: all rows of those who
+    may be met.
     """
 
     running = (*SessionEnv.running, "_left")

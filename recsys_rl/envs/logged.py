@@ -26,12 +26,14 @@ class LoggedEnv(SessionEnv):
     they logged at or after that moment. The history moves on only at a rating of `reads_from` or
     more: 4, a positive, unless a state reads every rated item (DRR-seq).
 
-    terminated: every item of the log has been shown, no reward is left to be had.
+    terminated: every item of the log has been shown, no reward is left to be had. truncated: only
+    the collecting of data ends after `horizon` steps.
 
     log: ratings the agent may learn from (the train split, nothing else). anonymous_share: share of
     the sessions in which the agent is not told who the user is.
     """
 
+    finite = False
     running = (*SessionEnv.running, "_left")
 
     def __init__(

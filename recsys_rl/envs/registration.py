@@ -86,9 +86,10 @@ def item_vectors(train: Interactions, k: int = K, seed: int = 0) -> Tensor:
 
 
 def flat_observation(histories: Histories, vectors: Tensor) -> Tensor:
-    """Means of the vectors of what was liked and of what was not, and log(1 + their numbers).
+    """Means of the vectors of what was liked and of what was not, log(1 + their numbers), and the
+    share of the session that is over.
 
-    -> float32 [B, 2k + 2]; 0 without any item. vectors: float32 [n_items, k].
+    -> float32 [B, 2k + 3]; 0 without any item. vectors: float32 [n_items, k].
     """
     n_items = len(vectors)
     padded = F.pad(vectors, (0, 0, 0, 1))  # (n_items + 1, k)
@@ -98,7 +99,7 @@ def flat_observation(histories: Histories, vectors: Tensor) -> Tensor:
         total = F.embedding_bag(items, padded, mode="sum", padding_idx=n_items)
         means.append(total / count.clamp(min=1))
         counts.append(count.float().log1p())
-    return torch.cat([*means, *counts], 1)
+    return torch.cat([*means, *counts, histories.clock], 1)
 
 
 def score_function(
@@ -106,7 +107,7 @@ def score_function(
 ) -> Callable[[Histories], Tensor]:
     """A policy that was trained here in the form that evaluations take.
 
-    act: flat observations float32 [B, 2k + 2] -> actions [B, k].
+    act: flat observations float32 [B, 2k + 3] -> actions [B, k].
     """
 
     def score(histories: Histories) -> Tensor:
@@ -121,12 +122,13 @@ class GymColdStartEnv(gymnasium.Env):
 
     Action: Box(-1, 1, (k,)). Of the items neither named nor shown the one with the largest inner
     product is shown, `horizon` in all. Reward: 1 if the user rated it 4 or more, else 0, or what
-    `reward` makes of the stars. terminated: nothing is left to like. truncated: `horizon` items
-    were shown.
+    `reward` makes of the stars. terminated: nothing is left to like, or `horizon` items were shown;
+    evaluations end there too, so nothing is ever truncated.
 
     observe: "items", a Dict of `memory` (named or liked) and `rejected` (shown and not liked), item
-    indices MultiDiscrete(n * [n_items + 1]), n = n_seed + horizon, so that nothing is forgotten; or
-    "vectors", a Box of 2k + 2 numbers for a plain network, see `flat_observation`.
+    indices MultiDiscrete(n * [n_items + 1]), n = n_seed + horizon, so that nothing is forgotten, and
+    `elapsed`, the share of the session that is over, Box(0, 1, (1,)); or "vectors", a Box of
+    2k + 3 numbers for a plain network, see `flat_observation`.
     info: "user" at the start; then "item", the id of the item, and "liked".
     All chance is drawn from Gymnasium's own `np_random`. reset's option "user" names who is met, by
     the id that `info` gives.
@@ -183,13 +185,14 @@ class GymColdStartEnv(gymnasium.Env):
     def _observation_space(self, n: int) -> spaces.Space:
         if self.observe == "items":
             names = "memory", "rejected"
-            return spaces.Dict(
-                {name: spaces.MultiDiscrete([self.users.n_items + 1] * n) for name in names}
-            )
+            parts = {name: spaces.MultiDiscrete([self.users.n_items + 1] * n) for name in names}
+            return spaces.Dict(parts | {"elapsed": spaces.Box(0.0, 1.0, (1,), np.float32)})
         # a mean lies between the extremes, but for rounding
         largest = self.vectors.abs().amax(0).repeat(2) * 1.001 + 1e-6
         counts = torch.full((2,), n + 1.0).log()
-        low, high = torch.cat([-largest, 0 * counts]), torch.cat([largest, counts * 1.001])
+        time = torch.ones(1)
+        low = torch.cat([-largest, 0 * counts, 0 * time])
+        high = torch.cat([largest, counts * 1.001, time])
         return spaces.Box(low.numpy(), high.numpy(), dtype=np.float32)
 
     def reset(
@@ -263,4 +266,5 @@ class GymColdStartEnv(gymnasium.Env):
         padded = (
             F.pad(m, (n - m.shape[1], 0), value=self.users.n_items)[0].numpy() for m in memories
         )
-        return dict(zip(("memory", "rejected"), padded, strict=True))
+        told = dict(zip(("memory", "rejected"), padded, strict=True))
+        return told | {"elapsed": histories.clock[0].numpy()}

@@ -93,7 +93,8 @@ class SimulatedEnv(SessionEnv):
     Figure 1 of the paper shows such an effect on ratings; that it is linear, and touches the reward
     alone, is our own simple form.
 
-    terminated: no item is left. users: who may be met, int64 [U]; everybody by default.
+    terminated: no item is left, or `horizon` were shown. users: who may be met, int64 [U];
+    everybody by default.
     """
 
     running = (*SessionEnv.running, "_series")

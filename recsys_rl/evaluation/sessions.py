@@ -35,7 +35,7 @@ def roll_out(
 ) -> tuple[Tensor, Tensor]:
     """Plays sessions that have been reset -> items int64 [B, T], rewards float32 [B, T].
 
-    Every step scores all items, given the observation (history, answers, step), and shows the best
+    Every step scores all items, given the observation (history, answers, time), and shows the best
     that is not excluded, ties at random. Where none is left that the model would show, the item is
     n_items (nothing) and the reward 0.
     """

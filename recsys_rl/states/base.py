@@ -25,7 +25,6 @@ class State(nn.Module):
     is_action = False  # whether its output is the action; else the actor has layers
     pretrained = "pmf"  # the embeddings it starts from, see `agent.build.EMBEDDINGS`
     windows = False  # whether it is pretrained on all positions of a stretch of log at once
-    critic = "joint"  # the form of its critic, see `agent.networks.CRITICS`
     critic_copies_actor = False  # whether the critic reads a frozen copy of the pretrained state
     embedding_lr_scale = 1.0  # learning rate of the item vectors, as a share of the others'
 

@@ -20,13 +20,12 @@ from recsys_rl.states.layers import PooledDropout
 class DRRset(State):
     """DRR-set: two sets, no order, no user.
 
-    Like DRR-seq it is its own actor: the output, with a 1 appended, is the action, and the item
-    vectors have one column more, a bias.
+    It also reads how much of the session is over. Like DRR-seq it is its own actor: the output,
+    with a 1 appended, is the action, and the item vectors have one column more, a bias.
     """
 
     is_action = True
     pretrained = "likes"
-    critic = "bilinear"
     embedding_lr_scale = 0.05
 
     def __init__(self, n_users: int, n_items: int, k: int, n: int, *, dropout: float = 0.3) -> None:
@@ -34,7 +33,7 @@ class DRRset(State):
         self.item_vectors = nn.Embedding(n_items + 1, k + 1, padding_idx=n_items)
         self.dropout = PooledDropout(dropout)
         hidden = 2 * k
-        self.read = nn.Linear(2 * k + 2, hidden)
+        self.read = nn.Linear(2 * k + 3, hidden)
         self.inner_norm = nn.LayerNorm(hidden)
         self.widen, self.narrow = nn.Linear(hidden, 2 * hidden), nn.Linear(2 * hidden, hidden)
         self.norm, self.out = nn.LayerNorm(hidden), nn.Linear(hidden, k)
@@ -75,7 +74,8 @@ class DRRset(State):
         likes, rejections = likes_and_rejections(histories, self.n, self.n_items)
         liked, n_liked = self.summary(likes)  # (B, k), (B, 1)
         rejected, n_rejected = self.summary(rejections)
-        x = self.read(self.dropout(torch.cat([liked, rejected, n_liked, n_rejected], dim=1)))
+        sets = self.dropout(torch.cat([liked, rejected, n_liked, n_rejected], dim=1))
+        x = self.read(torch.cat([sets, histories.clock], dim=1))
         x = x + self.narrow(F.silu(self.widen(self.inner_norm(x))))  # (B, 2k)
         action = self.out(self.norm(x)) + self.skip_weight * liked  # (B, k)
         return F.pad(action, (0, 1), value=1.0)

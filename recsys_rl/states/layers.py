@@ -21,6 +21,8 @@ class PooledDropout(nn.Module):
 
     def refill(self, generator: torch.Generator) -> None:
         self.generator = generator
+        if self.p == 0:
+            return
         kept = torch.rand(self.SIZE, generator=generator) >= self.p
         self.pool = kept.float() / (1 - self.p)
 
