@@ -26,6 +26,7 @@ from recsys_rl.data.histories import Histories
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.movielens import load_ratings
 from recsys_rl.data.streams import own_stream
+from recsys_rl.evaluation.calibration import Calibration
 from recsys_rl.evaluation.scores import ScoreFunction
 from recsys_rl.experiments import NAMES, config_of
 from recsys_rl.tasks import Task, split_for, task_of
@@ -54,8 +55,11 @@ def run(
     training = task.build(config)
     untrained = {n: w.clone() for n, w in training.agent.actor.state_dict().items()}
     kept = Checkpoints(checkpoints, f"{dataset}-{split}-{name}-{seed}", config, task.train)
+    shared = Checkpoints(
+        checkpoints / "pretrained", f"{dataset}-{split}", config.pretraining(), task.train
+    )
     measured = Measured(kept.latest)
-    trained = task.fit(training, checkpoints=kept)
+    trained = task.fit(training, checkpoints=kept, pretrained=shared)
     seconds = {
         "training_seconds": trained.seconds[0],
         "training_cpu_seconds": trained.seconds[1],
@@ -64,6 +68,8 @@ def run(
     key = {"dataset": dataset, "split": split, "agent": name, "seed": seed}
     if not len(measured.rows):
         measured.add([results.rows(seconds, **key, stage="final", protocol="training")])
+    if task.calibrate is not None and "calibration" not in measured.stages:
+        measured.add(calibration_rows(task.calibrate(training.agent), key))
     counts = torch.bincount(task.train.item, minlength=task.train.n_items)
     for stage, score in stages(training, trained, untrained, task, probed=name in PROBED):
         if stage in measured.stages:
@@ -78,6 +84,19 @@ def run(
     measured.remove()
     kept.remove()
     return measured.rows
+
+
+def calibration_rows(found: dict[str, Calibration], key: dict) -> list[pd.DataFrame]:
+    """Mean Q, mean return and relative error at three steps, and the worst tenth in the middle."""
+    rows = []
+    for users, sessions in found.items():
+        values = sessions.evaluation().mean()
+        values |= {f"error, {n} step": sessions.error(step) for n, step in sessions.steps.items()}
+        values["worst tenth"] = sessions.worst_tenth(sessions.steps["middle"])
+        rows.append(
+            results.rows(values, **key, stage="calibration", protocol=f"calibration, {users}")
+        )
+    return rows
 
 
 class Measured:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from recsys_rl.agent.build import MakeEnv, Training, build, check
 from recsys_rl.agent.config import Config
+from recsys_rl.agent.ddpg import DDPG
 from recsys_rl.agent.training import Trained, train
 from recsys_rl.data.histories import POSITIVE
 from recsys_rl.data.interactions import Interactions
@@ -25,11 +26,14 @@ from recsys_rl.data.splits import (
     leave_one_out,
     random_split,
     split_by_time,
+    split_holdout_users,
     split_users,
 )
 from recsys_rl.embeddings.pmf import PMF
+from recsys_rl.envs.cold_start import ColdStartEnv
 from recsys_rl.envs.rating_models import NeighbourRatings, refuse_neighbours, two_halves
 from recsys_rl.envs.simulated import SimulatedEnv, Simulator, refuse_simulator
+from recsys_rl.evaluation.calibration import Calibration, calibration
 from recsys_rl.evaluation.protocols import (
     leave_one_out_metrics,
     random_positive_metrics,
@@ -54,7 +58,8 @@ class Task:
     train: rows to learn from. validate: quick, for curves and the choice of weights by `metric`;
     None where a split has no validation part. test: every protocol of the split. about: one line.
     make_env: for `build`, where sessions are not made from a log. test_users: rows of the users
-    held out whole, where there are some.
+    held out whole, where there are some. calibrate: Q against returns with users the critic learned
+    from and with others, where sessions have an end that counts.
     """
 
     train: Interactions
@@ -64,6 +69,7 @@ class Task:
     about: str
     make_env: Callable[[Config], MakeEnv] | None = None
     test_users: Interactions | None = None
+    calibrate: Callable[[DDPG], dict[str, Calibration]] | None = None
 
     def build(self, config: Config, **options: Any) -> Training:
         """Agent, environment, demonstrations and replay for this task (`agent.build.build`)."""
@@ -90,9 +96,14 @@ class Task:
 
 
 def task_of(data: Interactions, split: str) -> Task:
-    """A split by its name: see `SPLITS`; cold-start-1 to -9 hold out other users."""
+    """A split by its name: see `SPLITS`; cold-start-1 to -9 hold out other users.
+
+    cold-start-eighth-1 to -8 hold out every user once.
+    """
     if found := re.fullmatch(r"cold-start-([1-9])", split):
-        return _cold_start(data, int(found[1]))
+        return _cold_start(data, cold_start_users(data, int(found[1])))
+    if found := re.fullmatch(r"cold-start-eighth-([1-8])", split):
+        return _cold_start(data, users_of_eighth(data, int(found[1])))
     if split not in SPLITS:
         raise ValueError(f"there is no split {split!r}: choose among {', '.join(SPLITS)}")
     return SPLITS[split](data)
@@ -195,10 +206,17 @@ def cold_start_users(data: Interactions, number: int = 0) -> tuple[Tensor, Tenso
     return split_users(data.n_users, generator=_generator(number))
 
 
-def _cold_start(data: Interactions, number: int) -> Task:
-    train, validation, test_users = (
-        data.select(torch.isin(data.user, users)) for users in cold_start_users(data, number)
-    )
+def users_of_eighth(data: Interactions, number: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Train, validation and test users: of eight groups one is tested, 1 <= number <= 8."""
+    groups = split_users(data.n_users, (1 / 8,) * 8)
+    others = torch.cat([*groups[: number - 1], *groups[number:]])
+    shuffled = others[torch.randperm(len(others), generator=_generator(number))]
+    validation, train = shuffled.tensor_split([data.n_users // 10])
+    return train, validation, groups[number - 1]
+
+
+def _cold_start(data: Interactions, users: tuple[Tensor, Tensor, Tensor]) -> Task:
+    train, validation, test_users = (data.select(torch.isin(data.user, some)) for some in users)
     for part, held_out in {"validation": validation, "test": test_users}.items():
         likes = torch.bincount(held_out.user[held_out.rating >= POSITIVE], minlength=1)
         _needs(int(likes.max()) >= 6, f"no {part} user likes six items")
@@ -213,11 +231,26 @@ def _cold_start(data: Interactions, number: int) -> Task:
             "cold-start-sessions": cold_start_sessions(score, test_users),
         }
 
+    def calibrate(agent: DDPG) -> dict[str, Calibration]:
+        config = agent.config
+        _, met = split_holdout_users(train, config.pretrain.holdout_share, config.seed)
+        return {
+            name: calibration(
+                agent.score,
+                agent.q,
+                ColdStartEnv(some, horizon=config.env.horizon, n_seed=config.env.n_seed),
+                config.ddpg.gamma,
+            )
+            for name, some in (("users of the critic", met), ("test users", test_users))
+        }
+
     about = (
         "users held out whole (10 %) name three random films they like and are shown 40: "
         "reward@T, the mean reward per step over T steps"
     )
-    return Task(train, validate, "reward@40", test, about, test_users=test_users)
+    return Task(
+        train, validate, "reward@40", test, about, test_users=test_users, calibrate=calibrate
+    )
 
 
 def _simulated(data: Interactions, series: float = 0.0) -> Task:
@@ -238,6 +271,16 @@ def _simulated(data: Interactions, series: float = 0.0) -> Task:
             for name, world in (("A", worlds.a), ("B", worlds.b))
         }
 
+    def calibrate(agent: DDPG) -> dict[str, Calibration]:
+        env, found = agent.config.env, {}
+        for name, world in (("simulator A", worlds.a), ("simulator B", worlds.b)):
+            sessions = SimulatedEnv(
+                world, users=others, horizon=env.horizon, n_seed=env.n_seed, series=series
+            )
+            gamma = agent.config.ddpg.gamma
+            found[name] = calibration(agent.score, agent.q, sessions, gamma, draws=1)
+        return found
+
     def make_env(config: Config) -> MakeEnv:
         env = config.env
         return lambda _, generator: SimulatedEnv(
@@ -250,7 +293,7 @@ def _simulated(data: Interactions, series: float = 0.0) -> Task:
         )
 
     about = "simulated users: trained in simulator A, tested in A and B, ten items after three"
-    return Task(worlds.log, validate, "reward@10", test, about, make_env)
+    return Task(worlds.log, validate, "reward@10", test, about, make_env, calibrate=calibrate)
 
 
 class Simulators(NamedTuple):
@@ -280,7 +323,7 @@ SPLITS: dict[str, Callable[[Interactions], Task]] = {
     "random-positives": _random_positives,
     "ratings": _ratings,
     "temporal": _temporal,
-    "cold-start": partial(_cold_start, number=0),
+    "cold-start": lambda data: _cold_start(data, cold_start_users(data)),
     "simulated": _simulated,
     "simulated-series": partial(_simulated, series=SERIES),
 }

@@ -12,12 +12,10 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from recsys_rl.agent.build import Training
+from recsys_rl.agent.build import Training, make_replay
 from recsys_rl.agent.config import Config, DDPGConfig, EnvConfig, PretrainConfig, StateConfig
 from recsys_rl.agent.ddpg import GRADIENTS
 from recsys_rl.agent.networks import Actor
-from recsys_rl.agent.build import make_replay
-from recsys_rl.agent.training import ddpg_update
 from recsys_rl.data.histories import Histories
 from recsys_rl.envs.base import Info, SessionEnv
 from recsys_rl.states.base import State
@@ -54,11 +52,10 @@ class Problem:
     @cached_property
     def q(self) -> Tensor:
         """Q of the best policy by value iteration: [T, S, V], or the same at every step."""
-        q = torch.zeros(self.shape)
-        found = []
+        value, found = torch.zeros(self.shape[0]), []
         for _ in range(self.horizon if self.finite else 2000):
-            value = q.masked_fill(~self.allowed, -torch.inf).amax(1) if found else torch.zeros(len(q))
             q = self.reward + self.gamma * value[self.next]
+            value = q.masked_fill(~self.allowed, -torch.inf).amax(1)
             found.append(q)
         return torch.stack(found[::-1]) if self.finite else q.expand(self.horizon, -1, -1)
 

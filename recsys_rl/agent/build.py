@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from recsys_rl.agent.replay import CAPACITY, PrioritizedReplayBuffer, ReplayBuff
 from recsys_rl.baselines.registry import LINEAR_MODELS
 from recsys_rl.data.histories import POSITIVE
 from recsys_rl.data.interactions import Interactions
+from recsys_rl.data.notes import note
 from recsys_rl.data.rewards import Reward
 from recsys_rl.data.splits import split_holdout_users
 from recsys_rl.embeddings.cooccurrence import Cooccurrence, refuse_likes, refuse_pairs
@@ -61,6 +63,7 @@ def build(
     of the stars, in place of the environment's own.
     """
     check(config, log, sessions=make_env is None)
+    note_few_backups(config)
     first, later = split_holdout_users(log, config.pretrain.holdout_share, config.seed)
     generator = torch.Generator().manual_seed(config.seed)
     embeddings = pretrained_embeddings(config, first, generator)
@@ -104,6 +107,24 @@ def check(config: Config, log: Interactions, sessions: bool = True) -> None:
         LoggedEnv(later)
     elif sessions and env.name == "cold-start":
         ColdStartEnv(later, n_seed=env.n_seed)
+
+
+def note_few_backups(config: Config) -> None:
+    """A note where the targets cannot reach what Q is: it needs three times the horizon of gamma.
+
+    Every update carries values `tau` of the way back over `n_steps` steps.
+    """
+    ddpg, limit = config.ddpg, config.env.horizon
+    steps = min(ddpg.n_steps, limit)
+    if config.env.name == "logged":  # the limit ends the collecting alone
+        limit = math.inf
+    reach = limit if ddpg.gamma == 1 else min(limit, 1 / (1 - ddpg.gamma))
+    made, needed = ddpg.updates * ddpg.tau * steps, 3 * reach
+    if ddpg.updates and steps < limit and made < needed:
+        note(
+            f"Q will stay far from its returns: ddpg.updates x ddpg.tau x ddpg.n_steps is {made:g}"
+            f", and ddpg.gamma {ddpg.gamma:g} needs {needed:g}: make one of the three larger"
+        )
 
 
 def pretrained_embeddings(config: Config, log: Interactions, generator: torch.Generator) -> Any:

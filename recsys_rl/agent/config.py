@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, get_type_hints
 
 
@@ -130,6 +130,11 @@ class Config:
             group, _, name = path.rpartition(".")
             (values[group] if group else values)[name] = value
         return self.from_dict(values)
+
+    def pretraining(self) -> Config:
+        """With defaults for all that pretraining does not read: what agents share until DDPG."""
+        read = {name: getattr(self.ddpg, name) for name in ("epsilon", "gradient")}
+        return replace(self, ddpg=DDPGConfig(**read))
 
     def with_field(self, path: str, value: Any) -> Config:
         """One field changed: `with_field("ddpg.gamma", 0.0)`."""

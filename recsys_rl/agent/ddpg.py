@@ -239,6 +239,11 @@ class DDPG:
             y[going_on] += batch.discount[going_on] * self.target_value(after)
         return y
 
+    @torch.no_grad()
+    def q(self, histories: Histories, item: Tensor) -> Tensor:
+        """Q of items int64 [B] that are shown now -> float32 [B], for evaluations."""
+        return self.critic(histories, item)
+
     def target_value(self, histories: Histories) -> Tensor:
         """Q' of what the target actor does -> float32 [B]."""
         return self.target_critic(histories, self.target_actor.best(histories))
@@ -353,6 +358,11 @@ class VectorDDPG(DDPG):
         # a configuration with a linear model is refused
         return VectorCritic(state, self.config.env.horizon, self.config.ddpg.gamma)
 
+    @torch.no_grad()
+    def q(self, histories: Histories, item: Tensor) -> Tensor:
+        """Of the vector that the actor emits, whatever the item."""
+        return self.critic(histories, self.actor(histories))
+
     def target_value(self, histories: Histories) -> Tensor:
         return self.target_critic(histories, self.target_actor(histories))
 
@@ -366,9 +376,7 @@ class VectorDDPG(DDPG):
         q = self.critic(histories, at)
         (slope,) = torch.autograd.grad(q.sum(), at)
         slope = slope / slope.norm(dim=1).mean().clamp(min=1e-6)
-        saturated = (at.abs() > 0.99).float().mean()
-        loss = -(action * slope).sum(1).mean()
-        return loss, {"q": float(q.detach().mean()), "saturated": float(saturated)}
+        return -(action * slope).sum(1).mean(), {}
 
 
 GRADIENTS: dict[str, type[DDPG]] = {"expected": DDPG, "deterministic": VectorDDPG}

@@ -74,6 +74,7 @@ def train(
     validate: Validate | None = None,
     metric: str = "",
     checkpoints: Checkpoints | None = None,
+    pretrained: Checkpoints | None = None,
     callbacks: tuple[Callback, ...] = (),
 ) -> Trained:
     """Pretrain the actor, then improve it by DDPG.
@@ -82,21 +83,33 @@ def train(
     of both stages; the weights with the best `metric` are kept, without `validate` the last ones.
     checkpoints: written as the training goes, and when a signal asks it to stop (Interrupted); a
     training that finds its own goes on from there. The last one stays until the caller removes it.
+    pretrained: keeps the end of the pretraining, for agents that differ in DDPG alone
+    (`Config.pretraining`); a training that finds it there starts from it.
 
     Raises Diverged where a loss is no number, BadCheckpoint and FolderInUse.
     """
     agent, environment, demonstrations, replay = training
     pretrain, config = agent.config.pretrain.updates, agent.config
     parts = training._asdict()
+    common = {name: part for name, part in parts.items() if name != "replay"}  # still empty
     progress = Progress(total=pretrain + config.ddpg.updates)
-    with _held(checkpoints), _bar(progress, metric) as show, _stop_flag() as stop:
+    with (
+        _held(checkpoints),
+        _held(pretrained),
+        _bar(progress, metric) as show,
+        _stop_flag() as stop,
+    ):
         if checkpoints and (saved := checkpoints.load(parts)):
             vars(progress).update(saved)
+        elif pretrained and (saved := pretrained.load(common)):
+            vars(progress).update(saved | {"total": progress.total})
         while True:
             milestone = progress.update in (pretrain, progress.total)
             if milestone or progress.update % config.validate_every == 0:
                 _select(progress, agent, validate, metric, milestone)
                 _save(checkpoints, parts, progress)
+                if pretrained and progress.update == pretrain and not pretrained.latest.exists():
+                    _save(pretrained, common, progress)
             show(progress)
             if stop:
                 raise _interrupted(progress, checkpoints, stop[0])
@@ -179,6 +192,10 @@ def calibration_of(agent: DDPG, played: Played, width: int, n_items: int) -> Los
             report |= {f"q_{name}": float(q.mean()), f"return_{name}": float(returns.mean())}
             if name == "middle":
                 report["return_spread"] = float(returns.std())
+                if not agent.actor.state.is_action:  # the action comes from a tanh
+                    with torch.no_grad():
+                        action = agent.actor(batch.histories)
+                    report["saturated"] = float((action.abs() > 0.99).float().mean())
     return report
 
 

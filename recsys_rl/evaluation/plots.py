@@ -12,6 +12,8 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from recsys_rl.evaluation.calibration import Calibration
+
 # Okabe & Ito, their yellow left out: it is hard to see on white
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F"]
 
@@ -61,6 +63,32 @@ def reward_curves(played: Mapping[str, pd.DataFrame], horizon: int) -> Figure:
     panes[1].set(xlabel="DDPG updates", ylabel="critic's loss")
     panes[1].legend(frameon=False)
     for pane in panes:
+        _bare(pane)
+    figure.tight_layout()
+    return figure
+
+
+def calibration_plot(found: Mapping[str, Calibration], gamma: float) -> Figure:
+    """Q against the returns that followed: by step, and by tenths of Q at the middle step.
+
+    found: name of the users -> their sessions. On the diagonal Q is right.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.8))
+    ends = []
+    for (name, sessions), colour in zip(found.items(), cycle(COLOURS)):
+        q, returns = sessions.means()
+        step = np.arange(len(q))
+        left.plot(step, returns, color=colour, lw=2, label=f"return, {name}")
+        left.plot(step, q, color=colour, lw=1.5, ls="--", label=f"Q, {name}")
+        q, returns = sessions.tenths(sessions.steps["middle"])
+        right.plot(q, returns, color=colour, marker="o", markersize=4, lw=1, label=name)
+        ends += [*q.tolist(), *returns.tolist()]
+    low, high = min(0.0, *ends), max(ends)
+    right.plot([low, high], [low, high], color="grey", lw=1, ls=":", label="Q = return")
+    left.set(xlabel="steps already played", ylabel=f"discounted by gamma = {gamma:g}")
+    right.set(xlabel="Q, tenths of the sessions, middle step", ylabel="return that followed")
+    for pane in (left, right):
+        pane.legend(frameon=False, fontsize=8)
         _bare(pane)
     figure.tight_layout()
     return figure
