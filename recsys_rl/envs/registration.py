@@ -126,8 +126,8 @@ class GymColdStartEnv(gymnasium.Env):
     evaluations end there too, so nothing is ever truncated.
 
     observe: "items", a Dict of `memory` (named or liked) and `rejected` (shown and not liked), item
-    indices MultiDiscrete(n * [n_items + 1]), n = n_seed + horizon, so that nothing is forgotten, and
-    `elapsed`, the share of the session that is over, Box(0, 1, (1,)); or "vectors", a Box of
+    indices MultiDiscrete(n * [n_items + 1]), n = n_seed + horizon, so that nothing is forgotten,
+    and `elapsed`, the share of the session that is over, Box(0, 1, (1,)); or "vectors", a Box of
     2k + 3 numbers for a plain network, see `flat_observation`.
     info: "user" at the start; then "item", the id of the item, and "liked".
     All chance is drawn from Gymnasium's own `np_random`. reset's option "user" names who is met, by
