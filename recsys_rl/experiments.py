@@ -80,7 +80,7 @@ VARIANTS = {
     "DRR-ave-ou-noise": Variant("DRR-ave-no-noise", "ddpg.ou_sigma", 0.2),
     "DRR-set-gamma-0": Variant("DRR-set", "ddpg.gamma", 0.0),
     "DRR-set-no-linear": Variant("DRR-set", "state.linear", ""),
-    "DRR-set-holdout": Variant("DRR-set", "pretrain.holdout_share", 0.15),
+    "DRR-set-no-holdout": Variant("DRR-set", "pretrain.holdout_share", 0.0),
     "DRR-set-simulated-gamma-0": Variant("DRR-set-simulated", "ddpg.gamma", 0.0),
 }
 NAMES = (*ROOTS, *VARIANTS)

@@ -12,7 +12,7 @@ from toys import SMALL, SMALL_SET, changed, learn, mixed_log, pretrain, random_l
 
 from recsys_rl.agent.build import Training, build
 from recsys_rl.agent.config import Config
-from recsys_rl.agent.ddpg import DDPG
+from recsys_rl.agent.ddpg import DDPG, VectorDDPG
 from recsys_rl.agent.demonstrations import LogMoments, LogWindows, OnPolicyDemonstrations
 from recsys_rl.agent.replay import PrioritizedReplayBuffer, ReplayBuffer
 from recsys_rl.data.rewards import liked_reward
@@ -77,13 +77,13 @@ def test_sessions_remember_what_the_state_reads(name: str, smallest: float) -> N
 def test_seed_items_are_as_many_as_they_should_be() -> None:
     for n_seed in (1, 2):
         config = changed(SMALL_SET, {"env.n_seed": n_seed})
-        assert training_of(config).environment.reset()[0].item.shape == (8, n_seed)
+        assert training_of(config).environment.reset()[0].item.shape == (16, n_seed)
 
 
 def test_a_reward_and_an_environment_can_be_given() -> None:
     liked = build(SMALL, LOG, reward=liked_reward).environment
     liked.reset()
-    rewards = torch.cat([liked.step(torch.full((8,), item))[1] for item in range(4)])
+    rewards = torch.cat([liked.step(torch.full((16,), item))[1] for item in range(4)])
     assert set(rewards.tolist()) == {0.0, 1.0}
 
     def make(log, generator):
@@ -94,6 +94,24 @@ def test_a_reward_and_an_environment_can_be_given() -> None:
     assert training.environment.reset()[0].item.shape == (3, 2)
     with pytest.raises(ValueError, match='env.name="simulated" needs make_env'):
         build(config, LOG)
+
+
+def test_the_gradient_names_the_agent_and_what_the_replay_keeps() -> None:
+    ours, papers = (
+        build(changed(SMALL, {"ddpg.gradient": name}), LOG)
+        for name in ("expected", "deterministic")
+    )
+    assert (type(ours.agent), type(papers.agent)) == (DDPG, VectorDDPG)
+    assert "action" not in ours.replay.columns
+    assert papers.replay.columns["action"].shape[1] == SMALL.state.k
+
+
+@pytest.mark.parametrize("changes", [{}, {"ddpg.replay": "uniform"}])
+def test_the_replay_keeps_the_latest_rounds_of_sessions(changes: dict) -> None:
+    replay = build(changed(SMALL, changes), LOG).replay
+    assert replay.capacity == 20 * SMALL.env.sessions * SMALL.env.horizon
+    most = {"env.sessions": 5000, "env.horizon": 40}
+    assert build(changed(SMALL, changes | most), LOG).replay.capacity == 200_000
 
 
 def test_another_algorithm_takes_the_agents_place() -> None:
@@ -157,7 +175,7 @@ def test_a_seed_gives_the_same_weights_to_the_last_bit(name: str) -> None:
     again = trained(CONFIGS[name])
     assert all(torch.equal(again[key], value) for key, value in first.items())
     other = trained(CONFIGS[name].with_field("seed", 1))
-    for key in ("actor.state.item_vectors.weight", "critic.join.weight"):
+    for key in ("actor.state.item_vectors.weight", "critic.weight.weight"):
         assert not torch.equal(other[key], first[key])
 
 
@@ -169,10 +187,10 @@ def test_the_seed_decides_weights_sessions_demonstrations_and_exploration(name: 
         demonstration = next(training.demonstrations)
         histories, _ = training.environment.reset()
         return [
-            training.agent.critic.join.weight,
+            training.agent.critic.weight.weight,
             demonstration[0] if name == "DRR-seq" else demonstration.histories.item,
             histories.item,
-            training.agent.explore(histories, training.environment.excluded),
+            training.agent.explore(histories, training.environment.excluded).item,
         ]
 
     one, again, other = drawn(0), drawn(0), drawn(1)

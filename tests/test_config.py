@@ -8,14 +8,13 @@ from typing import Any
 import pytest
 from toys import SMALL, SMALL_SET, changed
 
-from recsys_rl.agent.config import Config, DDPGConfig, EnvConfig, PretrainConfig, StateConfig, paths
+from recsys_rl.agent.config import Config, EnvConfig, PretrainConfig, StateConfig, paths
 
 NAN = float("nan")
 INFINITE = float("inf")
 RATES = (
     "pretrain.lr",
     "ddpg.actor_lr",
-    "ddpg.critic_lr",
     "ddpg.bc_weight",
     "ddpg.ou_sigma",
     "state.noise",
@@ -28,15 +27,14 @@ COUNTS = (  # the smallest value that is allowed
     ("pretrain.updates", 0),
     ("pretrain.batch_size", 1),
     ("ddpg.updates", 0),
-    ("ddpg.batch_size", 1),
-    ("ddpg.warmup", 0),
+    ("ddpg.n_steps", 1),
     ("env.sessions", 1),
     ("env.horizon", 1),
     ("env.n_seed", 1),
     ("validate_every", 1),
     ("seed", 0),
 )
-NAMES = ("state.embeddings", "ddpg.replay", "env.name")
+NAMES = ("state.embeddings", "ddpg.replay", "ddpg.gradient", "env.name")
 
 
 def refusal(path: str, value: Any, config: Config = SMALL) -> str:
@@ -60,7 +58,7 @@ def test_rates_are_finite_and_not_negative(path: str, value: float) -> None:
 def test_shares_lie_between_0_and_1(path: str, value: float) -> None:
     assert f"0 .. 1, not {value}" in refusal(path, value)
     for border in (0.0, 1.0):
-        SMALL.with_field(path, border)
+        SMALL_SET.with_field(path, border)
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.0, NAN])
@@ -72,8 +70,7 @@ def test_some_users_and_not_all_may_be_held_out(value: float) -> None:
 @pytest.mark.parametrize(("path", "least"), COUNTS)
 def test_counts_have_a_smallest_value(path: str, least: int) -> None:
     assert f"at least {least}, not {least - 1}" in refusal(path, least - 1)
-    if path != "ddpg.updates":  # a warm-up is checked against it
-        SMALL.with_field(path, least)
+    SMALL.with_field(path, least)
 
 
 @pytest.mark.parametrize("path", NAMES)
@@ -83,12 +80,17 @@ def test_names_are_those_that_are_known(path: str) -> None:
     assert "'nonsense'" in message
 
 
-@pytest.mark.parametrize("warmup", [10, 11])
-def test_the_warm_up_must_leave_updates_to_the_actor(warmup: int) -> None:
-    with pytest.raises(ValueError, match=rf"^ddpg\.warmup is {warmup} of 10 ddpg\.updates"):
-        DDPGConfig(updates=10, warmup=warmup)
-    DDPGConfig(updates=10, warmup=9)
-    DDPGConfig(updates=0, warmup=200)  # no DDPG at all
+def test_without_an_end_there_is_no_return_without_a_discount() -> None:
+    with pytest.raises(ValueError, match=r"^ddpg\.gamma must be below 1: logged sessions have no"):
+        SMALL.with_field("ddpg.gamma", 1.0)
+    assert SMALL_SET.with_field("ddpg.gamma", 1.0).ddpg.gamma == 1
+
+
+def test_a_vector_cannot_move_the_scores_of_a_linear_model() -> None:
+    with pytest.raises(ValueError, match=r'^ddpg\.gradient="deterministic" moves one vector'):
+        SMALL_SET.with_field("ddpg.gradient", "deterministic")
+    alone = {"ddpg.gradient": "deterministic", "state.linear": ""}
+    assert SMALL_SET.with_fields(alone).ddpg.gradient == "deterministic"
 
 
 @pytest.mark.parametrize("name", ["cold-start", "simulated"])
@@ -131,11 +133,10 @@ def test_every_field_has_a_path_and_only_fields_have() -> None:
 
 
 def test_fields_that_depend_on_each_other_can_change_at_once() -> None:
-    small = Config(ddpg=DDPGConfig(updates=100, warmup=20))
-    with pytest.raises(ValueError, match=r"^ddpg\.warmup is 20 of 10"):
-        small.with_field("ddpg.updates", 10)
-    fewer = small.with_fields({"ddpg.updates": 10, "ddpg.warmup": "5"})
-    assert (fewer.ddpg.updates, fewer.ddpg.warmup) == (10, 5)
+    with pytest.raises(ValueError, match=r"^state\.n is 7"):
+        SMALL_SET.with_field("env.horizon", 10)
+    longer = SMALL_SET.with_fields({"env.horizon": 10, "state.n": "13"})
+    assert (longer.env.horizon, longer.state.n) == (10, 13)
 
 
 def test_a_changed_field_leaves_the_others_and_the_configuration_it_came_from() -> None:

@@ -45,7 +45,7 @@ def assert_same(ours: HindsightBatch, theirs: HindsightBatch) -> None:
 
 def parts_of(batch: HindsightBatch) -> list[torch.Tensor]:
     histories, relevant, excluded = batch
-    return [histories.item, histories.rating, histories.step, relevant, excluded]
+    return [histories.item, histories.rating, histories.elapsed, relevant, excluded]
 
 
 def test_moments_are_from_before_the_step_and_stay_as_they_were() -> None:
@@ -119,14 +119,15 @@ def test_the_loss_is_that_of_hindsight_on_the_actors_scores(linear: str) -> None
 
 
 def test_demonstrations_and_transitions_come_from_different_sessions_of_the_same_kind() -> None:
-    training = training_of({"env.n_seed": 2, "env.horizon": 5})
+    changes = {"env.n_seed": 2, "env.horizon": 5, "pretrain.batch_size": 24}
+    training = training_of(changes)
     environment, batch = training.environment, next(training.demonstrations)
     first, _ = environment.reset()
-    assert batch.histories.item.shape == first.item.shape == (8, 2)
-    assert not torch.equal(batch.histories.item, first.item)
-    steps = [next(training.demonstrations).histories.step for _ in range(5)]
-    assert [int(step.max()) for step in steps] == [1, 2, 3, 4, 0]
-    again = training_of({"env.n_seed": 2, "env.horizon": 5})
+    assert (batch.histories.item.shape, first.item.shape) == ((24, 2), (16, 2))
+    assert not torch.equal(batch.histories.item[:16], first.item)
+    times = [next(training.demonstrations).histories.elapsed for _ in range(5)]
+    assert [float(time.max()) for time in times] == pytest.approx([0.2, 0.4, 0.6, 0.8, 0])
+    again = training_of(changes)
     assert_same(next(again.demonstrations), batch)
 
 
@@ -175,7 +176,7 @@ def test_holdout_users_are_met_after_pretraining_only() -> None:
     for _ in range(8):
         seen.append(next(demonstrations))
         training.agent.pretrain(seen[-1])
-    starts = [batch for batch in seen if not batch.histories.step.any()]
+    starts = [batch for batch in seen if not batch.histories.elapsed.any()]
     assert len(starts) == 2, "horizon 4: sessions start anew in the stage"
     eligible = set(ColdStartEnv(log).eligible.tolist())
     assert set.union(*(users_met(batch, log) for batch in starts)) == first & eligible

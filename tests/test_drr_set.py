@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -40,18 +42,21 @@ def drr_set(n: int = 6, seed: int = 0) -> DRRset:
     return state.eval()
 
 
-def seen(*users: tuple[list[int], list[int]]) -> Histories:
-    """Users as (liked items, rejected items)."""
+def seen(*users: tuple[list[int], list[int]], elapsed: float | None = None) -> Histories:
+    """Users as (liked items, rejected items); elapsed: the share of the session that is over."""
     pairs = [
         [(i, 5.0) for i in liked] + [(i, SHOWN) for i in rejected] for liked, rejected in users
     ]
-    return histories_of(*pairs, n_items=N_ITEMS)
+    histories = histories_of(*pairs, n_items=N_ITEMS)
+    time = None if elapsed is None else torch.full((len(users),), elapsed)
+    return replace(histories, elapsed=time)
 
 
-def test_the_state_against_its_formula() -> None:
+@pytest.mark.parametrize("elapsed", [None, 0.0, 0.75])
+def test_the_state_against_its_formula(elapsed: float | None) -> None:
     state = drr_set()
     users = [([1, 2, 3], [4, 5]), ([], [6]), ([7], []), ([], []), ([0, 23, 9, 8, 2, 1], [3])]
-    out = state(seen(*users))
+    out = state(seen(*users, elapsed=elapsed))
     vectors = state.item_vectors.weight[:, :K]
     for row, sets in enumerate(users):
         sums, counts = [], []
@@ -59,7 +64,7 @@ def test_the_state_against_its_formula() -> None:
             total = vectors[items].sum(0) / max(1, len(items)) ** 0.5
             sums.append(total * 0.5 / EMBEDDING_STD)
             counts.append((torch.tensor([len(items) + 1.0]).log() - 2) / 2)
-        x = state.read(torch.cat([*sums, *counts]))
+        x = state.read(torch.cat([*sums, *counts, torch.tensor([elapsed or 0.0])]))
         x = x + state.narrow(F.silu(state.widen(state.inner_norm(x))))
         expected = state.out(state.norm(x)) + state.skip_weight * sums[0]
         torch.testing.assert_close(out[row, :K], expected, rtol=1e-4, atol=1e-4)
@@ -88,6 +93,17 @@ def test_the_latest_n_likes_and_rejections_are_read() -> None:
     state = drr_set(n=2)
     both = seen(([1, 2], [4, 5]), ([0, 9, 1, 2], [7, 4, 5]))
     torch.testing.assert_close(*state(both), rtol=1e-4, atol=1e-4)
+
+
+def test_the_time_is_read_and_is_never_dropped() -> None:
+    """Two moments of a session that differ in it alone, and in training, too."""
+    state, users = drr_set(), [([1, 2, 3], [4, 5])] * 2
+    early, late = (state(seen(*users, elapsed=share)) for share in (0.0, 0.5))
+    assert (early - late).abs().max() > 1e-2
+    state.train()
+    state.dropout.pool = torch.zeros_like(state.dropout.pool)  # everything else is
+    early, late = (state(seen(*users, elapsed=share)) for share in (0.0, 0.5))
+    assert (early - late).abs().max() > 1e-2
 
 
 def test_the_user_is_not_read() -> None:

@@ -290,7 +290,7 @@ def test_every_session_against_the_table_of_ratings(reward: Reward) -> None:
     """Best item that was neither named nor shown, its reward, both memories, both ends."""
     users = users_of()
     env, vectors = env_of(users, reward=reward), vectors_of(users)
-    ends = set()
+    lengths = []
     for user in env.sessions.eligible.tolist():
         table = ratings_of(users, user)
         (start, _, _, _, info), *steps = play(env, user, user=10 * user + 7)
@@ -311,10 +311,12 @@ def test_every_session_against_the_table_of_ratings(reward: Reward) -> None:
             assert earned == float(reward(torch.tensor(table.get(item, 0.0))))
             assert items_of(observation["memory"], users.n_items) == liked
             assert items_of(observation["rejected"], users.n_items) == rejected
-            assert terminated == (relevant <= shown)
-            assert truncated == (len(liked) + len(rejected) - 3 == 6)
-            ends.add((terminated, truncated))
-    assert (False, True) in ends
+            count = len(liked) + len(rejected) - 3
+            np.testing.assert_allclose(observation["elapsed"], [count / 6])
+            assert terminated == (relevant <= shown or count == 6)
+            assert not truncated, "evaluations end there, too"
+            lengths.append(count)
+    assert max(lengths) == 6
 
 
 def test_it_is_over_when_nothing_is_left_to_like() -> None:
@@ -335,13 +337,14 @@ def test_flat_observations_are_what_a_loop_makes_of_the_items() -> None:
             memories = [items_of(seen[name], users.n_items) for name in ("memory", "rejected")]
             means = [np.mean(vectors[m], 0) if m else np.zeros(K) for m in memories]
             counts = [np.log(1 + len(memory)) for memory in memories]
-            np.testing.assert_allclose(ours, np.concatenate([*means, counts]), atol=1e-6)
+            expected = np.concatenate([*means, counts, seen["elapsed"]])
+            np.testing.assert_allclose(ours, expected, atol=1e-6)
             assert flat.observation_space.contains(ours)
 
 
 def test_a_flat_observation_of_nothing_is_zero() -> None:
     nothing = Histories(torch.zeros(2).long(), torch.full((2, 4), 7), torch.zeros(2, 4))
-    assert torch.equal(flat_observation(nothing, torch.randn(7, 3)), torch.zeros(2, 8))
+    assert torch.equal(flat_observation(nothing, torch.randn(7, 3)), torch.zeros(2, 9))
 
 
 def test_the_space_holds_the_longest_sessions_and_the_longest_vectors() -> None:
@@ -519,7 +522,7 @@ def example() -> ModuleType:
 def test_a_policy_scores_as_it_steps() -> None:
     """From the histories of evaluations, which hold items in the order in which they came."""
     users = users_of()
-    weights = actions_of(2 * K + 2, seed=1)
+    weights = actions_of(2 * K + 3, seed=1)
     assert_scores_as_it_steps(lambda seen: np.tanh(seen @ weights), users, vectors_of(users))
 
 
@@ -536,6 +539,7 @@ def assert_scores_as_it_steps(act: Act, users: Interactions, vectors: torch.Tens
                 torch.tensor([users.n_users] * 2),
                 torch.tensor([came, came]),
                 torch.tensor([rating, rating]),
+                torch.full((2,), (len(came) - 3) / 6),
             )
             scores = score(histories)
             assert scores.shape == (2, users.n_items)

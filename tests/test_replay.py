@@ -19,18 +19,18 @@ def numbered(numbers: list[int] | range) -> Transitions:
     x = torch.tensor(list(numbers), dtype=torch.int64)
     item = x.unsqueeze(1) + torch.arange(WIDTH)
     return Transitions(
-        Histories(x % 7, item, item.float() / 4, x % 5),
+        Histories(x % 7, item, item.float() / 4, x % 5 / 8),
         x * 10,
         x.float() / 2,
-        Histories(x % 7, item + 100, item.float() / 8, x % 5 + 1),
-        x % 3 == 0,
+        Histories(x % 7, item + 100, item.float() / 8, x % 5 / 8 + 0.25),
+        x % 3 / 4,
     )
 
 
 def parts(batch: Transitions) -> list[torch.Tensor]:
-    before, item, reward, after, terminated = batch
-    read = [part for h in (before, after) for part in (h.user, h.item, h.rating, h.step)]
-    return [*read, item, reward, terminated]
+    before, item, reward, after, discount, action = batch
+    read = [part for h in (before, after) for part in (h.user, h.item, h.rating, h.elapsed)]
+    return [*read, item, reward, discount, *([] if action is None else [action])]
 
 
 def assert_same(ours: Transitions, theirs: Transitions) -> None:
@@ -146,13 +146,13 @@ def test_a_loaded_buffer_shares_no_memory_with_the_saved_one(kind: type[ReplayBu
 # ----------------------------------------------------------------------- histories of any length
 
 
-def transitions_with(items: list[list[int]], step: torch.Tensor | None = None) -> Transitions:
+def transitions_with(items: list[list[int]]) -> Transitions:
     """Transitions whose histories have these items, each rated a tenth of its index."""
     item = torch.tensor(items)
     count = len(item)
-    before = Histories(torch.arange(count), item, item / 10, step)
+    before = Histories(torch.arange(count), item, item / 10)
     zeros = torch.zeros(count)
-    return Transitions(before, torch.arange(count), zeros, before, zeros > 0)
+    return Transitions(before, torch.arange(count), zeros, before, zeros)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -175,11 +175,30 @@ def test_a_shorter_history_is_padded_on_the_left(kind: type[ReplayBuffer]) -> No
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_step_of_a_session_is_kept_and_the_next_is_one_later(kind: type[ReplayBuffer]) -> None:
+def test_where_no_limit_counts_the_clock_stands_at_zero(kind: type[ReplayBuffer]) -> None:
     buffer = buffer_of(kind, 4)
-    back = buffer.take(buffer.add(transitions_with([[1], [2]], torch.tensor([0, 7]))))
-    assert back.histories.step.tolist() == [0, 7]
-    assert back.next_histories.step.tolist() == [1, 8]
+    buffer.add(numbered(range(1, 5)))  # of whom some were there
+    back = buffer.take(buffer.add(transitions_with([[1], [2]])))
+    for histories in (back.histories, back.next_histories):
+        assert histories.elapsed.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_emitted_vectors_are_kept_where_they_are_asked_for(
+    kind: type[ReplayBuffer], tmp_path
+) -> None:
+    def with_vectors(numbers: range) -> Transitions:
+        batch = numbered(numbers)
+        return batch._replace(action=batch.reward.unsqueeze(1) + torch.arange(2.0) / 8)
+
+    buffer, other = (buffer_of(kind, 7, action=2) for _ in range(2))
+    for start in (0, 4, 8):  # the last ones overwrite
+        places = buffer.add(with_vectors(range(start, start + 4)))
+    assert_same(buffer.take(places), with_vectors(range(8, 12)))
+    torch.save(buffer.state_dict(), tmp_path / "buffer.pt")
+    other.load_state_dict(torch.load(tmp_path / "buffer.pt", weights_only=True))
+    assert_same(other.take(torch.arange(7)), buffer.take(torch.arange(7)))
+    assert buffer_of(kind, 4).take(torch.zeros(0).long()).action is None
 
 
 # ------------------------------------------------------------------------------------ sum tree

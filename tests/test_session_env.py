@@ -86,7 +86,7 @@ def pairs_of(histories: Histories) -> list[list[tuple[int, float]]]:
 
 def flat(step: tuple) -> list[torch.Tensor]:
     histories, *rest, info = step
-    parts = histories.user, histories.item, histories.rating, histories.step
+    parts = histories.user, histories.item, histories.rating, histories.clock
     return [*parts, *rest, *info.values()]
 
 
@@ -105,7 +105,10 @@ def test_a_step_shows_one_item_and_excludes_it(begun: Make) -> None:
         histories, reward, terminated, truncated, info = env.step(item)
         assert torch.equal(env.excluded, before.scatter(1, item.unsqueeze(1), True))
         assert torch.equal(info["item"], item)
-        assert histories.step.tolist() == [step] * B
+        if env.finite:
+            torch.testing.assert_close(histories.elapsed, torch.full((B,), step / HORIZON))
+        else:
+            assert histories.elapsed is None
         assert reward.dtype == info["rating"].dtype == torch.float32
         assert terminated.dtype == truncated.dtype == info["active"].dtype == torch.bool
 
@@ -176,10 +179,10 @@ def test_a_history_handed_out_does_not_change_later(begun: Make) -> None:
     """The replay buffer keeps the one from before the step."""
     env, generator = begun(), gen()
     before = env.observation()
-    kept = before.item.clone(), before.rating.clone(), before.step.clone()
+    kept = before.item.clone(), before.rating.clone(), before.clock.clone()
     for _ in range(4):
         env.step(random_items(env, generator))
-    for part, copy in zip((before.item, before.rating, before.step), kept, strict=True):
+    for part, copy in zip((before.item, before.rating, before.clock), kept, strict=True):
         assert torch.equal(part, copy)
     assert pairs_of(env.observation()) != pairs_of(before)
 
@@ -210,14 +213,21 @@ def test_sessions_of_a_batch_do_not_touch_one_another(name: str) -> None:
 # ------------------------------------------------------------------------------------ how it ends
 
 
-def test_a_time_limit_truncates_and_the_batch_can_step_on(begun: Make) -> None:
+@pytest.mark.parametrize(
+    ("name", "finite"),
+    [("logged", False), ("re-ranking", False), ("cold-start", True), ("simulated", True)],
+)
+def test_a_limit_ends_a_session_or_only_its_collecting(finite: bool, begun: Make) -> None:
+    """Where evaluations end at it, it terminates; where data could go on, it truncates."""
     env, generator, running = begun(horizon=3), gen(), torch.ones(B, dtype=torch.bool)
-    for step in range(1, 5):
+    assert env.finite == finite
+    for step in range(1, 5):  # the batch can step on
         assert env.over == (step == 4)
         _, _, terminated, truncated, info = env.step(random_items(env, generator))
         assert torch.equal(info["active"], running)
-        assert (truncated == (step >= 3)).all()
-        assert not terminated.all(), "a time limit is no end of the session"
+        limit = step >= 3
+        assert (truncated == (limit and not finite)).all()
+        assert bool(terminated.all()) == (limit and finite)
         running = running & ~terminated & ~truncated
 
 

@@ -97,8 +97,8 @@ class Minimal:
         self.items = torch.zeros(2, 0, dtype=torch.int64)
 
     def observation(self) -> Histories:
-        step = torch.full((2,), self.items.shape[1])
-        return Histories(torch.zeros(2).long(), self.items, torch.ones(self.items.shape), step)
+        elapsed = torch.full((2,), self.items.shape[1] / 4)
+        return Histories(torch.zeros(2).long(), self.items, torch.ones(self.items.shape), elapsed)
 
     def step(self, item: Tensor) -> tuple:
         self.excluded = self.excluded.scatter(1, item.unsqueeze(1), True)
@@ -111,7 +111,7 @@ def test_an_environment_needs_no_more_than_reset_and_step() -> None:
     items, rewards = roll_out(score, Minimal(), 3, gen())
     assert items.tolist() == [[3, 2, 1], [0, 1, 2]]
     assert torch.equal(rewards, items.float())
-    assert [call.step.tolist() for call in score.asked] == [[0, 0], [1, 1], [2, 2]]
+    assert [call.elapsed.tolist() for call in score.asked] == [[0, 0], [0.25, 0.25], [0.5, 0.5]]
     assert [call.item.shape[1] for call in score.asked] == [0, 1, 2]
 
 
@@ -185,7 +185,7 @@ def test_every_session_against_plain_python(batch_size: int, draws: int, n_seed:
         for step in range(steps):
             asked, scores = score.asked[batch * steps + step], score.answers[batch * steps + step]
             assert int(asked.user[row]) == users.n_users
-            assert int(asked.step[row]) == step
+            assert float(asked.elapsed[row]) == pytest.approx(step / steps)
             assert asked.item[row].tolist() == items
             assert asked.rating[row].tolist() == ratings
             item = int(result.top[user, draw, step])
@@ -345,7 +345,7 @@ def test_an_item_at_minus_infinity_is_shown_when_the_model_changes_its_mind() ->
 
     def late(histories: Histories) -> Tensor:
         scores = torch.full((len(histories), 7), -torch.inf)
-        scores[histories.step == 2, 6] = 1.0
+        scores[histories.elapsed == 2 / 4, 6] = 1.0
         return scores
 
     result = cold_start_sessions(late, users, (4,), 1)

@@ -199,8 +199,8 @@ def test_sessions_against_a_loop(simulator: Simulator, series: float) -> None:
             assert torch.equal(seen.rating[b, there], simulator.rating[user, shown[b]])
             left = {i for i in range(N_ITEMS) if simulator.rating[user, i] >= 4} - set(shown[b])
             assert set(env.relevant[b].nonzero().flatten().tolist()) == left
-        assert not terminated.any()
-        assert truncated.all() == (step == 6)
+        assert not truncated.any()
+        assert terminated.all() == terminated.any() == (step == 6)
         assert env.over == (step == 6)
 
 

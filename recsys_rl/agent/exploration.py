@@ -22,12 +22,15 @@ class OUNoise:
 
 
 def session_epsilons(sessions: int, mean: float) -> Tensor:
-    """A share of exploring steps for each session, from 0 to twice the mean -> float32 [B].
+    """A share of exploring steps for each session, as far above the mean as below -> float32 [B].
 
     Some sessions are played nearly as they are evaluated, others stray far. Source: Horgan et al.,
     ICLR 2018, arXiv 1803.00933 (a ladder of epsilons over parallel environments).
     """
-    return torch.linspace(0, min(1.0, 2 * mean), sessions)
+    if sessions == 1:
+        return torch.tensor([mean])
+    low = max(0.0, 2 * mean - 1)
+    return torch.linspace(low, 2 * mean - low, sessions)
 
 
 def sampled_items(scores: Tensor, excluded: Tensor, generator: torch.Generator) -> Tensor:

@@ -44,8 +44,13 @@ class Actor(nn.Module):
             )
 
     def initialise(self, generator: torch.Generator) -> None:
-        """The layers between state and action."""
+        """The layers between state and action.
+
+        The time counts from 0 on: an agent that never sees it change must not answer to it.
+        """
         initialise_linear(self.body, generator)
+        if not self.state.is_action:
+            self.body[0].weight.data[:, -1] = 0
 
     @property
     def item_vectors(self) -> Tensor:

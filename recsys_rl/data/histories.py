@@ -40,7 +40,7 @@ class Histories:
     def clock(self) -> Tensor:
         """`elapsed` as a column that networks read, float32 [B, 1]."""
         if self.elapsed is None:
-            return torch.zeros(len(self), 1, device=self.user.device)
+            return self.rating.new_zeros(len(self), 1)
         return self.elapsed.unsqueeze(1)
 
     def at(self, rows: Tensor | slice) -> Histories:

@@ -130,7 +130,10 @@ class RerankingEnv(SessionEnv):
     """B sessions in which only the items that the user rated in `test` can be shown.
 
     The paper's offline evaluation (its Algorithm 2): the logged rating is read, whatever it is.
+    Agents of logged sessions are evaluated here, who never saw how much of a session is over.
     """
+
+    finite = False
 
     def __init__(self, history: Interactions, test: Interactions, reward: Reward, horizon: int):
         super().__init__(horizon, reward, torch.Generator().manual_seed(0))  # nothing is drawn
