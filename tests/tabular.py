@@ -16,10 +16,12 @@ from recsys_rl.agent.build import Training, make_replay
 from recsys_rl.agent.config import Config, DDPGConfig, EnvConfig, PretrainConfig, StateConfig
 from recsys_rl.agent.ddpg import GRADIENTS
 from recsys_rl.agent.networks import Actor
-from recsys_rl.data.histories import Histories
+from recsys_rl.data.histories import Histories, stacked
 from recsys_rl.envs.base import Info, SessionEnv
 from recsys_rl.states.base import State
 from recsys_rl.states.registry import STATES
+
+torch.set_num_threads(1)  # everything here is tiny: threads cost more than they bring
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,19 +129,18 @@ class EveryItem:
     """A demonstration of every item in every situation: it keeps the policy from being certain."""
 
     def __init__(self, problem: Problem) -> None:
-        self.problem = problem
+        steps = range(problem.horizon if problem.finite else 1)
+        items = problem.shape[1]
+        self.histories = stacked([problem.observed(step) for step in steps], 1, items)
+        self.allowed = problem.allowed.repeat(len(steps), 1)
 
     def __next__(self) -> EveryItem:
         return self
 
     def loss(self, actor: Actor) -> Tensor:
-        losses = []
-        for step in range(self.problem.horizon):
-            scores = actor.scores(self.problem.observed(step))
-            allowed = self.problem.allowed
-            log_policy = scores.masked_fill(~allowed, -1e9).log_softmax(1)
-            losses.append(-(log_policy * allowed).sum() / allowed.sum())
-        return torch.stack(losses).mean()
+        scores = actor.scores(self.histories)
+        log_policy = scores.masked_fill(~self.allowed, -1e9).log_softmax(1)
+        return -(log_policy * self.allowed).sum() / self.allowed.sum()
 
 
 def in_situations(situation: Tensor, elapsed: float | None = None) -> Histories:

@@ -133,7 +133,9 @@ class Config:
 
     def pretraining(self) -> Config:
         """With defaults for all that pretraining does not read: what agents share until DDPG."""
-        read = {name: getattr(self.ddpg, name) for name in ("epsilon", "gradient")}
+        read = {"gradient": self.ddpg.gradient}
+        if self.env.name != "logged":  # pretraining plays, too
+            read["epsilon"] = self.ddpg.epsilon
         return replace(self, ddpg=DDPGConfig(**read))
 
     def with_field(self, path: str, value: Any) -> Config:
