@@ -7,7 +7,7 @@ from recsys_rl.agent.build import build
 from recsys_rl.agent.checkpoint import Checkpoints
 from recsys_rl.agent.config import Config
 from recsys_rl.agent.ddpg import DDPG
-from recsys_rl.agent.networks import Actor, BilinearCritic, JointCritic
+from recsys_rl.agent.networks import Actor, ItemCritic, VectorCritic
 from recsys_rl.agent.replay import PrioritizedReplayBuffer, ReplayBuffer, Transitions
 from recsys_rl.agent.training import ddpg_update, train
 from recsys_rl.baselines.gaussian import GaussianLikes
