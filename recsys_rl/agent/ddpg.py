@@ -35,7 +35,7 @@ Losses = dict[str, float]
 
 
 class Diverged(RuntimeError):
-    """A loss, a gradient or a reward is NaN or infinite."""
+    """A loss, a gradient, a score or a reward is NaN or infinite."""
 
 
 class Choice(NamedTuple):
@@ -157,6 +157,8 @@ class DDPG:
         noise: moves the action, but no constant column, which is no choice of the actor's.
         """
         scores = self.actor.score(histories)
+        if not torch.isfinite(scores.sum()):
+            raise Diverged("a score is NaN or infinite: a smaller learning rate may help")
         best = item = best_item(scores, excluded)
         action = None
         if noise is not None or self.keeps_action:
