@@ -11,6 +11,7 @@ the table by user; `python -m benchmarks.report` then writes docs/results.md.
 
 import argparse
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -156,18 +157,23 @@ def probes(
 
     def nothing(histories: Histories) -> torch.Tensor:
         item = torch.full_like(histories.item[:, :1], log.n_items)
-        return score(Histories(histories.user, item, torch.zeros_like(histories.rating[:, :1])))
+        return score(_told(histories, item, torch.zeros_like(histories.rating[:, :1])))
 
     def shuffled(histories: Histories) -> torch.Tensor:
         keys = torch.rand(histories.item.shape, generator=generator)
         order = keys.masked_fill_(histories.item == log.n_items, -1.0).argsort(1)
         columns = histories.item.gather(1, order), histories.rating.gather(1, order)
-        return score(Histories(histories.user, *columns))
+        return score(_told(histories, *columns))
 
     same = score(log.histories(torch.zeros(1, dtype=torch.int64)))
     yield "no history", nothing
     yield "history shuffled", shuffled
     yield "one user's action for all", lambda histories: same.expand(len(histories), -1)
+
+
+def _told(histories: Histories, item: torch.Tensor, rating: torch.Tensor) -> Histories:
+    """The same users at the same time, told of other items."""
+    return replace(histories, item=item, rating=rating, user_vector=None)
 
 
 def is_there(dataset: str, split: str, agent: str, seed: int) -> bool:

@@ -110,8 +110,10 @@ def test_the_gradient_names_the_agent_and_what_the_replay_keeps() -> None:
 def test_the_replay_keeps_the_latest_rounds_of_sessions(changes: dict) -> None:
     replay = build(changed(SMALL, changes), LOG).replay
     assert replay.capacity == 20 * SMALL.env.sessions * SMALL.env.horizon
-    most = {"env.sessions": 5000, "env.horizon": 40}
-    assert build(changed(SMALL, changes | most), LOG).replay.capacity == 200_000
+    many = {"env.sessions": 500, "env.horizon": 40}
+    assert build(changed(SMALL, changes | many), LOG).replay.capacity == 200_000
+    more = {"env.sessions": 6000, "env.horizon": 40}
+    assert build(changed(SMALL, changes | more), LOG).replay.capacity == 240_000, "a round fits"
 
 
 def test_another_algorithm_takes_the_agents_place() -> None:

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 SMALL = """
 DATASET, DATA, MODELS, CHECKPOINTS = "ml-tiny", {data!r}, {models!r}, {checkpoints!r}
 THREADS = 1
-short = {{"ddpg.updates": 6, "ddpg.warmup": 2, "env.sessions": 32}}
+short = {{"ddpg.updates": 6, "env.sessions": 32}}
 CHANGES = {{
     "DRR-ave": short | {{"pretrain.updates": 20}},
     "DRR-seq": short | {{"pretrain.updates": 6}},

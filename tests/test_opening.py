@@ -405,7 +405,7 @@ def own(tmp_path_factory) -> Path:
 
 
 COLUMNS = {"user": "uid", "item": "film", "rating": "score", "timestamp": "when"}
-SHORT = ["pretrain.updates=4", "ddpg.updates=2", "ddpg.warmup=1", "env.sessions=8", "state.k=8"]
+SHORT = ["pretrain.updates=4", "ddpg.updates=2", "env.sessions=8", "state.k=8"]
 
 
 def arguments(own: Path, *more: str) -> list[str]:

@@ -16,7 +16,7 @@ from recsys_rl.data.movielens import load_ratings
 from recsys_rl.experiments import config_of
 from recsys_rl.tasks import task_of
 
-SHORT = {"pretrain.updates": 6, "ddpg.updates": 4, "ddpg.warmup": 1, "env.sessions": 8}
+SHORT = {"pretrain.updates": 6, "ddpg.updates": 4, "env.sessions": 8}
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def test_what_is_taken_away():
         seen.append(histories)
         return torch.zeros(len(histories), 30)
 
-    histories = log.histories(torch.arange(4))
+    histories = replace(log.histories(torch.arange(4)), elapsed=torch.arange(4) / 4)
     probes = dict(study.probes(score, log, 0))
     probes["no history"](histories)
     assert (seen[-1].item == 30).all()
@@ -69,6 +69,7 @@ def test_what_is_taken_away():
     assert not torch.equal(seen[-1].item, histories.item)
     assert torch.equal(seen[-1].item.sort(1).values, histories.item.sort(1).values)
     assert torch.equal(seen[-1].item == 30, histories.item == 30)
+    assert all(torch.equal(told.elapsed, histories.elapsed) for told in seen[-2:])
     asked = len(seen)
     assert probes["one user's action for all"](histories).shape == (4, 30)
     assert len(seen) == asked  # one answer for everybody

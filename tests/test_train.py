@@ -22,7 +22,7 @@ from recsys_rl.agent.ddpg import DDPG
 from recsys_rl.serving import Recommender
 
 DATASET = "ml-latest-small"  # csv files, and no published number of rows to be held against
-SHORT = {"pretrain.updates": 30, "ddpg.updates": 20, "ddpg.warmup": 4, "env.sessions": 16}
+SHORT = {"pretrain.updates": 30, "ddpg.updates": 20, "env.sessions": 16}
 SETS = [part for path, value in SHORT.items() for part in ("--set", f"{path}={value}")]
 ROOT = Path(__file__).parent.parent
 
@@ -180,7 +180,9 @@ def test_without_checkpoints_an_interrupted_evaluation_says_that_nothing_is_kept
         (["--set", "ddpg.gama=0"], "there is no field 'ddpg.gama': choose among"),
         (["--set", "ddpg.gamma"], "--set takes FIELD=VALUE"),
         (["--set", "ddpg.gamma=1.5"], "ddpg.gamma must be in 0 .. 1, not 1.5"),
-        (["--set", "ddpg.warmup=20"], "ddpg.warmup is 20 of 20 ddpg.updates"),
+        (["--set", "ddpg.warmup=20"], "there is no field 'ddpg.warmup': choose among"),
+        (["--set", "ddpg.gradient=deterministic"], "state.linear adds scores of its own"),
+        (["--agent", "DRR-ave", "--set", "ddpg.gamma=1"], "ddpg.gamma must be below 1"),
         (["--set", "pretrain.lr=nan"], "pretrain.lr must be at least 0, not nan"),
         (["--set", "state.n=10"], "it must be at least 43"),
         (["--set", "env.sessions=100000000000"], "too little memory"),

@@ -226,7 +226,8 @@ def make_replay(agent: DDPG) -> ReplayBuffer:
     """An empty replay buffer of the kind that the configuration names."""
     config, env, state = agent.config.ddpg, agent.config.env, agent.actor.state
     width = state.item_vectors.embedding_dim if agent.keeps_action else 0
-    capacity = min(CAPACITY, ROUNDS * env.sessions * env.horizon)
+    played = env.sessions * env.horizon  # at once, so that they must fit
+    capacity = max(played, min(CAPACITY, ROUNDS * played))
     form = state.session_items, agent.n_items, capacity
     if config.replay == "uniform":
         return ReplayBuffer(*form, action=width)
