@@ -24,7 +24,7 @@ ROOTS = {
     "DRR-set": Config(
         state=StateConfig("DRR-set", k=128, n=43, linear="gaussian"),
         pretrain=PretrainConfig(lr=2e-3, holdout_share=0.15),
-        ddpg=DDPGConfig(actor_lr=2e-4, gamma=0.95, n_steps=40, bc_weight=0.1, replay="uniform"),
+        ddpg=DDPGConfig(actor_lr=2e-4, gamma=0.95, n_steps=40, bc_weight=0.5, replay="uniform"),
         env=EnvConfig("cold-start", sessions=256, horizon=40),
         weight_decay=0.01,
     ),
