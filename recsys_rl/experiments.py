@@ -48,7 +48,7 @@ BUDGETS = {
     "ml-1m": {
         "DRR-ave": (4000, 800),
         "DRR-seq": (7680, 300),  # 8 epochs of leave-one-out
-        "DRR-set": (5000, 1200),
+        "DRR-set": (2500, 1200),
         "DRR-set-simulated": (1000, 2000),
     },
 }

@@ -23,9 +23,6 @@ CHANGES = {{
     "DRR-ave-ddpg-only": short,
     "DRR-set": short | {{"pretrain.updates": 10}},
 }}
-import utils
-from pathlib import Path
-utils.open_movielens = lambda name, root: (name, Path(root) / name)
 """
 
 

@@ -51,7 +51,7 @@ class DDPGConfig:
     gamma: float = 0.9
     n_steps: int = 10  # rewards in a return before Q takes over, cut where the agent explored
     tau: float = 0.05  # share of the way that the targets move at each update
-    bc_weight: float = 1.0  # of the supervised loss beside Q; 0 is DDPG as published
+    bc_weight: float = 10.0  # of the supervised loss beside Q; 0 is DDPG as published
     replay: str = "prioritized"  # or "uniform"
     epsilon: float = 0.1  # share of the steps that show an item sampled from the policy
     ou_sigma: float = 0.0  # Ornstein-Uhlenbeck noise on the action
