@@ -156,7 +156,7 @@ def _own(dataset: str | None, root: Path) -> bool:
 
     if dataset is None or dataset in SOURCES:
         return False
-    from recsys_rl.data.opening import located
+    from recsys_rl.data.places import located
 
     return located(dataset, root) is not None
 
@@ -194,7 +194,7 @@ def _trained_on(folder: Path) -> str:
 def open_data(dataset: str | None, root: Path) -> tuple[str, Path]:
     """Name and folder of the data set, which is downloaded if it is not there."""
     from recsys_rl.data.download import DataUnavailable
-    from recsys_rl.data.opening import NoSuchData, find_data
+    from recsys_rl.data.places import NoSuchData, find_data
 
     try:
         return find_data(dataset, root)
@@ -305,8 +305,8 @@ def named_films(texts: Sequence[str], model: Recommender, films: dict[Id, Film])
     if unknown:
         _note(f"left out, since the model has learned nothing about it: {candidates(unknown)}")
     liked = [film for film in named.values() if film.id in known]
-    if len(liked) > model.actor.state.n:
-        _note(f"the model goes by the last {model.actor.state.n} of these {len(liked)} films")
+    if len(liked) > model.memory:
+        _note(f"the model goes by the last {model.memory} of these {len(liked)} films")
     return liked
 
 

@@ -18,7 +18,7 @@ import recommendation
 from recsys_rl import train
 from recsys_rl.agent import build as building
 from recsys_rl.baselines.registry import BASELINES, check_baselines
-from recsys_rl.data import download, memory, mirrors, movielens, opening
+from recsys_rl.data import download, layouts, memory, mirrors, movielens, opening
 from recsys_rl.data.files import writable
 from recsys_rl.data.films import read_films, with_all
 from recsys_rl.data.interactions import IdMap, Interactions, fingerprint
@@ -369,7 +369,7 @@ def test_films_rarely_rated_are_left_out_if_that_is_chosen(read, capsys):
 
 def test_one_changed_rating_of_a_published_set_is_noticed(tmp_path, monkeypatch):
     folder = write_movielens(tmp_path / "ml-1m", "ml-1m")
-    monkeypatch.setitem(movielens._PUBLISHED, "ml-1m", (None,) * 4)
+    monkeypatch.setitem(layouts.PUBLISHED, "ml-1m", (None,) * 4)
     mark = movielens.content_mark(movielens.load_ratings(folder, check_counts=False))
     monkeypatch.setitem(movielens._MARKS, "ml-1m", mark)
     path = folder / "ratings.dat"

@@ -10,6 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
+from recsys_rl.data.ids import Id
+from recsys_rl.data.movie_files import read_movies
 from recsys_rl.data.titles import as_words, display_title
 
 MEANT = 4  # films named, at most, that may have been meant
@@ -25,9 +27,6 @@ ARTICLES = {"a", "an", "the"}
 
 
 LONGEST = 300  # characters that are compared letter by letter, which takes quadratic time
-
-
-Id = int | str
 
 
 class NoSuchFilm(ValueError):
@@ -81,20 +80,13 @@ def read_films(place: Path) -> dict[Id, Film]:
 
     None for a table of ratings or a folder without a movie file: `with_all` makes them up.
     """
-    from recsys_rl.data.movielens import file_of, load_movies  # pandas: not before it is needed
-
     try:
-        file_of(place, 1)
+        movies = read_movies(place)
     except FileNotFoundError:
         if place.exists():
             return {}
         raise
-    films = {}
-    for row in load_movies(place).fillna({"year": 0}).itertuples(index=False):
-        genres = tuple(filter(None, row.genres.split("|")))
-        parts = row.item, display_title(row.title), row.title, int(row.year) or None, genres
-        films[parts[0]] = Film(*parts)
-    return films
+    return {m.item: Film(m.item, display_title(m.title), m.title, *m[2:]) for m in movies}
 
 
 def with_all(films: dict[Id, Film], ids: Iterable[Id]) -> dict[Id, Film]:

@@ -7,7 +7,6 @@ the same options.
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,19 +18,17 @@ import pandas as pd
 from recsys_rl.data import download
 from recsys_rl.data.histories import POSITIVE
 from recsys_rl.data.interactions import DUPLICATES, Interactions, without_duplicates
-from recsys_rl.data.movielens import file_of, load_movies, load_ratings
+from recsys_rl.data.layouts import PARQUET, file_of
+from recsys_rl.data.movielens import load_movies, load_ratings
 from recsys_rl.data.notes import note
-from recsys_rl.data.tables import COLUMNS, ORDERS, PARQUET, Layout, read_ratings
+from recsys_rl.data.places import NoSuchData as NoSuchData
+from recsys_rl.data.places import find_data
+from recsys_rl.data.tables import COLUMNS, ORDERS, Layout, read_ratings
 
-_TEXT = (".csv", ".tsv", ".txt", ".dat", ".data")
 _OWN_NAMES = {name: name for name in COLUMNS}
 _MOVIELENS_NAMES = {"user": "userId", "item": "movieId", "rating": "rating"} | {
     "timestamp": "timestamp"
 }
-
-
-class NoSuchData(FileNotFoundError):
-    """One sentence: what was asked for, and where it was looked for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,48 +50,6 @@ class Data:
 
     def interactions(self) -> Interactions:
         return Interactions.from_ratings(self.ratings)
-
-
-def find_data(
-    dataset: str | Path | None = None, root: str | Path = "data", fetch: bool = True
-) -> tuple[str, Path]:
-    """Name and place of a data set, of which nothing is read yet.
-
-    dataset: a published name, which is downloaded into `root` where it is not there; a folder in
-    one of the MovieLens layouts, or a CSV or Parquet file, in `root` (there its ending may be left
-    out) or anywhere; None for ml-1m, or ml-100k where that is not to be had. fetch=False downloads
-    nothing. Raises NoSuchData, or DataUnavailable for a published set.
-    """
-    if dataset is None or str(dataset) in download.SOURCES:
-        if fetch:
-            return download.open_movielens(None if dataset is None else str(dataset), root)
-        dataset = download.DEFAULT if dataset is None else dataset
-    path = located(dataset, root)
-    if path is None:
-        raise NoSuchData(
-            f"there is no data set {str(dataset)!r}: it is none of {', '.join(download.SOURCES)}, "
-            f"and neither in {root} nor at that path is a folder in a MovieLens layout or a CSV or "
-            "Parquet file"
-        )
-    resolved = path.resolve()  # "." and "a/.." have no name of their own
-    given = path if path.name not in ("", "..") else resolved
-    return (given.stem if path.is_file() else given.name), path
-
-
-def located(dataset: str | Path, root: str | Path) -> Path | None:
-    """Where a folder or file of somebody's own is; None if it is nowhere."""
-    endings = ("", ".csv", *PARQUET)
-    places = [Path(root) / f"{dataset}{ending}" for ending in endings] if str(dataset) else []
-    for path in (*places, Path(dataset)):
-        if os.path.isfile(path) and path.suffix.lower() in (*_TEXT, *PARQUET):
-            return path
-        if os.path.isdir(path) and str(dataset):
-            try:
-                file_of(path, 0)
-            except FileNotFoundError:
-                continue
-            return path
-    return None
 
 
 def open_data(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import re
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,17 +11,16 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from recsys_rl.data.histories import POSITIVE
+from recsys_rl.data.ids import MISSING, whole_numbers
+from recsys_rl.data.layouts import PARQUET as PARQUET
+from recsys_rl.data.likes import POSITIVE
 from recsys_rl.data.notes import note
 
 COLUMNS = ("user", "item", "rating", "timestamp")
 SCALE = 0.5, 5.0  # ratings of MovieLens
 ORDERS = "time", "file"
-PARQUET = (".parquet", ".pq")
 
 _SEPARATORS = ",;\t|"
-_MISSING = {"", "nan", "null", "none", "na", "n/a", "<na>"}
-_WHOLE = re.compile(r"0|-?[1-9][0-9]{0,18}")
 _UNITS = ("seconds", "milliseconds", "microseconds", "nanoseconds")
 _UNIT_ENDS = 1e11, 1e14, 1e17  # seconds reach 1e11 in the year 5138, milliseconds in 1973
 
@@ -252,10 +250,10 @@ def as_ids(values: pd.Series, what: str, path: Path | str = "") -> np.ndarray:
     _refuse_first(codes < 0, lambda row: f"the {what} is missing")
     texts = [_as_text(value) for value in found]
     for code, text in enumerate(texts):
-        if text is None or text.lower() in _MISSING:
+        if text is None or text.lower() in MISSING:
             problem = "missing" if text is not None else f"neither a number nor text: {found[code]}"
             raise BadRow((codes == code).argmax(), f"the {what} is {problem}")
-    whole = [bool(_WHOLE.fullmatch(text)) and -(2**63) <= int(text) < 2**63 for text in texts]
+    whole = whole_numbers(texts)
     if all(whole):
         return _smallest(np.array(list(map(int, texts)), np.int64)[codes])
     if any(whole):
@@ -344,7 +342,7 @@ def as_seconds(values: pd.Series) -> tuple[np.ndarray, np.ndarray | None]:
     if isinstance(values.dtype, pd.DatetimeTZDtype) or values.dtype.kind == "M":
         return _dates(values)
     if not pd.api.types.is_numeric_dtype(values.dtype):
-        absent = values.isna() | values.astype(str).str.strip().str.lower().isin(_MISSING)
+        absent = values.isna() | values.astype(str).str.strip().str.lower().isin(MISSING)
         _refuse_first(absent.to_numpy(), lambda row: "a timestamp is missing")
         numbers = pd.to_numeric(values.astype(object), errors="coerce")
         known = numbers.notna()
