@@ -23,6 +23,7 @@ FLOORS = {
     "restoring": 8,
     "serving": 9,
     "train": 10,
+    "command": 10,
 }
 
 

@@ -14,10 +14,10 @@ import torch
 from synthetic import write_movielens
 from toys import SMALL, SMALL_SET, changed, random_log
 
-import recommendation
 from recsys_rl import train
 from recsys_rl.agent import build as building
 from recsys_rl.baselines.registry import BASELINES, check_baselines
+from recsys_rl.command.main import main
 from recsys_rl.data import download, layouts, memory, mirrors, movielens, opening
 from recsys_rl.data.files import writable
 from recsys_rl.data.films import read_films, with_all
@@ -431,12 +431,12 @@ def test_a_release_and_the_command_carry_text(own, capsys):
         model.recommend([2])
     common = ["--root", str(own / "data"), "--models", str(out.parent), "--dataset", "scores"]
     for given in (common, [*common[:2], "--model", str(out)]):
-        assert recommendation.main([*given, "--movies", "0002", "film 0005", "--json"]) == 0
+        assert main([*given, "--movies", "0002", "film 0005", "--json"]) == 0
         answer = json.loads(capsys.readouterr().out)
         assert answer["dataset"] == "scores"
-        assert [film["id"] for film in answer["seeds"]] == ["0002", "0005"]
+        assert [film["id"] for film in answer["liked"]] == ["0002", "0005"]
         assert all(isinstance(film["id"], str) for film in answer["suggestions"])
-    assert recommendation.main([*common, "--movies", "2"]) == 2
+    assert main([*common, "--movies", "2"]) == 2
 
 
 def test_the_environment_takes_the_same_names_and_options(own):

@@ -10,13 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import ssl
-import subprocess
 import sys
-import urllib.error
 import urllib.parse
-import urllib.request
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +28,7 @@ from recsys_rl.data.archives import (
     unpack,
     verify,
 )
-from recsys_rl.data.mirrors import fetch
+from recsys_rl.data.layouts import GENRES_100K
 
 DATA_FOLDER = Path(__file__).resolve().parents[2] / "data"  # where the project keeps its data
 DEFAULT, FALLBACK = "ml-1m", "ml-100k"
@@ -67,12 +62,6 @@ _WHEEL_SHA256 = "9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a40
 
 
 _WHEEL_FOLDER = "recbole/dataset_example/ml-100k/ml-100k"
-
-
-GENRES_100K = (
-    "unknown|Action|Adventure|Animation|Children's|Comedy|Crime|Documentary|Drama|Fantasy|"
-    "Film-Noir|Horror|Musical|Mystery|Romance|Sci-Fi|Thriller|War|Western"
-)  # the order of u.genre, and so of the flags in u.item
 
 
 @dataclass(frozen=True)
@@ -248,12 +237,23 @@ def _is_here(name: str, root: Path) -> bool:
     return holds(root / name, SOURCES[name].files) or (root / f"{name}.zip").is_file()
 
 
+def fetch(url: str, target: Path, most: int, timeout: float) -> None:
+    """See `mirrors.fetch`, which is imported when something is to be downloaded."""
+    from recsys_rl.data import mirrors
+
+    mirrors.fetch(url, target, most, timeout)
+
+
 def _host(source: str) -> str:
     return urllib.parse.urlsplit(source).netloc or source
 
 
 def _reason(error: BaseException) -> str:
     """Why an attempt failed, on one line of bounded length."""
+    import ssl
+    import subprocess
+    import urllib.error
+
     if isinstance(error, urllib.error.HTTPError):
         circle = "infinite loop" in str(error.reason)
         text = f"HTTP {error.code} {'it redirects in circles' if circle else error.reason}"
@@ -282,6 +282,9 @@ def _from_wheel(scratch: Path, folder: Path) -> None:
     is the same; titles, years and genres in u.item are the same for all 1,682 films but for blanks
     at the end of three titles; the columns with release dates and addresses stay empty.
     """
+    import subprocess
+    import zipfile
+
     options = "--no-deps --only-binary=:all: --no-input --retries 0 --timeout 10 -qq"
     options += " --disable-pip-version-check"
     pip = [sys.executable, "-m", "pip", "download", *options.split(), "-d", str(scratch)]

@@ -1,30 +1,22 @@
-"""Ids of users and items: how they are written, and the indices they stand for.
+"""Ids of users and items, and the indices they stand for.
 
 This file needs neither PyTorch nor pandas.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from recsys_rl.data.written_ids import Id as Id
+
 if TYPE_CHECKING:
     from torch import Tensor
 
-Id = int | str  # of a user or an item; all ids of one map are of one type
 Ids = "Tensor | np.ndarray | Sequence[Id]"
-
-MISSING = {"", "nan", "null", "none", "na", "n/a", "<na>"}
-_WHOLE = re.compile(r"0|-?[1-9][0-9]{0,18}")
-
-
-def whole_numbers(texts: Sequence[str]) -> list[bool]:
-    """Which ids are written as a whole number of 64 bits, without a leading 0 or a plus."""
-    return [bool(_WHOLE.fullmatch(text)) and -(2**63) <= int(text) < 2**63 for text in texts]
 
 
 @dataclass(frozen=True, eq=False)

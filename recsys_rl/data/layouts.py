@@ -23,6 +23,12 @@ PUBLISHED = {
 }
 
 
+GENRES_100K = (
+    "unknown|Action|Adventure|Animation|Children's|Comedy|Crime|Documentary|Drama|Fantasy|"
+    "Film-Noir|Horror|Musical|Mystery|Romance|Sci-Fi|Thriller|War|Western"
+)  # the order of u.genre, and so of the flags in u.item
+
+
 def file_of(folder: Path, kind: int) -> Path:
     """The ratings (kind 0) or movie file (kind 1) of whichever layout the folder has.
 

@@ -9,10 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from recsys_rl.data.download import GENRES_100K
-from recsys_rl.data.ids import MISSING, Id, whole_numbers
-from recsys_rl.data.layouts import PUBLISHED, check_count, file_of
+from recsys_rl.data.layouts import GENRES_100K, PUBLISHED, check_count, file_of
 from recsys_rl.data.notes import note
+from recsys_rl.data.written_ids import MISSING, Id, whole_numbers
 
 _NO_GENRE = {"(no genres listed)", "unknown"}
 _CSV_COLUMNS = ["movieId", "title", "genres"]

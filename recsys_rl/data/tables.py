@@ -11,10 +11,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from recsys_rl.data.ids import MISSING, whole_numbers
 from recsys_rl.data.layouts import PARQUET as PARQUET
 from recsys_rl.data.likes import POSITIVE
 from recsys_rl.data.notes import note
+from recsys_rl.data.written_ids import MISSING, whole_numbers
 
 COLUMNS = ("user", "item", "rating", "timestamp")
 SCALE = 0.5, 5.0  # ratings of MovieLens
