@@ -6,48 +6,56 @@ import argparse
 import json
 import random
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from recsys_rl.command.drawing import draw_films
 from recsys_rl.command.errors import CommandError, say
 from recsys_rl.command.filters import fitting
-from recsys_rl.command.keys import best_ask, pick_line
+from recsys_rl.command.keys import Ask, best_ask, pick_line
 from recsys_rl.command.links import read_links
 from recsys_rl.command.matching import Match, names_of
 from recsys_rl.command.naming import Named, named
-from recsys_rl.command.output import Reply, as_json, as_text, style_of
+from recsys_rl.command.output import Reply, as_json, as_text, style_of, suggested
 from recsys_rl.command.profiles import Answer, read_profile, taste_of
 from recsys_rl.command.sources import Source, open_source
-from recsys_rl.command.suggestions import Wishes
+from recsys_rl.command.suggestions import Suggestion, Wishes
 from recsys_rl.command.taste import Taste
 from recsys_rl.data.films import Film
 
+if TYPE_CHECKING:
+    from recsys_rl.command.suggesting import Suggester
+
 SHOWN = 20  # films that a search lists
 
+Show = Callable[[str], None]
 
-def answer(arguments: argparse.Namespace) -> None:
-    """Prints it. Raises CommandError for whatever stands in the way."""
+
+def answer(arguments: argparse.Namespace, show: Show = print, ask: Ask | None = None) -> None:
+    """Shows the answer. ask: how a session asks, by default in the best way that stdin allows.
+
+    Raises CommandError for whatever stands in the way.
+    """
     source = open_source(arguments.dataset, arguments.root, arguments.models, arguments.model)
     if arguments.search is not None:
-        print(_search(" ".join(arguments.search), source, arguments.json))
+        show(_search(" ".join(arguments.search), source, arguments.json))
         return
     fits = fitting(arguments.genre, arguments.not_genre, arguments.year, source.films.values())
-    call = _Call(arguments, source)
+    call = _Call(arguments, source, show)
     from recsys_rl.command.suggesting import Suggester  # numpy: after errors in titles
 
     wishes = Wishes(arguments.k, arguments.adventure, arguments.series, fits)
-    suggester = Suggester(source)
     if arguments.session:
-        call.play(suggester, wishes)
+        call.play(Suggester(source), wishes, best_ask() if ask is None else ask)
     else:
-        call.suggest(suggester, wishes)
+        call.suggest(Suggester(source), wishes)
 
 
 class _Call:
     """What was said so far: notes and problems go to stderr at once, and into the JSON."""
 
-    def __init__(self, arguments: argparse.Namespace, source: Source) -> None:
-        self.arguments, self.source = arguments, source
+    def __init__(self, arguments: argparse.Namespace, source: Source, show: Show) -> None:
+        self.arguments, self.source, self.show = arguments, source, show
         self.notes: list[str] = []
         self.problems: list[Match] = []
         self.seed: int | None = None
@@ -127,48 +135,43 @@ class _Call:
 
     # ------------------------------------------------------------------ answers
 
-    def suggest(self, suggester, wishes) -> None:
-        arguments = self.arguments
-        nothing = not self.taste.liked and not self.taste.disliked
-        if not nothing:
-            if arguments.seed is not None:
-                self.note("--seed only draws random films, and has no effect beside named ones")
-            memory = suggester.model.memory
-            if len(self.taste.liked) > memory:
-                self.note(
-                    f"the model goes by the last {memory} of these {len(self.taste.liked)} films"
-                )
+    def suggest(self, suggester: Suggester, wishes: Wishes) -> None:
+        if self.taste.liked or self.taste.disliked:
+            self._remark(suggester.model.memory)
         else:
-            seed = arguments.seed
+            seed = self.arguments.seed
             self.seed = random.SystemRandom().randrange(1_000_000) if seed is None else seed
-            drawn = Taste(draw_films(self.source, self.seed))
-            self.taste = drawn | self.taste
+            self.taste = Taste(draw_films(self.source, self.seed)) | self.taste
         reply = self._reply(self.taste, suggester.suggest(self.taste, wishes))
-        print(as_json(reply) if arguments.json else as_text(reply, style_of()))
+        self.show(as_json(reply) if self.arguments.json else as_text(reply, style_of()))
 
-    def _reply(self, taste: Taste, suggestions) -> Reply:
+    def _remark(self, memory: int) -> None:
+        if self.arguments.seed is not None:
+            self.note("--seed only draws random films, and has no effect beside named ones")
+        count = len(self.taste.liked)
+        if count > memory:
+            self.note(f"the model goes by the last {memory} of these {count} films")
+
+    def _reply(self, taste: Taste, suggestions: list[Suggestion]) -> Reply:
         return Reply(
             self.source, taste, suggestions, self.seed, self.links, self.notes, self.problems
         )
 
-    def play(self, suggester, wishes) -> None:
+    def play(self, suggester: Suggester, wishes: Wishes, ask: Ask) -> None:
         from recsys_rl.command.session import Session
 
         session = Session(suggester, wishes, self.taste, self.answers, self.arguments.profile)
-        style = style_of()
 
-        def show() -> str:
-            return as_text(self._reply(Taste(), session.suggestions()), style)
+        def suggestions() -> str:
+            return suggested(self._reply(session.taste, session.suggestions()), style_of())
 
-        if self.arguments.json:
-            session.play(best_ask(), lambda text: None, show, _described)
-            print(as_json(self._reply(session.taste, session.suggestions())))
-            return
-        session.play(best_ask(), lambda text: print(text, flush=True), show, _described)
-        print(f"\n{show()}")
+        say = (lambda text: None) if self.arguments.json else self.show
+        session.play(ask, say, suggestions, _described)
+        last = self._reply(session.taste, session.suggestions())
+        self.show(as_json(last) if self.arguments.json else f"\n{suggestions()}")
 
 
-def _described(suggestion) -> str:
+def _described(suggestion: Suggestion) -> str:
     film = suggestion.film
     return f"{film.label}  {', '.join(film.genres)}".rstrip()
 

@@ -19,6 +19,7 @@ from recsys_rl.set_scorer import Answers
 
 TABLES = Path(__file__).with_name("tables")
 TRIPLES = 256  # random ones, whose scores make the mean where no table holds it
+POPULAR = 300  # they are drawn among so many of the most liked items
 
 
 class Calibration:
@@ -61,7 +62,9 @@ def _table_of(config: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def mean_scores(model: Recommender, triples: int, seed: int = 0) -> np.ndarray:
-    """Mean score of every item for somebody who likes three random ones -> float32 [n_items]."""
-    rng, n_items = np.random.default_rng(seed), len(model.item_ids)
-    liked = [rng.choice(n_items, min(3, n_items), replace=False).tolist() for _ in range(triples)]
-    return model.scores_of([Answers(triple) for triple in liked]).mean(0)
+    """Mean score of every item for somebody who likes three random ones of those that many like
+    -> float32 [n_items]."""
+    likes = np.array(model.config.get("positive_counts") or np.ones(len(model.item_ids)))
+    popular, rng = np.argsort(-likes, kind="stable")[:POPULAR], np.random.default_rng(seed)
+    liked = [rng.choice(popular, min(3, len(popular)), replace=False) for _ in range(triples)]
+    return model.scores_of([Answers(triple.tolist()) for triple in liked]).mean(0)

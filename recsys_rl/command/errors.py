@@ -10,6 +10,10 @@ class CommandError(Exception):
     """One sentence for the person at the keyboard: what was wrong and what to do."""
 
 
+class NothingLeft(CommandError):
+    """Fewer films than asked for are left to suggest."""
+
+
 def first_line(error: Exception | str) -> str:
     """For errors that were not written to be one sentence."""
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".:")

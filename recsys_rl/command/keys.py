@@ -26,11 +26,11 @@ def can_read_keys() -> bool:
 
 def ask_key(prompt: str) -> str:
     """The key that is pressed, shown behind the prompt."""
-    print(prompt, end="", flush=True)
     number = sys.stdin.fileno()
     before = termios.tcgetattr(number)
     try:
-        tty.setcbreak(number)
+        tty.setcbreak(number, termios.TCSANOW)  # what was typed too early is not thrown away
+        print(prompt, end="", flush=True)
         key = os.read(number, 32).decode("utf-8", "replace")  # a whole arrow key
     finally:
         termios.tcsetattr(number, termios.TCSADRAIN, before)

@@ -84,6 +84,14 @@ def as_text(reply: Reply, style: Style) -> str:
     return "\n\n".join(filter(None, blocks))
 
 
+def suggested(reply: Reply, style: Style) -> str:
+    """The suggestions alone."""
+    if not reply.suggestions:
+        return "No film is left to suggest."
+    column = _column([each.film for each in reply.suggestions], style)
+    return f"{_suggested(reply, column, style)}\n\n{_about(reply, style)}"
+
+
 def _column(films: Sequence[Film], style: Style) -> int:
     """Where genres start."""
     longest = max((len(film.label) for film in films), default=0)
@@ -123,7 +131,8 @@ def _suggested(reply: Reply, column: int, style: Style) -> str:
             )
             lines += [style.dim(line) for line in filled]
         if each.film.id in reply.links:
-            lines += [style.dim(f"{indent}{url}") for url in reply.links[each.film.id].urls]
+            for url in reply.links[each.film.id].urls:  # whole, so that it can be clicked
+                lines.append(style.dim(f"{indent[: max(0, style.width - len(url))]}{url}"))
     return "\n".join(lines)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from recsys_rl.command.errors import CommandError
+from recsys_rl.command.errors import NothingLeft
 from recsys_rl.command.keys import END, Ask
 from recsys_rl.command.profiles import (
     LIKE,
@@ -63,9 +64,7 @@ class Session:
         """The film to ask about; None where none is left."""
         try:
             return self.suggester.suggest(self.taste, replace(self.wishes, k=1))[0]
-        except CommandError:
-            if len(self.taste.films) < len(self.suggester.source.items) // 2:
-                raise  # something is broken
+        except NothingLeft:
             return None
 
     def answer(self, film: Film, kind: str) -> None:
@@ -86,9 +85,19 @@ class Session:
             write_profile(self.profile, dataset, self.answers)
 
     def suggestions(self) -> list[Suggestion]:
-        return self.suggester.suggest(self.taste, self.wishes)
+        """As many as are asked for, or as are left."""
+        for k in range(self.wishes.k, 0, -1):
+            with contextlib.suppress(NothingLeft):
+                return self.suggester.suggest(self.taste, replace(self.wishes, k=k))
+        return []
 
-    def play(self, ask: Ask, say: Say, show: Callable[[], str], describe: Callable) -> None:
+    def play(
+        self,
+        ask: Ask,
+        say: Say,
+        show: Callable[[], str],
+        describe: Callable[[Suggestion], str],
+    ) -> None:
         """Asks until somebody stops. show: suggestions as text; describe: a film as text."""
         say(self._opening())
         while (suggestion := self.next_film()) is not None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 
 from recsys_rl.command.calibration import Calibration
-from recsys_rl.command.errors import CommandError, first_line
+from recsys_rl.command.errors import NothingLeft, first_line
 from recsys_rl.command.series import series_of
 from recsys_rl.command.sources import Source, damaged
 from recsys_rl.command.suggestions import Suggestion, Wishes
@@ -18,6 +19,7 @@ from recsys_rl.release_files import BadRelease
 from recsys_rl.set_scorer import Answers
 
 FULL = 3  # answers up to which variety counts whole; with more it counts less
+T = TypeVar("T")
 APART = 3  # suggestions in a row, of which no two are of one series
 
 
@@ -70,13 +72,13 @@ class Suggester:
         fitting = without_duplicates(film for film in films if wishes.fits(film))
         left = [film for film in fitting if film.label not in taken]
         if wishes.k > len(left):
-            raise CommandError(
+            raise NothingLeft(
                 f"--k {wishes.k} is too large: give at most {len(left)}, as many films as are left "
                 "to suggest"
                 if left
                 else "no film is left to suggest: ask for other genres or years"
             )
-        return left[: wishes.k] if wishes.series else _apart(left, wishes.k)
+        return left[: wishes.k] if wishes.series else apart(left, wishes.k, series_of)
 
     def _explained(self, films: list[Film], scores: np.ndarray, taste: Taste) -> list[Suggestion]:
         """With the liked film without which the score would be lowest."""
@@ -104,13 +106,12 @@ def fading(n_answers: int) -> float:
     return min(1.0, FULL / max(1, n_answers))
 
 
-def _apart(films: Sequence[Film], k: int) -> list[Film]:
+def apart(items: Sequence[T], k: int, series: Callable[[T], object]) -> list[T]:
     """The k first, but of three in a row no two are of one series, as long as there are others."""
-    left, chosen, recent = list(films), [], []
+    left, chosen, recent = list(items), [], []
     while len(chosen) < k:
-        other = (film for film in left if series_of(film) not in recent)
-        film = next(other, left[0])
-        left.remove(film)
-        chosen.append(film)
-        recent = [*recent, series_of(film)][-(APART - 1) :]
+        item = next((item for item in left if series(item) not in recent), left[0])
+        left.remove(item)
+        chosen.append(item)
+        recent = [*recent, series(item)][-(APART - 1) :]
     return chosen
