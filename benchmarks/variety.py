@@ -21,6 +21,7 @@ import argparse
 import json
 import random
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -47,7 +48,9 @@ TRIPLES = 2000
 K, NAMED = 3, 3
 AMONG = 40  # best films among which the suggestions are chosen
 ANSWERS = (1, 3, 10, 30)  # how many films are named, for the chances
-POINTS = 16  # of the curve from score to chance
+# of the curve from score to chance: edges of its parts, as shares of all films by score
+EDGES = 1 - np.array([1, 0.5, 0.2, 0.1, 0.05, 0.03, 0.02, 0.014, 0.01, 0.007, 0.005, 0.0035, 0.0024,
+                      0.0016, 0.001, 0.0006, 0.0003, 0])  # fmt: skip
 GENRES = "Documentary", "Musical", "Animation", "Film-Noir", "Western"
 
 
@@ -170,20 +173,20 @@ def chances(
     model: Recommender, catalogue: Catalogue, users: Interactions, draws: int = 4
 ) -> list[dict[str, object]]:
     """For several numbers of answers, scores and the share of users who liked a film of that
-    score, among the AMONG best films of each user; shares do not fall with the score."""
+    score, among all films that they had not named; shares do not fall with the score."""
     generator, rows = own_stream(0, "chances"), []
     for n in ANSWERS:
         scores, liked = [], []
         for likes in liked_by(users, n + K):
             for _ in range(draws):
                 named = drawn(likes, n, generator)
-                given = scores_of(model, named).scatter_(1, named, -torch.inf)
-                best = given.topk(AMONG)
-                scores.append(best.values.flatten())
-                liked.append(likes.gather(1, best.indices).flatten())
+                left = torch.ones_like(likes).scatter_(1, named, False)
+                scores.append(scores_of(model, named)[left])
+                liked.append(likes[left])
         x, y = torch.cat(scores).double().numpy(), torch.cat(liked).double().numpy()
         order = np.argsort(x)
-        points = [(part.mean(), y[order][at].mean()) for part, at in _parts(x[order], POINTS)]
+        cuts = [slice(a, b) for a, b in pairwise(np.rint(EDGES * len(x)).astype(int))]
+        points = [(x[order][cut].mean(), y[order][cut].mean()) for cut in cuts]
         shares = rising([share for _, share in points])
         rows.append({
             "answers": n,
@@ -191,15 +194,6 @@ def chances(
             "shares": [round(share, 3) for share in shares],
         })  # fmt: skip
     return rows
-
-
-def _parts(x: np.ndarray, count: int) -> list[tuple[np.ndarray, slice]]:
-    """Ascending numbers in parts of equal size; the highest part is cut in three once more."""
-    edges = np.linspace(0, len(x), count - 1).astype(int).tolist()
-    last = edges[-1] - edges[-2]
-    edges[-1:] = [edges[-2] + last // 2, edges[-2] + last * 5 // 6, edges[-1]]
-    cuts = [slice(a, b) for a, b in zip(edges, edges[1:], strict=False)]
-    return [(x[cut], cut) for cut in cuts]
 
 
 def rising(values: Sequence[float]) -> list[float]:

@@ -14,7 +14,7 @@ from recsys_rl.command.errors import CommandError, say
 from recsys_rl.command.filters import fitting
 from recsys_rl.command.keys import Ask, best_ask, pick_line
 from recsys_rl.command.links import read_links
-from recsys_rl.command.matching import Match, names_of
+from recsys_rl.command.matching import OFFERED, Match, names_of
 from recsys_rl.command.naming import Named, named
 from recsys_rl.command.output import Reply, as_json, as_text, style_of, suggested
 from recsys_rl.command.profiles import Answer, read_profile, taste_of
@@ -194,7 +194,8 @@ def _pick(match: Match) -> Film | None:
 def _search(text: str, source: Source, json_wanted: bool) -> str:
     """Films that a text may mean, the likeliest first."""
     index = source.index
-    films = [*index.titled(text), *(each.film for each in index.candidates(text))]
+    films = [*index.titled(text), *index.part_titled(text), *index.holding(text)]
+    films = films or [each.film for each in index.candidates(text) if each.fit >= OFFERED]
     films = list({film.id: film for film in films}.values())
     if json_wanted:
         return json.dumps({"films": [film.as_json() for film in films[:SHOWN]]})

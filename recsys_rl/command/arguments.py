@@ -92,6 +92,11 @@ def _years(text: str) -> tuple[int, int]:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def _names(text: str) -> list[str]:
+    """ "crime,drama" is two."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
 def _folder(text: str) -> Path:
     if not Path(text).is_dir():
         raise argparse.ArgumentTypeError(f"there is no folder {text!r}")
@@ -154,10 +159,10 @@ def _add_films(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_wishes(group: argparse._ArgumentGroup) -> None:
-    add, several = group.add_argument, {"nargs": "+", "action": "extend", "default": []}
+    add, named = group.add_argument, {"type": _names, "action": "extend", "default": []}
     add("--k", "-k", type=_whole(1), default=3, help="how many films (default: %(default)s)")
-    add("--genre", **several, metavar="GENRE", help="only films of one of these genres")
-    add("--not-genre", **several, metavar="GENRE", help="no films of these genres")
+    add("--genre", **named, metavar="GENRE", help="only films of this genre, or of one of several")
+    add("--not-genre", **named, metavar="GENRE", help="no films of this genre")
     add("--year", type=_years, metavar="YEARS", help="only films of 1994, 1990-2000 or 1990-")
     add(
         "--adventure",

@@ -25,8 +25,8 @@ NARROWEST = 24
 TITLE_WIDTH = 56  # longer titles push their genres to the right
 BOLD, DIM, PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[0m"
 SHARE = (
-    "Percent: of the users kept apart whom the agent gave a film such a score, so many liked it "
-    "(rated it 4 or more; at least, since who has not rated it counts as not liking it)."
+    "Percent: how many of the users kept apart liked a film of such a score (at least: who has not "
+    "rated it counts as not liking it)."
 )
 
 
@@ -77,11 +77,15 @@ def as_text(reply: Reply, style: Style) -> str:
     column = _column([*taste.films, *films], style)
     blocks = [
         _table("Because you liked", taste.liked, column, style),
-        _table("and did not like", taste.disliked, column, style),
+        _table(_disliked(taste), taste.disliked, column, style),
         _suggested(reply, column, style),
         _about(reply, style),
     ]
     return "\n\n".join(filter(None, blocks))
+
+
+def _disliked(taste: Taste) -> str:
+    return "and did not like" if taste.liked else "Because you did not like"
 
 
 def suggested(reply: Reply, style: Style) -> str:
