@@ -25,7 +25,7 @@ NARROWEST = 24
 TITLE_WIDTH = 56  # longer titles push their genres to the right
 BOLD, DIM, PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[0m"
 SHARE = (
-    "Percent: how many of the users kept apart liked a film of such a score (at least: who has not "
+    "Liked by: of users kept apart, those who liked a film of such a score (at least: who has not "
     "rated it counts as not liking it)."
 )
 
@@ -141,7 +141,7 @@ def _suggested(reply: Reply, column: int, style: Style) -> str:
 
 
 def _why(each: Suggestion, reply: Reply) -> str:
-    parts = [] if each.chance is None else [f"{each.chance:.0%}"]
+    parts = [] if each.chance is None else [f"liked by {each.chance:.0%}"]
     if each.because is not None and len(reply.taste.liked) > 1:
         parts.append(f"most because of {each.because.label}")
     return ", ".join(parts)

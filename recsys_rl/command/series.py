@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 
 from recsys_rl.command.spelling import words_of
 from recsys_rl.data.films import Film
 
 # whose titles do not show it
 _ELSEWHERE = {
-    "raiders lost ark": "indiana jones",
-    "indiana jones temple of doom": "indiana jones",
-    "indiana jones last crusade": "indiana jones",
-    "empire strikes back": "star wars",
-    "return of jedi": "star wars",
-    "aliens": "alien",
-    "alien resurrection": "alien",
-    "batman returns": "batman",
-    "batman forever": "batman",
-    "batman robin": "batman",
-    "lost world": "jurassic park",
-    "mad max beyond thunderdome": "mad max",
-    "army of darkness": "evil dead",
-    "wes craven s new nightmare": "nightmare on elm street",
-    "grand day out": "wallace gromit",
-    "close shave": "wallace gromit",
-    "wrong trousers": "wallace gromit",
+    "Indiana Jones": [
+        "Raiders of the Lost Ark",
+        "Indiana Jones and the Temple of Doom",
+        "Indiana Jones and the Last Crusade",
+    ],
+    "Star Wars": ["The Empire Strikes Back", "Return of the Jedi"],
+    "Alien": ["Aliens", "Alien Resurrection"],
+    "Batman": ["Batman Returns", "Batman Forever", "Batman & Robin"],
+    "Jurassic Park": ["The Lost World"],
+    "Mad Max": ["Mad Max Beyond Thunderdome"],
+    "Evil Dead": ["Army of Darkness"],
+    "A Nightmare on Elm Street": ["Wes Craven's New Nightmare"],
+    "Wallace and Gromit": ["A Grand Day Out", "A Close Shave", "The Wrong Trousers"],
 }
+
+
+@cache
+def _elsewhere() -> dict[str, str]:
+    return {
+        " ".join(words_of(title)): " ".join(words_of(series))
+        for series, titles in _ELSEWHERE.items()
+        for title in titles
+    }
 
 
 def series_of(film: Film) -> str:
@@ -38,4 +44,4 @@ def series_of(film: Film) -> str:
     while len(words) > 1 and words[-1].isdecimal() and int(words[-1]) < 20:
         words = words[:-1]
     name = " ".join(words)
-    return _ELSEWHERE.get(name, name)
+    return _elsewhere().get(name, name)

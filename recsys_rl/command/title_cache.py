@@ -63,7 +63,7 @@ def _read(path: Path) -> tuple[dict[Id, Film], Spellings] | None:
             spellings[title, filed] = Spelling(
                 [(plain, words.split()) for plain, words in names], parts
             )
-        return films, spellings
+        return (films, spellings) if films else None
     except (OSError, ValueError, TypeError, AttributeError):
         return None
 
