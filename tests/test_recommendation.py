@@ -338,6 +338,7 @@ def test_a_seed_beside_movies_is_noted(ask):
             ["--movies", "Inception"],
             "Inception (2010) is not in this data set",
         ),
+        (["2", "--dislike", "2"], "Alien Dawn: The Return (1979) [id 2] is named as liked and as"),
         (["--dislike", "No such film"], "no film has the title 'No such film'"),
         (["Film 20", "--genre", "Opera"], "no film has the genre 'Opera': choose among Action, "),
         (["Film 20", "--year", "1800"], "no film is left to suggest: ask for other genres or"),

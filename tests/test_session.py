@@ -171,6 +171,13 @@ def test_a_dumb_terminal_asks_for_lines(terminal, tmp_path):
 # ------------------------------------------------------------------------- by pipes
 
 
+def test_of_many_films_the_latest_are_shown_again(given):
+    films = [str(item) for item in range(32, 92, 3)]
+    done = piped(given, "", *films, "--k", "1")
+    assert done.stdout.startswith("Because you liked\n  (8 films before these)\n   9. ")
+    assert len(titles_in(done.stdout)) == 12 + 1
+
+
 def test_one_answer_a_line(given, tmp_path):
     me = tmp_path / "me.json"
     done = piped(given, "like\nseen it, not\n\nnonsense\nn\n", "--session", "--profile", str(me))
@@ -213,8 +220,9 @@ def test_a_profile_of_another_data_set_is_read_by_title_and_year(given, tmp_path
     (tmp_path / "me.json").write_text(json.dumps(saved))
     done = piped(given, "", "--profile", str(tmp_path / "me.json"), "--json")
     assert [film["id"] for film in json.loads(done.stdout)["liked"]] == [5]
-    assert "1 films of" in done.stderr
-    assert "are not in this data set: Somewhere Else (1990)" in done.stderr
+    assert "that are not in this data set: 1, as Somewhere Else" in done.stderr
+    piped(given, "n\n", "--session", "--profile", str(tmp_path / "me.json"))
+    assert kept(tmp_path / "me.json") == [(None, "like"), (5, "like"), (14, "no")]
 
 
 @pytest.mark.parametrize(

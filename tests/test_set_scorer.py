@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from test_serving import ids_of, released
 from toys import histories_of
 
+from recsys_rl.baselines.gaussian import GaussianLikes
 from recsys_rl.data.histories import SHOWN
 from recsys_rl.serving import Recommender
 from recsys_rl.set_scorer import Answers, SetScorer, expected_shapes
@@ -43,7 +44,9 @@ def in_torch(model: Recommender, people: list[Answers]) -> tuple[np.ndarray, np.
     histories = histories_of(*pairs, n_items=len(model.item_ids))
     single = model.score(histories).numpy()
     double = copy.deepcopy(model.actor)
-    double.linear.model = copy.copy(double.linear.model)  # a deep copy of it is itself
+    linear = double.linear.model  # a deep copy of it is itself
+    parts = linear.item_vectors[:, -1], linear.item_vectors[:, :-1], linear.noise
+    double.linear.model = GaussianLikes(*parts, linear.memory)
     torch.set_default_dtype(torch.float64)
     try:
         histories = replace(histories, rating=histories.rating.double())

@@ -17,7 +17,7 @@ from recsys_rl.command.links import read_links
 from recsys_rl.command.matching import OFFERED, Match, names_of
 from recsys_rl.command.naming import Named, named
 from recsys_rl.command.output import Reply, as_json, as_text, style_of, suggested
-from recsys_rl.command.profiles import Answer, read_profile, taste_of
+from recsys_rl.command.profiles import Answer, Row, read_profile, taste_of
 from recsys_rl.command.sources import Source, open_source
 from recsys_rl.command.suggestions import Suggestion, Wishes
 from recsys_rl.command.taste import Taste
@@ -59,6 +59,7 @@ class _Call:
         self.notes: list[str] = []
         self.problems: list[Match] = []
         self.seed: int | None = None
+        self.others: list[Row] = []
         self.links = read_links(source.data, source.films)
         self.answers, kept = self._kept()
         self.taste = kept | self._named()
@@ -76,9 +77,10 @@ class _Call:
             taste = self._ratings()
         path = self.arguments.profile
         if path is not None and (path.exists() or not self.arguments.session):
-            answers, missing = read_profile(path, self.source.dataset, self.source.index)
-            if missing:
-                self.note(f"{len(missing)} films of {path} are not in this data set: {missing[0]}")
+            answers, self.others = read_profile(path, self.source.dataset, self.source.index)
+            if self.others:
+                first, count = self.others[0]["title"], len(self.others)
+                self.note(f"films of {path} that are not in this data set: {count}, as {first}")
         return answers, taste if self.arguments.session else taste | taste_of(answers)
 
     def _ratings(self) -> Taste:
@@ -106,7 +108,10 @@ class _Call:
             raise CommandError("\n".join(match.problem for match in self.problems))
         for match in self.problems:
             say(f"recommendation.py: {match.problem}")
-        return Taste(*found)
+        liked, disliked, seen = found
+        if both := [film for film in liked if film in disliked]:
+            raise CommandError(f"{names_of(both)} is named as liked and as not liked: say which")
+        return Taste(liked, disliked, [film for film in seen if film not in (*liked, *disliked)])
 
     def _films(self, texts: Sequence[str]) -> list[Film]:
         """Those that the model knows, or that are at least not to be suggested."""
@@ -160,7 +165,8 @@ class _Call:
     def play(self, suggester: Suggester, wishes: Wishes, ask: Ask) -> None:
         from recsys_rl.command.session import Session
 
-        session = Session(suggester, wishes, self.taste, self.answers, self.arguments.profile)
+        kept = self.answers, self.arguments.profile, self.others
+        session = Session(suggester, wishes, self.taste, *kept)
 
         def suggestions() -> str:
             return suggested(self._reply(session.taste, session.suggestions()), style_of())

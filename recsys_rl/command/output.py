@@ -22,6 +22,7 @@ from recsys_rl.data.written_ids import Id
 SCHEMA = 2  # of the JSON object; see docs/command.md
 WIDTH = 96  # columns where the answer goes to no terminal
 NARROWEST = 24
+ROWS = 12  # films that were named and are shown again
 TITLE_WIDTH = 56  # longer titles push their genres to the right
 BOLD, DIM, PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[0m"
 SHARE = (
@@ -74,7 +75,8 @@ def style_of(stream: Any = None) -> Style:
 def as_text(reply: Reply, style: Style) -> str:
     """Short tables and a line about who answered."""
     taste, films = reply.taste, [each.film for each in reply.suggestions]
-    column = _column([*taste.films, *films], style)
+    shown = [*taste.liked[-ROWS - 1 :], *taste.disliked[-ROWS - 1 :]]
+    column = _column([*shown, *films], style)
     blocks = [
         _table("Because you liked", taste.liked, column, style),
         _table(_disliked(taste), taste.disliked, column, style),
@@ -103,10 +105,14 @@ def _column(films: Sequence[Film], style: Style) -> int:
 
 
 def _table(heading: str, films: Sequence[Film], column: int, style: Style) -> str:
+    """The latest films; of more than `ROWS` the others are counted."""
     if not films:
         return ""
-    rows = [_row(rank, film, len(films), column, style) for rank, film in enumerate(films, 1)]
-    return "\n".join([style.bold(heading), *rows])
+    rest = len(films) - ROWS if len(films) > ROWS + 1 else 0
+    latest = list(enumerate(films, 1))[rest:]
+    rows = [_row(rank, film, len(films), column, style) for rank, film in latest]
+    before = [style.dim(f"  ({rest} films before these)")] if rest else []
+    return "\n".join([style.bold(heading), *before, *rows])
 
 
 def _row(rank: int, film: Film, most: int, column: int, style: Style) -> str:

@@ -39,8 +39,11 @@ def taste_of(answers: Iterable[Answer]) -> Taste:
     return Taste(*by_kind.values())
 
 
-def read_profile(path: Path, dataset: str, index: TitleIndex) -> tuple[list[Answer], list[str]]:
-    """The answers about films of this data set, and the labels of the films that it has not.
+Row = dict[str, Any]  # one answer as it stands in the file
+
+
+def read_profile(path: Path, dataset: str, index: TitleIndex) -> tuple[list[Answer], list[Row]]:
+    """The answers about films of this data set, and those about films that it has not.
 
     Answers of another data set are found by title and year. Raises CommandError for a file that is
     no profile.
@@ -62,14 +65,14 @@ def read_profile(path: Path, dataset: str, index: TitleIndex) -> tuple[list[Answ
             f"{path} is not a profile that a session has kept ({first_line(error)}): name another "
             "file, or move it away to start anew"
         ) from error
-    found, missing = [], []
+    found, others = [], []
     for item, title, year, kind in rows:
         film = _film(item if saved.get("dataset") == dataset else None, title, year, index)
-        if film is None:
-            missing.append(title if year is None else f"{title} ({year})")
+        if film is None:  # its id is that of another data set
+            others.append({"id": None, "title": title, "year": year, "answer": kind})
         else:
             found.append(Answer(film, kind))
-    return found, missing
+    return found, others
 
 
 def _film(item: Any, title: str, year: Any, index: TitleIndex) -> Film | None:
@@ -79,16 +82,22 @@ def _film(item: Any, title: str, year: Any, index: TitleIndex) -> Film | None:
     return films[0] if films else None
 
 
-def write_profile(path: Path, dataset: str, answers: Iterable[Answer]) -> None:
-    """Replaces the file, whole or not at all. Raises CommandError where it cannot be written."""
+def write_profile(
+    path: Path, dataset: str, answers: Iterable[Answer], others: Iterable[Row] = ()
+) -> None:
+    """Replaces the file, whole or not at all. others: answers about films that the data set has
+    not. Raises CommandError where it cannot be written."""
     rows = [
-        {
-            "id": answer.film.id,
-            "title": answer.film.title,
-            "year": answer.film.year,
-            "answer": answer.kind,
-        }
-        for answer in answers
+        *others,
+        *(
+            {
+                "id": answer.film.id,
+                "title": answer.film.title,
+                "year": answer.film.year,
+                "answer": answer.kind,
+            }
+            for answer in answers
+        ),
     ]
     lines = ",\n".join(f"  {json.dumps(row, ensure_ascii=False)}" for row in rows)
     head = f'{{"format": {FORMAT}, "dataset": {json.dumps(dataset)}, "answers": ['

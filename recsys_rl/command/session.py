@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from recsys_rl.command.profiles import (
     SEEN_NOT,
     SKIP,
     Answer,
+    Row,
     taste_of,
     write_profile,
 )
@@ -48,13 +49,14 @@ def meaning(text: str) -> str | None:
 @dataclass
 class Session:
     """answers: what was said so far, oldest first. start: what was known before. profile: the file
-    in which all answers are kept."""
+    in which all answers are kept, with others that are about films of other data sets."""
 
     suggester: Suggester
     wishes: Wishes
     start: Taste = field(default_factory=Taste)
     answers: list[Answer] = field(default_factory=list)
     profile: Path | None = None
+    others: Sequence[Row] = ()
 
     @property
     def taste(self) -> Taste:
@@ -82,7 +84,7 @@ class Session:
     def keep(self) -> None:
         if self.profile is not None:
             dataset = self.suggester.source.dataset
-            write_profile(self.profile, dataset, self.answers)
+            write_profile(self.profile, dataset, self.answers, self.others)
 
     def suggestions(self) -> list[Suggestion]:
         """As many as are asked for, or as are left."""
