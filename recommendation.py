@@ -21,16 +21,20 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from recsys_rl.data.films import (
-    Film,
-    Id,
-    Match,
-    NoSuchFilm,
-    candidates,
-    find_film,
-    read_films,
-    with_all,
-)
+try:
+    from recsys_rl.data.films import (
+        Film,
+        Id,
+        Match,
+        NoSuchFilm,
+        candidates,
+        find_film,
+        read_films,
+        with_all,
+    )
+except ImportError as error:  # Python is too old, or nothing is installed
+    print(f"recommendation.py: {error}", file=sys.stderr)
+    sys.exit(2)
 
 if TYPE_CHECKING:
     from recsys_rl.serving import Recommender

@@ -7,10 +7,22 @@ compute with one thread (`recsys_rl.data.forks`).
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import Any
 
-import gymnasium
+try:
+    if sys.version_info < (3, 11):  # noqa: UP036  # older ones have to read this file, too
+        raise ImportError(
+            "Python 3.11 or newer is needed, and this is {}.{}".format(*sys.version_info)
+        )
+    import gymnasium
+except ImportError as error:
+    sentence = f"{error}: use the Python of an environment that was made as README.md says"
+    if sys.argv[:1] != ["-m"]:
+        raise ImportError(sentence) from None
+    print(f"recsys_rl: {sentence}", file=sys.stderr)  # while Python looks for recsys_rl.train
+    sys.exit(2)
 
 from recsys_rl.data import forks as forks  # what is forked from here on computes, and never waits
 

@@ -27,7 +27,8 @@ def asked() -> list[Requirement]:
     lines = [line.partition("#")[0].strip() for line in readable if not line.startswith("-e")]
     lines += project["dependencies"]
     lines += [text for extra in project["optional-dependencies"].values() for text in extra]
-    return [Requirement(line) for line in lines if line]
+    found = [Requirement(line) for line in lines if line]
+    return [requirement for requirement in found if not requirement.url]  # a sentence for pip
 
 
 def test_the_lock_keeps_what_is_asked_for() -> None:
