@@ -11,7 +11,6 @@ on stderr says; 130 interrupted; 141 whoever read the output went away.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import random
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 try:
+    from recsys_rl.data.arguments import Parser
     from recsys_rl.data.films import (
         Film,
         Id,
@@ -32,6 +32,7 @@ try:
         read_films,
         with_all,
     )
+    from recsys_rl.data.notes import say
 except ImportError as error:  # Python is too old, or nothing is installed
     print(f"recommendation.py: {error}", file=sys.stderr)
     sys.exit(2)
@@ -53,7 +54,7 @@ class CommandError(Exception):
 # ------------------------------------------------------------------------- the command line
 
 
-class _Parser(argparse.ArgumentParser):
+class _Parser(Parser):
     def error(self, message: str) -> NoReturn:
         films = "; films are named after --movies" if message.startswith("unrecognized") else ""
         raise CommandError(f"{message}{films} (--help shows what can be asked)")
@@ -75,7 +76,7 @@ def _whole(least: int) -> Callable[[str], int]:
 
 
 def _folder(text: str) -> Path:
-    if not Path(text).is_dir():
+    if not os.path.isdir(text):  # Path.is_dir raises for a name that is too long
         raise argparse.ArgumentTypeError(f"there is no folder {text!r}")
     return Path(text)
 
@@ -336,14 +337,7 @@ def suggest(
 
 
 def _note(sentence: str) -> None:
-    _say(f"note: {sentence}")
-
-
-def _say(sentence: str) -> None:
-    """On stderr, if there is one that can be written to."""
-    if sys.stderr is not None:  # print would take stdout in its place
-        with contextlib.suppress(OSError):
-            print(sentence, file=sys.stderr, flush=True)
+    say(f"note: {sentence}")
 
 
 # ------------------------------------------------------------------------- the answer
@@ -434,7 +428,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _answer_or_help(argv)
         return 0
     except CommandError as error:
-        _say(f"recommendation.py: {error}")
+        say(f"recommendation.py: {error}")
         return 2
     except KeyboardInterrupt:
         return 130
@@ -443,7 +437,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(error, BrokenPipeError):
             return 141
-        _say(f"recommendation.py: the answer cannot be written: {error}")
+        say(f"recommendation.py: the answer cannot be written: {error}")
         return 2
 
 

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
+from recsys_rl.data.notes import shown
 from recsys_rl.data.titles import as_words, display_title
 
 MEANT = 4  # films named, at most, that may have been meant
@@ -91,8 +92,9 @@ def read_films(place: Path) -> dict[Id, Film]:
         raise
     films = {}
     for row in load_movies(place).fillna({"year": 0}).itertuples(index=False):
-        genres = tuple(filter(None, row.genres.split("|")))
-        parts = row.item, display_title(row.title), row.title, int(row.year) or None, genres
+        genres = tuple(filter(None, shown(row.genres).split("|")))
+        filed = shown(row.title)
+        parts = row.item, shown(display_title(filed)), filed, int(row.year) or None, genres
         films[parts[0]] = Film(*parts)
     return films
 

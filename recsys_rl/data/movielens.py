@@ -121,8 +121,9 @@ def load_movies(folder: str | Path, check_counts: bool = True) -> pd.DataFrame:
     except BadRow as bad:
         line = line_of(path, bad.row, path.suffix == ".csv")
         raise ValueError(f"{path} is not a MovieLens movie file: line {line}: {bad}") from None
-    except ValueError as error:
-        raise ValueError(f"{path} is not a MovieLens movie file: {error}") from error
+    except ValueError as error:  # those of pandas end their line
+        reason = str(error).strip().partition("\n")[0]
+        raise ValueError(f"{path} is not a MovieLens movie file: {reason}") from error
     if (again := pd.Series(item).duplicated()).any():
         raise ValueError(f"{path} lists a movie id twice: {item[again.argmax()]}")
     if check_counts:
@@ -155,6 +156,9 @@ def _text(path: Path) -> str:
     """A small file. ML-10M is UTF-8, ML-100K and ML-1M are latin-1, which almost never happens to
     be valid UTF-8 once it holds an accent. Line ends are those of Unix."""
     raw = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+    if b"\0" in raw:  # as in UTF-16, which latin-1 would take for letters
+        line = raw[: raw.index(b"\0")].count(b"\n") + 1
+        raise ValueError(f"line {line}: it is no text in UTF-8 or latin-1: save it as UTF-8")
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError:

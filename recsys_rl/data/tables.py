@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from recsys_rl.data.histories import POSITIVE
-from recsys_rl.data.notes import note
+from recsys_rl.data.notes import note, shown
 
 COLUMNS = ("user", "item", "rating", "timestamp")
 SCALE = 0.5, 5.0  # ratings of MovieLens
@@ -197,7 +197,7 @@ def _refuse_unknown(path: Path, columns: Mapping[str, str | int], found: Sequenc
 
 
 def _short(text: object, length: int = 80) -> str:
-    text = str(text)
+    text = shown(str(text))
     return text if len(text) <= length else f"{text[: length - 3]}..."
 
 
