@@ -162,6 +162,34 @@ def test_moved_and_extra_columns(read, tmp_path):
     assert movielens.load_ratings(folder).loc[0].tolist() == [0, 2, 3.0, 10]
 
 
+@pytest.mark.parametrize("more", ["", "::9", "::9::x"])
+def test_files_without_a_header_may_have_more_columns(more, tmp_path):
+    folder = tmp_path / "dat"
+    folder.mkdir()
+    (folder / "ratings.dat").write_text(f"1::2::3::{WHEN}{more}\n1::3::4::{WHEN}\n")
+    assert rows_of(open_data(folder)) == [(1, 2, 3.0, WHEN), (1, 3, 4.0, WHEN)]
+    (folder / "ratings.dat").rename(folder / "u.data")
+    (folder / "u.data").write_text((folder / "u.data").read_text().replace("::", "\t"))
+    assert rows_of(open_data(folder)) == [(1, 2, 3.0, WHEN), (1, 3, 4.0, WHEN)]
+
+
+@pytest.mark.parametrize("row", ["1:9:2:9:3:9:4", "1::2::3::2001-02-03 04:05:06", "1::2::3::4:"])
+def test_columns_between_double_colons_hold_none(row, tmp_path):
+    folder = tmp_path / "dat"
+    folder.mkdir()
+    (folder / "ratings.dat").write_text(f"1::1::3::4\n\n{row}\n")
+    with pytest.raises(ValueError, match=r"ratings\.dat .* line 3: columns are separated by ::"):
+        open_data(folder)
+
+
+def test_a_movie_file_in_utf_16_is_refused(read, tmp_path):
+    read("1,2,3,4\n", movies="2,Heat (1995),Action\n")
+    file = tmp_path / "my-films" / "movies.csv"
+    file.write_text(file.read_text(), encoding="utf-16")
+    with pytest.raises(ValueError, match=r"movies\.csv .* line 1: it is no text in UTF-8"):
+        open_data("my-films", tmp_path)
+
+
 def test_two_columns_of_one_name_are_refused(read):
     with pytest.raises(ValueError, match="2 columns 'rating'"):
         read("1,2,3,4,5\n", header="userId,movieId,rating,rating,timestamp\n")

@@ -105,8 +105,7 @@ def _line(error: Exception) -> str:
 
 
 def _text(path: Path, layout: Layout) -> pd.DataFrame:
-    places, separator, header = _places(path, layout)
-    width = max(places.values()) + 1 if header is None else len(header)
+    places, separator, header, width = _places(path, layout)
     options = {
         "sep": separator,
         "header": None if header is None else 0,
@@ -135,25 +134,49 @@ def _text(path: Path, layout: Layout) -> pd.DataFrame:
     return table[found].set_axis(list(places), axis=1)
 
 
-def _places(path: Path, layout: Layout) -> tuple[dict[str, int], str, list[str] | None]:
-    """Where each column is, the separator and the header, or None where the file has none."""
+def _places(path: Path, layout: Layout) -> tuple[dict[str, int], str, list[str] | None, int]:
+    """Where each column is, the separator, the header, or None where the file has none, and how
+    many columns there are."""
     names = layout.columns
     first = _first_line(path)
     if isinstance(names["user"], int):
-        missing = [name for name, place in names.items() if place > first.count(layout.separator)]
+        last = first.count(layout.separator)
+        missing = [name for name, place in names.items() if place > last]
         if missing:
             raise ValueError(
                 f"{path} is not {layout.kind}: its first line has no {' or '.join(missing)}"
                 + _hint(missing)
             )
-        return dict(names), layout.separator, None
+        if layout.separator == ":":
+            _refuse_single_colons(path, layout)
+        return dict(names), layout.separator, None, last + 1
     headers = [_fields(first, sep) for sep in layout.separator or _SEPARATORS]
     at = next((i for i, found in enumerate(headers) if set(names.values()) <= set(found)), None)
     longest = max(headers, key=len)
     header = longest if at is None else headers[at]
     _refuse_unknown(path, names, header)
     separator = (layout.separator or _SEPARATORS)[at]
-    return {name: header.index(column) for name, column in names.items()}, separator, header
+    places = {name: header.index(column) for name, column in names.items()}
+    return places, separator, header, len(header)
+
+
+def _refuse_single_colons(path: Path, layout: Layout) -> None:
+    """Read with a single ":", a::b::c::d has empty columns between; so it must, in every line."""
+    number = 1
+    with path.open("rb") as file:
+        while block := file.read(2**24) + file.readline():  # of whole lines
+            if _single_colon(block):
+                lines = block.split(b"\n")
+                number += next(place for place, line in enumerate(lines) if _single_colon(line))
+                raise ValueError(
+                    f"{path} is not {layout.kind}: line {number}: columns are separated by ::, "
+                    "and no column holds a colon"
+                )
+            number += block.count(b"\n")
+
+
+def _single_colon(line: bytes) -> bool:
+    return line.count(b":") != 2 * line.count(b"::")
 
 
 def _unreadable(path: Path, error: Exception) -> str:
