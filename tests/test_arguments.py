@@ -10,7 +10,7 @@ import recommendation
 from benchmarks import fuzz
 from recsys_rl import train
 from recsys_rl.data import download
-from recsys_rl.data.films import read_films
+from recsys_rl.data.films import read_films, with_all
 
 COMMANDS = {"recommendation.py": recommendation.main, "recsys_rl.train": train.main}
 
@@ -68,6 +68,7 @@ def test_no_title_steers_the_terminal(tmp_path: Path) -> None:
     film = read_films(tmp_path)[1]
     assert "Heat" in film.title
     assert all(text.isprintable() for text in (film.title, film.filed, *film.genres))
+    assert with_all({}, ["a\x1b[2J"])["a\x1b[2J"].title.isprintable()
 
 
 def test_without_data_training_says_one_sentence(refusal) -> None:

@@ -105,7 +105,7 @@ def with_all(films: dict[Id, Film], ids: Iterable[Id]) -> dict[Id, Film]:
     found = {}
     for item in ids:
         film = written.pop(str(item), None)
-        title = f"film {item}"
+        title = shown(f"film {item}")
         found[item] = replace(film, id=item) if film else Film(item, title, title, None, ())
     return found | {film.id: film for film in written.values()}
 
