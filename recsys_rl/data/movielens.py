@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import io
 import re
@@ -121,7 +122,7 @@ def load_movies(folder: str | Path, check_counts: bool = True) -> pd.DataFrame:
     except BadRow as bad:
         line = line_of(path, bad.row, path.suffix == ".csv")
         raise ValueError(f"{path} is not a MovieLens movie file: line {line}: {bad}") from None
-    except ValueError as error:  # those of pandas end their line
+    except (ValueError, csv.Error) as error:  # those of pandas end their line
         reason = str(error).strip().partition("\n")[0]
         raise ValueError(f"{path} is not a MovieLens movie file: {reason}") from error
     if (again := pd.Series(item).duplicated()).any():
@@ -186,12 +187,23 @@ def _read_dat_movies(path: Path) -> pd.DataFrame:
 
 
 def _read_csv_movies(path: Path) -> pd.DataFrame:
-    text = _text(path)
-    columns = ["movieId", "title", "genres"]
-    movies = pd.read_csv(io.StringIO(text), keep_default_na=False, dtype=str, index_col=False)
-    if missing := [name for name in columns if name not in movies.columns]:
-        raise ValueError(f"line 1: no column {', '.join(missing)} among {list(movies.columns)}")
-    return movies[columns].set_axis(["item", "raw", "genres"], axis=1)
+    reader = csv.reader(io.StringIO(_text(path)))
+    rows = [(reader.line_num, row) for row in reader if any(row)]
+    header = rows[0][1] if rows else []
+    names = ["movieId", "title", "genres"]
+    if missing := [name for name in names if name not in header]:
+        raise ValueError(f"line 1: no column {', '.join(missing)} among {header}")
+    for line, row in rows:
+        if len(row) < len(header) or any(row[len(header) :]):
+            raise ValueError(
+                f"line {line}: {len(row)} columns where the header has {len(header)}; a title with "
+                "a comma stands in quotes"
+            )
+    columns = {
+        own: [row[header.index(name)] for _, row in rows[1:]]
+        for own, name in zip(("item", "raw", "genres"), names, strict=True)
+    }
+    return pd.DataFrame(columns, dtype="str")
 
 
 def _read_item_movies(path: Path) -> pd.DataFrame:

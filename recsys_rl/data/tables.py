@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import re
 import warnings
@@ -17,6 +18,7 @@ from recsys_rl.data.notes import note, shown
 
 COLUMNS = ("user", "item", "rating", "timestamp")
 SCALE = 0.5, 5.0  # ratings of MovieLens
+LARGEST = 1e30  # ratings of any scale, whose differences are to be numbers
 ORDERS = "time", "file"
 PARQUET = (".parquet", ".pq")
 
@@ -106,6 +108,7 @@ def _line(error: Exception) -> str:
 
 def _text(path: Path, layout: Layout) -> pd.DataFrame:
     places, separator, header, width = _places(path, layout)
+    _refuse_longer_lines(path, layout, separator, width)
     options = {
         "sep": separator,
         "header": None if header is None else 0,
@@ -179,6 +182,27 @@ def _single_colon(line: bytes) -> bool:
     return line.count(b":") != 2 * line.count(b"::")
 
 
+def _refuse_longer_lines(path: Path, layout: Layout, separator: str, width: int) -> None:
+    """A separator within a value, as in 4,5 stars, would move all that stands behind it."""
+    separators, lines, end = 0, 0, b"\n"
+    with path.open("rb") as file:
+        while block := file.read(2**24):
+            separators += block.count(separator.encode())
+            lines, end = lines + block.count(b"\n"), block[-1:]
+    if separators == (width - 1) * (lines + (end != b"\n")):
+        return  # as nearly always; else there are empty lines, or quotes, or what is looked for
+    quoting = csv.QUOTE_MINIMAL if layout.quoted else csv.QUOTE_NONE
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        rows = csv.reader(file, delimiter=separator, quoting=quoting)
+        with contextlib.suppress(csv.Error):  # of which pandas says more
+            for row in rows:
+                if any(field.strip() for field in row[width:]):
+                    raise ValueError(
+                        f"{path} is not {layout.kind}: line {rows.line_num}: it has {len(row)} "
+                        f"columns, the first line has {width}; is a separator within a value?"
+                    )
+
+
 def _unreadable(path: Path, error: Exception) -> str:
     """What pandas says, or which line is no UTF-8."""
     if isinstance(error, UnicodeDecodeError):
@@ -192,7 +216,10 @@ def _unreadable(path: Path, error: Exception) -> str:
 
 
 def _fields(line: str, separator: str) -> list[str]:
-    return [field.strip() for field in next(csv.reader([line], delimiter=separator), [])]
+    try:
+        return [field.strip() for field in next(csv.reader([line], delimiter=separator), [])]
+    except csv.Error:  # a field of more than 131,072 characters
+        return []
 
 
 def _first_line(path: Path) -> str:
@@ -208,7 +235,9 @@ def _first_line(path: Path) -> str:
 
 
 def _refuse_unknown(path: Path, columns: Mapping[str, str | int], found: Sequence[str]) -> None:
-    for name in columns.values():
+    for column, name in columns.items():
+        if same := [other for other in columns if columns[other] == name and other != column]:
+            raise ValueError(f"columns names {name!r} for {column} and for {same[0]}: name two")
         if list(found).count(name) > 1:
             raise ValueError(f"{path} has {list(found).count(name)} columns {name!r}: rename one")
     if missing := {column: name for column, name in columns.items() if name not in found}:
@@ -248,6 +277,9 @@ def _checked(raw: pd.DataFrame, path: Path, layout: Layout, positive: float | No
         seconds = np.arange(len(raw))
     table = {name: as_ids(raw[name], name, path) for name in ("user", "item")}
     for name, ids in table.items():
+        if ids.dtype == object:  # numpy's text cannot end with this character
+            nul = pd.Series(ids, dtype=object).str.contains("\0", regex=False)
+            _refuse_first(nul.to_numpy(bool), lambda row, name=name: f"the {name} holds a NUL")
         if layout.least_id is not None and ids.dtype != object:
             _refuse_first(
                 ids < layout.least_id,
@@ -316,7 +348,8 @@ def _numbers(values: pd.Series, what: str) -> np.ndarray:
         _refuse_first(wrong, lambda row: f"the {what} {_short(values.iloc[row])!r} is no number")
     low, high = SCALE
     _refuse_first(
-        ~np.isfinite(numbers), lambda row: f"a {what} is missing or outside {low:g} .. {high:g}"
+        ~(np.abs(numbers) < LARGEST),
+        lambda row: f"a {what} is missing or outside {low:g} .. {high:g}",
     )
     return numbers
 
