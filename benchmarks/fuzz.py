@@ -205,7 +205,8 @@ def try_training(world: World, argv: list[str]) -> None:
 def answered(call: Callable[[], int], start: str) -> None:
     """Exit code 0, or 2 and one sentence on stderr, behind notes."""
     out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    keys = mock.patch("sys.stdin", io.StringIO("1\n\n?\nq\n"))  # for whatever asks
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), keys:
         try:
             code = call()
         except SystemExit as stopped:  # --help

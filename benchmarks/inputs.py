@@ -250,6 +250,8 @@ def right_option(action: argparse.Action) -> SearchStrategy[list[str]]:
         return names
     if action.dest in RIGHT:
         value = st.sampled_from(RIGHT[action.dest])
+    elif action.metavar in ("DIR", "FILE"):
+        value = st.sampled_from(["file", "data", "new"])
     elif action.choices:
         value = st.sampled_from([str(choice) for choice in action.choices])
     elif action.type is not None:
@@ -261,7 +263,8 @@ def right_option(action: argparse.Action) -> SearchStrategy[list[str]]:
 
 def strange_option(action: argparse.Action) -> SearchStrategy[list[str]]:
     """An option with values of any number and kind, or joined to one."""
-    value = st.sampled_from(PATHS) if action.dest in RIGHT else words | numerals
+    path = action.dest in RIGHT or action.metavar in ("DIR", "FILE")
+    value = st.sampled_from(PATHS) if path else words | numerals
     if action.dest == "dataset":
         value = st.sampled_from(SETS)
     elif action.choices:
