@@ -10,7 +10,11 @@ docs/command.md has the rest.
 
 import sys
 
-from recsys_rl.command.main import main
+try:
+    from recsys_rl.command.main import main
+except ImportError as error:  # Python is too old, or nothing is installed
+    print(f"recommendation.py: {error}", file=sys.stderr)
+    sys.exit(2)
 
 if __name__ == "__main__":
     if sys.stdout is not None:  # it is None where the caller has closed it

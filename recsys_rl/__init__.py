@@ -5,12 +5,24 @@ PyTorch nor pandas. The environments are registered with Gymnasium, by name only
 imported. Forked processes compute with one thread (`recsys_rl.data.forks`).
 """
 
-from __future__ import annotations
-
 import sys
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
+
+try:
+    if sys.version_info < (3, 11):  # noqa: UP036  # older ones have to read this file, too
+        raise ImportError(
+            "Python 3.11 or newer is needed, and this is {}.{}".format(*sys.version_info)
+        )
+    if find_spec("gymnasium") is None:  # and most likely nothing else is there, either
+        raise ImportError("gymnasium is not installed")
+except ImportError as error:
+    sentence = f"{error}: use the Python of an environment that was made as README.md says"
+    if sys.argv[:1] != ["-m"]:
+        raise ImportError(sentence) from None
+    print(f"recsys_rl: {sentence}", file=sys.stderr)  # while Python looks for recsys_rl.train
+    sys.exit(2)
 
 from recsys_rl.data import forks as forks  # what is forked from here on computes, and never waits
 

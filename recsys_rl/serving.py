@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from recsys_rl.data.download import SOURCES
 from recsys_rl.data.ids import Id, IdMap
 from recsys_rl.data.likes import POSITIVE, SHOWN
 from recsys_rl.release_config import UnknownState as UnknownState
@@ -338,9 +339,11 @@ def release(
 def model_card(config: dict[str, Any], name: str) -> str:
     """What the agent is for, what it was trained on, how good it is, in Markdown."""
     rows = "\n".join(f"| {metric} | {value} |" for metric, value in config["metrics"].items())
+    movielens = config["dataset"] in SOURCES
     return f"""# {name}
 
-A DDPG agent with the state {config["config"]["state"]["name"]}, trained on MovieLens
+A DDPG agent with the state {config["config"]["state"]["name"]}, trained on \
+{"MovieLens" if movielens else "data of its maker's own"}
 ({config["dataset"]}): films that someone liked go in, films they may like come out. Read it with
 `classes.Recommender.load`.
 
@@ -354,7 +357,14 @@ A DDPG agent with the state {config["config"]["state"]["name"]}, trained on Movi
 |---|---|
 {rows}
 
+{OF_MOVIELENS if movielens else OF_OTHERS}
+"""
+
+
+OF_MOVIELENS = """\
 Not for commercial use: the weights derive from MovieLens, whose licence forbids it. People who rate
 on MovieLens are not everybody, and the films end where the data set does. Cite F. M. Harper and
-J. A. Konstan, The MovieLens Datasets, ACM TiiS 5(4), 2015.
-"""
+J. A. Konstan, The MovieLens Datasets, ACM TiiS 5(4), 2015."""
+OF_OTHERS = """\
+The weights derive from these data: what their licence and their users allow holds for the weights,
+too. The users in them are not everybody, and the films end where the data do."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from recsys_rl.command.drawing import draw_films
-from recsys_rl.command.errors import CommandError, say
+from recsys_rl.command.errors import CommandError
 from recsys_rl.command.filters import fitting
 from recsys_rl.command.keys import Ask, best_ask, pick_line
 from recsys_rl.command.links import read_links
@@ -22,6 +22,7 @@ from recsys_rl.command.sources import Source, open_source
 from recsys_rl.command.suggestions import Suggestion, Wishes
 from recsys_rl.command.taste import Taste
 from recsys_rl.data.films import Film
+from recsys_rl.data.notes import say, shown
 
 if TYPE_CHECKING:
     from recsys_rl.command.suggesting import Suggester
@@ -105,7 +106,7 @@ class _Call:
         texts = arguments.films, arguments.dislike, arguments.seen
         found = [self._films(part) for part in texts]
         if self.problems and not any(found) and any(texts):
-            raise CommandError("\n".join(match.problem for match in self.problems))
+            raise CommandError(*(match.problem for match in self.problems))
         for match in self.problems:
             say(f"recommendation.py: {match.problem}")
         liked, disliked, seen = found
@@ -210,6 +211,6 @@ def _search(text: str, source: Source, json_wanted: bool) -> str:
         raise CommandError(f"no title holds {text!r} among the films of {source.dataset}{end}")
     width = max(len(str(film.id)) for film in films[:SHOWN])
     return "\n".join(
-        f"{film.id!s:>{width}}  {film.label}  {', '.join(film.genres)}".rstrip()
+        f"{shown(str(film.id)):>{width}}  {film.label}  {', '.join(film.genres)}".rstrip()
         for film in films[:SHOWN]
     )

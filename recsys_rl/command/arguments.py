@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import math
+import os
 import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import NoReturn
 
 from recsys_rl.command.errors import CommandError
 from recsys_rl.command.filters import years_of
+from recsys_rl.data.arguments import Parser
 
 HERE = Path(__file__).resolve().parents[2]
 DRAWN = 3  # films drawn when none is named
@@ -45,11 +47,12 @@ _MEANT = {
 }
 
 
-class _Parser(argparse.ArgumentParser):
+class _Parser(Parser):
     def error(self, message: str) -> NoReturn:
         kind, _, rest = message.partition(": ")
         if kind == "unrecognized arguments":
-            message = f"{message}{self._hint(rest.split()[0])}"
+            first = rest.split(" ")[0]
+            message = f"{message}{self._hint(first)}"
         raise CommandError(f"{message} (--help shows what can be asked)")
 
     def _hint(self, option: str) -> str:
@@ -98,7 +101,7 @@ def _names(text: str) -> list[str]:
 
 
 def _folder(text: str) -> Path:
-    if not Path(text).is_dir():
+    if not os.path.isdir(text):  # Path.is_dir raises for a name that is too long
         raise argparse.ArgumentTypeError(f"there is no folder {text!r}")
     return Path(text)
 

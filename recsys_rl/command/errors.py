@@ -1,13 +1,14 @@
-"""What the command says beside its answer, on stderr."""
+"""What went wrong, in sentences for stderr."""
 
 from __future__ import annotations
 
-import contextlib
-import sys
-
 
 class CommandError(Exception):
-    """One sentence for the person at the keyboard: what was wrong and what to do."""
+    """Sentences for the person at the keyboard: what was wrong and what to do."""
+
+    def __init__(self, *sentences: str) -> None:
+        super().__init__("\n".join(sentences))
+        self.sentences = sentences
 
 
 class NothingLeft(CommandError):
@@ -17,10 +18,3 @@ class NothingLeft(CommandError):
 def first_line(error: Exception | str) -> str:
     """For errors that were not written to be one sentence."""
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".:")
-
-
-def say(sentence: str) -> None:
-    """On stderr, if there is one that can be written to."""
-    if sys.stderr is not None:  # print would take stdout in its place
-        with contextlib.suppress(OSError):
-            print(sentence, file=sys.stderr, flush=True)

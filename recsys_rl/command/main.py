@@ -11,7 +11,8 @@ import sys
 from collections.abc import Sequence
 
 from recsys_rl.command.arguments import parse
-from recsys_rl.command.errors import CommandError, first_line, say
+from recsys_rl.command.errors import CommandError, first_line
+from recsys_rl.data.notes import say
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,8 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         _answer(argv)
         return 0
     except CommandError as error:
-        for line in str(error).splitlines():
-            say(f"recommendation.py: {line}")
+        for sentence in error.sentences:
+            say(f"recommendation.py: {sentence}")
         return 2
     except KeyboardInterrupt:
         return 130

@@ -17,6 +17,7 @@ from recsys_rl.command.sources import Source
 from recsys_rl.command.suggestions import Suggestion
 from recsys_rl.command.taste import Taste
 from recsys_rl.data.films import Film
+from recsys_rl.data.notes import shown
 from recsys_rl.data.written_ids import Id
 
 SCHEMA = 2  # of the JSON object; see docs/command.md
@@ -75,8 +76,8 @@ def style_of(stream: Any = None) -> Style:
 def as_text(reply: Reply, style: Style) -> str:
     """Short tables and a line about who answered."""
     taste, films = reply.taste, [each.film for each in reply.suggestions]
-    shown = [*taste.liked[-ROWS - 1 :], *taste.disliked[-ROWS - 1 :]]
-    column = _column([*shown, *films], style)
+    latest = [*taste.liked[-ROWS - 1 :], *taste.disliked[-ROWS - 1 :]]
+    column = _column([*latest, *films], style)
     blocks = [
         _table("Because you liked", taste.liked, column, style),
         _table(_disliked(taste), taste.disliked, column, style),
@@ -157,6 +158,7 @@ def _about(reply: Reply, style: Style) -> str:
     again = "" if reply.seed is None else f" The same films again: --seed {reply.seed}"
     source = reply.source
     about = f"Suggested by the agent in {source.name}, data set {source.dataset}.{again}"
+    about = shown(about)  # both are names of folders
     sure = any(each.chance is not None for each in reply.suggestions)
     lines = [about, *([SHARE] if sure else [])]
     return "\n".join(style.dim(line) for text in lines for line in _wrapped(text, style))

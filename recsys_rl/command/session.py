@@ -23,6 +23,7 @@ from recsys_rl.command.profiles import (
 from recsys_rl.command.suggesting import Suggester, Suggestion, Wishes
 from recsys_rl.command.taste import Taste
 from recsys_rl.data.films import Film
+from recsys_rl.data.notes import shown
 
 PROMPT = "like [l], no [n], seen and liked [s], seen and not [d], skip [k], more [m]? "
 HELP = """  l  like: you would like to see it        s  you have seen it, and liked it
@@ -121,5 +122,5 @@ class Session:
         if self.profile is None:
             kept = "Answers are not kept: --profile FILE keeps them."
         else:
-            kept = f"Every answer is kept in {self.profile}."
+            kept = f"Every answer is kept in {shown(str(self.profile))}."
         return " ".join(filter(None, [known, kept, "m shows what can be answered."]))

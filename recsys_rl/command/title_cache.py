@@ -16,13 +16,13 @@ from pathlib import Path
 from recsys_rl.command import spelling, title_index
 from recsys_rl.command.title_index import Spelling, spelling_of
 from recsys_rl.data import films as film_files
-from recsys_rl.data import movie_files, titles
+from recsys_rl.data import movie_files, notes, titles, written_ids
 from recsys_rl.data.files import write_atomically
 from recsys_rl.data.films import Film, read_films
 from recsys_rl.data.layouts import file_of
 from recsys_rl.data.written_ids import Id
 
-_MODULES = (film_files, movie_files, titles, spelling, title_index)
+_MODULES = (film_files, movie_files, notes, titles, written_ids, spelling, title_index)
 _PROGRAM = (__file__, *(module.__file__ for module in _MODULES))
 
 Spellings = Mapping[tuple[str, str], Spelling]  # by title, and title as filed

@@ -29,6 +29,7 @@ from recsys_rl.data.archives import (
     verify,
 )
 from recsys_rl.data.layouts import GENRES_100K
+from recsys_rl.data.notes import say, shown
 
 DATA_FOLDER = Path(__file__).resolve().parents[2] / "data"  # where the project keeps its data
 DEFAULT, FALLBACK = "ml-1m", "ml-100k"
@@ -107,7 +108,8 @@ SOURCES = {
 
 
 class DataUnavailable(RuntimeError):
-    """No source had the data set. `tried`: (source, why it failed) in the order of trying."""
+    """No source had the data set. The message is a list with the way by hand; `sentence` says it in
+    one. `tried`: (source, why it failed) in the order of trying."""
 
     def __init__(self, name: str, root: Path, tried: Sequence[tuple[str, str]]) -> None:
         self.tried = list(tried)
@@ -120,6 +122,11 @@ class DataUnavailable(RuntimeError):
             f"{root.resolve() / name}; then run this again.",
         ]
         super().__init__("\n".join(lines))
+        reasons = "; ".join(f"{source}: {reason}" for source, reason in self.tried)
+        self.sentence = (
+            f"{name} could not be had ({reasons}): get {name}.zip from "
+            f"https://grouplens.org/datasets/movielens/ and put it into {root.resolve()}"
+        )
 
 
 def open_movielens(name: str | None = None, root: str | Path = "data") -> tuple[str, Path]:
@@ -135,7 +142,7 @@ def open_movielens(name: str | None = None, root: str | Path = "data") -> tuple[
         return name, download_movielens(name, root)
     remove_leftovers(root, SOURCES)
     if not _is_here(DEFAULT, root) and _is_complete(FALLBACK, root):
-        _say(
+        say(
             f"{DEFAULT} is not in {root}, so this goes on with {FALLBACK}, which is there "
             f"(name {DEFAULT} to have it downloaded)."
         )
@@ -149,15 +156,11 @@ def open_movielens(name: str | None = None, root: str | Path = "data") -> tuple[
     except DataUnavailable as error:
         raise DataUnavailable(FALLBACK, root, [*tried, *error.tried]) from None
     reasons = "; ".join(f"{_host(source)}: {reason}" for source, reason in tried)
-    _say(
+    say(
         f"{DEFAULT} cannot be had ({reasons}), so this goes on with {FALLBACK} "
         f"(put {DEFAULT}.zip into {root} to use {DEFAULT})."
     )
     return FALLBACK, folder
-
-
-def _say(sentence: str) -> None:
-    print(sentence, file=sys.stderr)  # stdout is for results
 
 
 def download_movielens(
@@ -270,8 +273,7 @@ def _reason(error: BaseException) -> str:
         text = error.strerror  # without its number
     else:
         text = str(error) or type(error).__name__
-    line = " ".join(text.split())
-    line = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
+    line = shown(" ".join(text.split()))
     return line if len(line) <= _LONGEST_REASON else f"{line[:_LONGEST_REASON]}..."
 
 

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from recsys_rl.data.movie_files import read_movies
+from recsys_rl.data.movie_files import Movie, read_movies
+from recsys_rl.data.notes import shown
 from recsys_rl.data.titles import display_title
 from recsys_rl.data.written_ids import Id
 
@@ -39,7 +40,14 @@ def read_films(place: Path) -> dict[Id, Film]:
         if place.exists():
             return {}
         raise
-    return {m.item: Film(m.item, display_title(m.title), m.title, *m[2:]) for m in movies}
+    return {movie.item: _film(movie) for movie in movies}
+
+
+def _film(movie: Movie) -> Film:
+    """With texts that steer no terminal, not even by an entity of HTML."""
+    filed = shown(movie.title)
+    genres = tuple(map(shown, movie.genres))
+    return Film(movie.item, shown(display_title(filed)), filed, movie.year, genres)
 
 
 def with_all(films: dict[Id, Film], ids: Iterable[Id]) -> dict[Id, Film]:
@@ -48,8 +56,8 @@ def with_all(films: dict[Id, Film], ids: Iterable[Id]) -> dict[Id, Film]:
     found = {}
     for item in ids:
         film = written.pop(str(item), None)
-        if film is None:
-            film = Film(item, f"film {item}", f"film {item}", None, ())
+        title = shown(f"film {item}")
+        film = film or Film(item, title, title, None, ())
         found[item] = film if film.id == item else replace(film, id=item)
     return found | {film.id: film for film in written.values()}
 

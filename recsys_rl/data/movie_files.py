@@ -94,6 +94,9 @@ def _text(path: Path) -> str:
     """A small file. ML-10M is UTF-8, ML-100K and ML-1M are latin-1, which almost never happens to
     be valid UTF-8 once it holds an accent. Line ends are those of Unix."""
     raw = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+    if b"\0" in raw:  # as in UTF-16, which latin-1 would take for letters
+        line = raw[: raw.index(b"\0")].count(b"\n") + 1
+        raise _BadLine(line, "it is no text in UTF-8 or latin-1: save it as UTF-8")
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError:
@@ -130,12 +133,16 @@ def _item_rows(text: str) -> Iterator[Row]:
 
 def _csv_rows(text: str) -> Iterator[Row]:
     reader = csv.reader(io.StringIO(text))
-    header = next((row for row in reader if row), [])
+    header = next((row for row in reader if any(row)), [])
     if missing := [name for name in _CSV_COLUMNS if name not in header]:
         raise _BadLine(1, f"no column {', '.join(missing)} among {header}")
     places = [header.index(name) for name in _CSV_COLUMNS]
     for row in reader:
-        if row:
-            if len(row) < len(header):
-                raise _BadLine(reader.line_num, f"{len(row)} columns in place of {len(header)}")
+        if any(row):
+            if len(row) < len(header) or any(row[len(header) :]):
+                raise _BadLine(
+                    reader.line_num,
+                    f"{len(row)} columns where the header has {len(header)}; a title with a comma "
+                    "stands in quotes",
+                )
             yield reader.line_num, *(row[place] for place in places)

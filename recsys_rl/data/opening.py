@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -91,13 +92,18 @@ def open_data(
 def _check_options(
     columns: Mapping[str, str] | None, positive: float | None, duplicates: str, min_ratings: int
 ) -> None:
-    if unknown := set(columns or {}) - set(COLUMNS):
-        raise ValueError(f"columns names {', '.join(COLUMNS)}, and not {sorted(unknown)[0]!r}")
-    if positive is not None and (isinstance(positive, bool) or not np.isfinite(positive)):
-        raise ValueError(f"positive must be a number, not {positive}")
+    given = {} if columns is None else columns
+    if not isinstance(given, Mapping) or not all(isinstance(n, str) for n in given.values()):
+        raise ValueError(f'columns must be names by column, as in {{"user": "uid"}}, not {given!r}')
+    if unknown := [name for name in given if name not in COLUMNS]:
+        raise ValueError(f"columns names {', '.join(COLUMNS)}, and not {unknown[0]!r}")
+    real = isinstance(positive, Real) and not isinstance(positive, bool)
+    if positive is not None and not (real and np.isfinite(positive)):
+        raise ValueError(f"positive must be a number, not {positive!r}")
     if duplicates not in DUPLICATES:
         raise ValueError(f"duplicates must be one of {DUPLICATES}, not {duplicates!r}")
-    if isinstance(min_ratings, bool) or not isinstance(min_ratings, int) or min_ratings < 1:
+    whole = isinstance(min_ratings, Integral) and not isinstance(min_ratings, bool)
+    if not whole or min_ratings < 1:
         raise ValueError(f"min_ratings must be a whole number, 1 or more, not {min_ratings!r}")
 
 
