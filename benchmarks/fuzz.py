@@ -103,6 +103,8 @@ class World:
 
         with contextlib.ExitStack() as stack:
             stack.enter_context(contextlib.chdir(self.folder))
+            cache = {"XDG_CACHE_HOME": str(self.folder / "cache")}
+            stack.enter_context(mock.patch.dict(os.environ, cache))
             for name in ("fetch", "_from_wheel"):
                 stack.enter_context(mock.patch.object(download, name, offline))
             stack.enter_context(mock.patch.object(Task, "build", reached))
@@ -204,7 +206,7 @@ def try_training(world: World, argv: list[str]) -> None:
 
 
 def answered(call: Callable[[], int], start: str) -> None:
-    """Exit code 0, or 2 and one sentence on stderr, behind notes."""
+    """Exit code 0, or 2 and a sentence on stderr for each refusal, behind notes."""
     out, err = io.StringIO(), io.StringIO()
     keys = mock.patch("sys.stdin", io.StringIO("1\n\n?\nq\n"))  # for whatever asks
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), keys:
@@ -218,8 +220,10 @@ def answered(call: Callable[[], int], start: str) -> None:
     lines = [line for line in err.getvalue().split("\n") if not line.startswith("note: ")]
     if code == 2:
         expect(out.getvalue() == "", "a refusal on stdout")
-        expect(len(lines) == 2 and lines[0].startswith(start), err.getvalue())
-        sentence(lines[0])
+        expect(len(lines) > 1 and lines.pop() == "", err.getvalue())
+        for line in lines:
+            expect(line.startswith(start), err.getvalue())
+            sentence(line)
     else:
         expect("Traceback" not in err.getvalue(), err.getvalue())
 

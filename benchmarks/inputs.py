@@ -214,6 +214,7 @@ def _harmless(words: str) -> str:
 
 words = st.sampled_from(WORDS) | st.text(max_size=8).map(_harmless)
 numerals = st.integers(-3, 12).map(str) | st.sampled_from(["1e3", "9" * 30, "1.5", "nan", "٣"])
+FOLDERS = {"root", "models", "model", "out", "checkpoints"}
 RIGHT = {  # paths, and what must be one of few things
     "root": ["data"],
     "models": ["models"],
@@ -221,6 +222,12 @@ RIGHT = {  # paths, and what must be one of few things
     "out": ["out"],
     "checkpoints": ["checkpoints"],
     "dataset": ["films"],
+    "ratings": ["data/films/ratings.csv"],
+    "profile": ["new", "other"],
+    "genre": ["action", "drama,comedy"],
+    "not_genre": ["drama"],
+    "year": ["1955-", "1950-1990"],
+    "adventure": ["0.5", "0"],
     "columns": ["user=userId", "item=movieId"],
     "set": ["ddpg.gamma=0", "state.k=4"],
 }
@@ -263,7 +270,7 @@ def right_option(action: argparse.Action) -> SearchStrategy[list[str]]:
 
 def strange_option(action: argparse.Action) -> SearchStrategy[list[str]]:
     """An option with values of any number and kind, or joined to one."""
-    path = action.dest in RIGHT or action.metavar in ("DIR", "FILE")
+    path = action.dest in FOLDERS or action.metavar in ("DIR", "FILE")
     value = st.sampled_from(PATHS) if path else words | numerals
     if action.dest == "dataset":
         value = st.sampled_from(SETS)

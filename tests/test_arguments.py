@@ -49,6 +49,12 @@ def test_two_dashes_are_no_value(refusal, name: str, option: str) -> None:
     assert f"argument {option}: expected a value" in said
 
 
+@pytest.mark.parametrize("text", ["-k=--", "-k--"])
+def test_two_dashes_are_no_value_of_a_short_option_either(refusal, text: str) -> None:
+    said = refusal("recommendation.py", "--root", ".", text)
+    assert "argument -k: expected a value" in said
+
+
 @pytest.mark.parametrize("option", ["--root", "--models", "--model"])
 @pytest.mark.parametrize("folder", ["n" * 300, "a\0b", "a" * 5000])
 def test_a_folder_of_an_impossible_name_is_not_there(refusal, option: str, folder: str) -> None:
@@ -84,3 +90,27 @@ def test_lists_of_different_lengths_are_no_action(tmp_path: Path) -> None:
     environment.reset(seed=0)
     with pytest.raises(ValueError, match=r"an action is real numbers \[3\]"):
         environment.step([[1.0], [0.5, 0.5]])
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> fuzz.World:
+    return fuzz.World(tmp_path_factory.mktemp("world"))
+
+
+@pytest.mark.parametrize("option", ["--ratings", "--profile"])
+@pytest.mark.parametrize(
+    "file", ["a\0b", "n" * 300, "a" * 5000, "", "file/x", "nowhere/x", "\ud800"]
+)
+@pytest.mark.parametrize("more", [[], ["--session"]], ids=["once", "session"])
+def test_a_file_that_cannot_be_is_refused_before_any_answer(
+    world: fuzz.World, option: str, file: str, more: list[str], capsys: pytest.CaptureFixture
+) -> None:
+    if (option, file, more) == ("--profile", "\ud800", ["--session"]):
+        pytest.skip("some file systems have such files")
+    with world.inside():
+        code = COMMANDS["recommendation.py"]([*fuzz.GOOD, option, file, *more])
+    out, err = capsys.readouterr()
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+    assert err.removesuffix("\n").isprintable()
+    assert "cannot be " in err or "is not a profile" in err

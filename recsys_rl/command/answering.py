@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import sys
 from collections.abc import Callable, Sequence
@@ -77,7 +78,7 @@ class _Call:
         if self.arguments.ratings is not None:
             taste = self._ratings()
         path = self.arguments.profile
-        if path is not None and (path.exists() or not self.arguments.session):
+        if path is not None and (os.path.exists(path) or not self.arguments.session):
             answers, self.others = read_profile(path, self.source.dataset, self.source.index)
             if self.others:
                 first, count = self.others[0]["title"], len(self.others)
@@ -168,6 +169,7 @@ class _Call:
 
         kept = self.answers, self.arguments.profile, self.others
         session = Session(suggester, wishes, self.taste, *kept)
+        session.keep()  # before the first question, where that fails
 
         def suggestions() -> str:
             return suggested(self._reply(session.taste, session.suggestions()), style_of())

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from recsys_rl.command.errors import CommandError
+from recsys_rl.command.errors import CommandError, first_line
 from recsys_rl.command.links import Links
 from recsys_rl.command.spelling import split_year
 from recsys_rl.command.taste import Taste
@@ -95,8 +95,8 @@ def _table(path: Path) -> tuple[list[str], list[list[str]]]:
         if path.stat().st_size > LARGEST:
             raise CommandError(f"{path} has more than {LARGEST:,} bytes: no export is that large")
         raw = path.read_bytes()
-    except OSError as error:
-        raise CommandError(f"the ratings cannot be read: {error}") from error
+    except (OSError, ValueError) as error:  # ValueError: no file can be called that
+        raise CommandError(f"the ratings cannot be read: {first_line(error)}") from error
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError:

@@ -103,8 +103,8 @@ def write_profile(
     head = f'{{"format": {FORMAT}, "dataset": {json.dumps(dataset)}, "answers": ['
     try:
         write_atomically(path, f"{head}\n{lines}\n]}}\n".encode())
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: no file can be called that
+        reason = getattr(error, "strerror", None) or first_line(error)
         raise CommandError(
-            f"{path} cannot be written ({error.strerror or error}): name another file with "
-            "--profile"
+            f"{path} cannot be written ({reason}): name another file with --profile"
         ) from error

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
+
+_TWO_DASHES = re.compile(r"(-[^=]*)=--|(-[^-=])--", re.DOTALL)  # --seed=--, -k=--, -k--
 
 
 class Parser(argparse.ArgumentParser):
@@ -17,7 +20,7 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
         given = sys.argv[1:] if args is None else list(args)
         for text in given:
-            option, _, value = text.partition("=")
-            if value == "--" and option.startswith("--"):  # argparse would take it for no value
-                self.error(f"argument {option}: expected a value, not '--'")
+            joined = _TWO_DASHES.fullmatch(text)
+            if joined:  # argparse would take it for no value
+                self.error(f"argument {joined[1] or joined[2]}: expected a value, not '--'")
         return super().parse_known_args(given, namespace)
