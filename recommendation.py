@@ -17,6 +17,7 @@ except ImportError as error:  # Python is too old, or nothing is installed
     sys.exit(2)
 
 if __name__ == "__main__":
-    if sys.stdout is not None:  # it is None where the caller has closed it
-        sys.stdout.reconfigure(errors="replace")  # an accent must not end a session in ASCII
+    for stream in (sys.stdin, sys.stdout):
+        if stream is not None:  # it is None where the caller has closed it
+            stream.reconfigure(errors="replace")  # an accent must not end a session in ASCII
     sys.exit(main())

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -114,3 +117,18 @@ def test_a_file_that_cannot_be_is_refused_before_any_answer(
     assert err.count("\n") == 1
     assert err.removesuffix("\n").isprintable()
     assert "cannot be " in err or "is not a profile" in err
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_an_answer_in_another_encoding_is_asked_again(world: fuzz.World, encoding: str) -> None:
+    program = Path(recommendation.__file__).resolve()
+    done = subprocess.run(
+        [sys.executable, program, *fuzz.GOOD, "--session"],
+        input=b"\xff\nq\n",
+        capture_output=True,
+        cwd=world.folder,
+        env=os.environ | {"PYTHONIOENCODING": encoding},
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"You might like" in done.stdout
