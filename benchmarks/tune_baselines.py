@@ -8,7 +8,9 @@ eighth of the train rows, which the chosen settings are fitted on again, "seed-a
 (precision@3 of validation users), "temporal" (nDCG@10 between the two cuts) and "cold-start" (the
 users of "seed-and-suggest", sessions of forty items, mean reward of a step). The chosen settings go
 to `tuned.json`, and their results on the test part of the task into the table of `results.py`.
-Models that are not named keep what they have.
+Models that are not named keep what they have. Every setting that was tried is kept in a file in
+`--checkpoints` until its model is recorded, so that the same call goes on where it was stopped;
+remove that folder where data are the same and code is not.
 """
 
 import argparse
@@ -25,7 +27,7 @@ import torch
 from benchmarks import results
 from recsys_rl.baselines.popularity import Random
 from recsys_rl.baselines.registry import BASELINES
-from recsys_rl.data.interactions import Interactions
+from recsys_rl.data.interactions import Interactions, fingerprint
 from recsys_rl.data.movielens import load_ratings
 from recsys_rl.data.splits import leave_one_out, random_split, split_by_time
 from recsys_rl.evaluation import protocols, reranking, sessions, tuning
@@ -222,17 +224,20 @@ TASKS = {  # name: (task, grids, split and protocol in the table)
 }
 
 
-def measure(task: tuple, grids: dict, names: list[str], **key) -> tuple[dict, pd.DataFrame]:
+def measure(
+    task: tuple, grids: dict, names: list[str], kept: tuning.Kept | None = None, **key
+) -> tuple[dict, pd.DataFrame]:
     """Search and test of some models -> (name: chosen settings), rows of the table.
 
-    key: dataset, split and protocol of the rows.
+    kept: where the search of one model outlives an interrupt. key: dataset, split and protocol of
+    the rows.
     """
     train, on_validation, log, on_test, metric = task
     chosen, rows = {}, []
     counts = torch.bincount(log.item, minlength=log.n_items)
     for name in names:
         model = MODELS[name]
-        table, best = tuning.tune(model, grids[name], train, on_validation, metric)
+        table, best = tuning.tune(model, grids[name], train, on_validation, metric, kept)
         table = table.drop(columns=[column for column in table if column.startswith("step@")])
         found = on_test(model(log, **best))
         shown = {n: round(v, 4) for n, v in found.mean().items() if not n.startswith("step@")}
@@ -253,6 +258,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--tasks", nargs="+", choices=list(TASKS), default=list(TASKS))
     parser.add_argument("--seed", type=int, default=0, help="of the negatives and of the users")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--checkpoints", type=Path, default=Path("checkpoints/tuning"))
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     data = Interactions.from_ratings(load_ratings(options.root / options.dataset))
@@ -263,10 +269,14 @@ def main(arguments: list[str] | None = None) -> None:
             continue
         key = {"dataset": options.dataset, "split": split, "protocol": protocol}
         parts = task(data, options.seed)
-        for model in models:  # an interrupt loses the search of one
-            chosen, rows = measure(parts, grids, [model], **key)
+        for model in models:
+            of = {"task": name, "model": model, "seed": options.seed, "data": fingerprint(data)}
+            file = f"{options.dataset}-{name}-{model}-{options.seed}.jsonl".replace(" ", "-")
+            kept = tuning.Kept(options.checkpoints / file, of)
+            chosen, rows = measure(parts, grids, [model], kept, **key)
             results.record(rows)
             results.record_tuned(options.dataset, name, chosen)
+            kept.remove()
 
 
 if __name__ == "__main__":

@@ -17,21 +17,14 @@ from torch import Tensor
 from recsys_rl.agent.config import Config
 from recsys_rl.agent.networks import Actor
 from recsys_rl.baselines.registry import LINEAR_MODELS
-from recsys_rl.data.interactions import IdMap
-from recsys_rl.release_files import WEIGHTS, BadRelease, Shapes, UnknownRelease, short
+from recsys_rl.data.ids import IdMap
+from recsys_rl.release_config import UnknownState, checked
+from recsys_rl.release_files import WEIGHTS, BadRelease, Shapes, short
+from recsys_rl.set_scorer import GAUSSIAN, NOISE
 from recsys_rl.states.linear import GatedLinear
 from recsys_rl.states.registry import STATES
 
-MOST_USERS = 2**40  # the index of somebody unknown must fit into a tensor
-MOST_CHARACTERS = 2**27  # of all item ids that are text, each as long as the longest
-LINEAR, NOISE = "linear.model.item_vectors", "linear.model.noise"
 TYPES = {torch.float32: "F32", torch.int64: "I64", torch.int32: "I32", torch.bool: "BOOL"}
-# what else a config may hold, and of which type it is then
-TEXTS, OBJECTS = ("dataset", "protocol", "command", "fingerprint"), ("metrics", "versions")
-
-
-class UnknownState(UnknownRelease):
-    """A released agent has a state or a linear model that is not registered here: no damage."""
 
 
 def expected_tensors(folder: Path, config: dict[str, Any], found: Shapes) -> Shapes:
@@ -42,7 +35,7 @@ def expected_tensors(folder: Path, config: dict[str, Any], found: Shapes) -> Sha
     _check_registered(config, folder)
     try:
         parts, ids = checked(config)
-        sizes = config["n_users"], len(ids), _width(found.get(LINEAR, ("", []))[1])
+        sizes = config["n_users"], len(ids), _width(found.get(GAUSSIAN, ("", []))[1])
         try:
             with torch.device("meta"):
                 actor = _actor(parts, *sizes)
@@ -64,7 +57,7 @@ def restored(folder: Path, config: dict[str, Any], content: bytes) -> tuple[Acto
     if problem := _unusable(weights):
         raise BadRelease(f"{folder} is damaged: {WEIGHTS}: {problem}")
     parts, ids = checked(config)
-    width = _width(weights[LINEAR].shape if parts.state.linear else ())
+    width = _width(weights[GAUSSIAN].shape if parts.state.linear else ())
     actor = _actor(parts, config["n_users"], len(ids), width)
     actor.load_state_dict(weights)
     return actor, ids
@@ -124,37 +117,3 @@ def _check_registered(config: dict[str, Any], folder: Path) -> None:
                 f"{folder} was made with the {kind} {short(name)}, which is not known here: "
                 f"register it in {registry} before loading"
             )
-
-
-def checked(config: dict[str, Any]) -> tuple[Config, IdMap]:
-    """The configuration and the item ids; ValueError if anything is not what it should be."""
-    saved = config.get("config")
-    parts = Config.from_dict(saved)
-    if parts.to_dict() != saved:
-        raise ValueError("the configuration holds text where numbers should be")
-    n_users, ids = config.get("n_users"), config.get("item_ids")
-    if type(n_users) is not int or not 0 <= n_users <= MOST_USERS:
-        raise ValueError(f"n_users must be a number of users, not {short(n_users)}")
-    if not (_whole_numbers(ids) or _texts(ids)) or not ids:
-        raise ValueError(f"item_ids must be a list of whole numbers or of texts, not {short(ids)}")
-    counts = config.get("positive_counts")
-    if counts is not None and not _whole_numbers(counts):
-        raise ValueError(f"positive_counts must be a list of whole numbers, not {short(counts)}")
-    for names, kind, words in ((TEXTS, str, "text"), (OBJECTS, dict, "an object")):
-        for name in names:
-            if not isinstance(config.get(name, kind()), kind):
-                raise ValueError(f"{name} must be {words}, not {short(config[name])}")
-    return parts, IdMap(ids)
-
-
-def _whole_numbers(values: Any) -> bool:
-    return isinstance(values, list) and all(
-        type(value) is int and -(2**63) <= value < 2**63 for value in values
-    )
-
-
-def _texts(values: Any) -> bool:
-    """Whether these are texts, and their table, as wide as the longest, is not too large."""
-    if not isinstance(values, list) or not all(type(value) is str for value in values):
-        return False
-    return len(values) * max(map(len, values), default=0) <= MOST_CHARACTERS

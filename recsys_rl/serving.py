@@ -1,4 +1,7 @@
-"""The released agent: items in, items out, and the folder that it is kept in."""
+"""The released agent: items in, items out, and the folder that it is kept in.
+
+PyTorch is loaded where an agent needs it: those with DRR-set and a Gaussian answer without it.
+"""
 
 from __future__ import annotations
 
@@ -7,30 +10,40 @@ import json
 import platform
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
-import torch
-from safetensors.torch import save
-from torch import Tensor
 
-from recsys_rl.agent.ddpg import DDPG
-from recsys_rl.agent.networks import Actor
-from recsys_rl.data.histories import POSITIVE, Histories
-from recsys_rl.data.interactions import Id, IdMap, Interactions, fingerprint
+from recsys_rl.data.download import SOURCES
+from recsys_rl.data.ids import Id, IdMap
+from recsys_rl.data.likes import POSITIVE, SHOWN
+from recsys_rl.release_config import UnknownState as UnknownState
+from recsys_rl.release_config import checked
 from recsys_rl.release_files import (
     CARD,
     CURVE,
     FORMAT,
     WEIGHTS,
     BadRelease,
+    Shapes,
     read_release,
+    short,
     write_release,
 )
-from recsys_rl.restoring import UnknownState as UnknownState
-from recsys_rl.restoring import checked, expected_tensors, restored, tensors_of
+from recsys_rl.set_scorer import NOISE, Answers, SetScorer, expected_shapes
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch import Tensor
+
+    from recsys_rl.agent.ddpg import DDPG
+    from recsys_rl.agent.networks import Actor
+    from recsys_rl.data.histories import Histories
+    from recsys_rl.data.interactions import Interactions
+
+DAMAGED = "the weights of this agent are damaged: its scores are no numbers"
 
 
 class Recommender:
@@ -43,13 +56,8 @@ class Recommender:
     """
 
     def __init__(self, actor: Actor, item_ids: IdMap, config: dict[str, Any]) -> None:
-        self.actor, self._ids, self.config = actor.eval(), item_ids, config
-        self.n_users = config["n_users"]
-
-    @property
-    def item_ids(self) -> np.ndarray:
-        """Ids in index order, int64 or str [n_items]."""
-        return self._ids.ids
+        self._actor: Actor | None = actor.eval()
+        self._ids, self.config = item_ids, config
 
     @classmethod
     def load(cls, folder: str | Path) -> Recommender:
@@ -59,10 +67,36 @@ class Recommender:
         where something is not known here. Before memory is spent, all sizes are compared.
         """
         folder = Path(folder)
-        with torch.device("cpu"):
-            config, content = read_release(folder, lambda *found: expected_tensors(folder, *found))
-            actor, ids = restored(folder, config, content)
-        return cls(actor, ids, config)
+        config, content = read_release(folder, partial(_expected, folder))
+        if not _is_set(config):
+            return cls(*_restored(folder, config, content), config)
+        loaded = cls.__new__(cls)
+        loaded._actor, loaded.config = None, config
+        parts, loaded._ids = checked(config)
+        loaded._stored = SetScorer(_numbers(folder, content), parts.state.n)
+        loaded._restore = partial(_restored, folder, config, content)
+        return loaded
+
+    @property
+    def item_ids(self) -> np.ndarray:
+        """Ids in index order, int64 or str [n_items]."""
+        return self._ids.ids
+
+    @property
+    def n_users(self) -> int:
+        return self.config["n_users"]
+
+    @property
+    def memory(self) -> int:
+        """How many of the latest likes count, and of the latest rejections."""
+        return self.config["config"]["state"]["n"]
+
+    @property
+    def actor(self) -> Actor:
+        """The network, built when it is first asked for."""
+        if self._actor is None:
+            self._actor = self._restore()[0].eval()
+        return self._actor
 
     def save(self, folder: str | Path) -> None:
         """Replace weights and config in a folder: whatever interrupts it, one of both releases is
@@ -70,6 +104,10 @@ class Recommender:
         self._write(Path(folder), {})
 
     def _write(self, folder: Path, files: dict[str, bytes]) -> None:
+        from safetensors.torch import save
+
+        from recsys_rl.restoring import tensors_of
+
         weights = save(tensors_of(self.actor))
         config = self.config | {
             "format": FORMAT,
@@ -86,6 +124,8 @@ class Recommender:
 
         BadRelease where the weights are so large that scores are no numbers.
         """
+        import torch
+
         try:
             with torch.device(self.actor.item_vectors.device):
                 scores = self.actor.score(histories)
@@ -93,7 +133,7 @@ class Recommender:
                 return scores
         except torch.linalg.LinAlgError:  # of the linear model
             pass
-        raise BadRelease("the weights of this agent are damaged: its scores are no numbers")
+        raise BadRelease(DAMAGED)
 
     def scores(self, histories: Sequence[Sequence[Id]]) -> np.ndarray:
         """B lists of liked items (ids, oldest first) -> float32 [B, n_items].
@@ -101,42 +141,152 @@ class Recommender:
         Every history is that of an unknown user. Ids the model does not know are ignored with a
         warning; a history with no known id is a ValueError.
         """
-        known = [self._known(history) for history in histories]
-        width = max(map(len, known), default=1)
-        item = np.full((len(known), width), len(self._ids))
-        for row, index in enumerate(known):
-            item[row, width - len(index) :] = index
-        rating = np.where(item < len(self._ids), 5, 0).astype(np.float32)
-        anonymous = np.full(len(known), self.n_users)
-        device = self.actor.item_vectors.device
-        columns = (torch.from_numpy(column).to(device) for column in (anonymous, item, rating))
-        return self.score(Histories(*columns)).cpu().numpy()
+        return self.scores_of([Answers(self._named(history)) for history in histories])
 
-    def _known(self, history: Sequence[Id]) -> list[int]:
-        index = self._ids.index(history)
-        named = np.asarray(history, object).tolist()  # numbers of numpy as those of Python
-        unknown = [item for item, place in zip(named, index, strict=True) if place < 0]
-        if unknown:
-            warnings.warn(f"items the model does not know are ignored: {unknown}", stacklevel=4)
-        if not (index >= 0).any():
-            raise ValueError(f"the model knows none of these items: {named}")
-        known = index[index >= 0].tolist()
-        return list(dict.fromkeys(reversed(known)))[::-1]  # the latest of repeats
+    def scores_of(self, people: Sequence[Answers]) -> np.ndarray:
+        """What B unknown users have answered, by index -> float32 [B, n_items].
 
-    def recommend(self, history: Sequence[Id], k: int = 3) -> list[tuple[Id, float]]:
-        """The k best items for someone who liked `history` -> [(id, score)], best first.
-
-        Never an item of the history, never one twice, always k; ValueError if k are not left.
+        BadRelease where the weights are so large that scores are no numbers.
         """
-        scores = torch.from_numpy(self.scores([history])[0])
-        index = self._ids.index(history)
-        seeds = index[index >= 0]
-        scores[seeds] = -torch.inf
-        left = len(scores) - len(seeds.unique())
+        if not _is_set(self.config):
+            return self.score(self._histories(people)).cpu().numpy()
+        try:
+            with np.errstate(all="ignore"):  # what is no number is found below
+                scores = self._scorer.scores(people)
+            if np.isfinite(scores).all():
+                return scores
+        except np.linalg.LinAlgError:
+            pass
+        raise BadRelease(DAMAGED)
+
+    @property
+    def _scorer(self) -> SetScorer:
+        """Of the actor, where there is one: its weights may have changed."""
+        if self._actor is None:
+            return self._stored
+        tensors = self._actor.state_dict().items()
+        weights = {name: tensor.detach().cpu().numpy() for name, tensor in tensors}
+        return SetScorer(weights, self.memory)
+
+    def _histories(self, people: Sequence[Answers]) -> Histories:
+        """Rejections before likes, LEFT-padded."""
+        import torch
+
+        from recsys_rl.data.histories import Histories
+
+        shape = len(people), max((sum(map(len, answers)) for answers in people), default=1)
+        item = np.full(shape, len(self._ids))
+        rating = np.zeros(shape, np.float32)
+        for row, (liked, rejected) in enumerate(people):
+            known = [*rejected, *liked]
+            item[row, shape[1] - len(known) :] = known
+            stars = [SHOWN] * len(rejected) + [5.0] * len(liked)
+            rating[row, shape[1] - len(known) :] = stars
+        anonymous = np.full(len(people), self.n_users)
+        device = self.actor.item_vectors.device
+        return Histories(*(torch.from_numpy(x).to(device) for x in (anonymous, item, rating)))
+
+    def _named(self, history: Sequence[Id]) -> list[int]:
+        """Indices of the known ones; ValueError if there is none."""
+        known = self._known(history, stacklevel=4)
+        if not known:
+            raise ValueError(f"the model knows none of these items: {_plain(history)}")
+        return known
+
+    def _known(self, items: Sequence[Id], stacklevel: int) -> list[int]:
+        """Indices of the known ones, the latest of repeats; a warning for the others."""
+        if not len(items):
+            return []
+        index = self._ids.places(items)
+        unknown = [item for item, place in zip(_plain(items), index, strict=True) if place < 0]
+        if unknown:
+            text = f"items the model does not know are ignored: {unknown}"
+            warnings.warn(text, stacklevel=stacklevel)
+        known = index[index >= 0].tolist()
+        return list(dict.fromkeys(reversed(known)))[::-1]
+
+    def recommend(
+        self,
+        liked: Sequence[Id] = (),
+        k: int = 3,
+        *,
+        disliked: Sequence[Id] = (),
+        seen: Sequence[Id] = (),
+    ) -> list[tuple[Id, float]]:
+        """The k best items for someone who liked and disliked these -> [(id, score)], best first.
+
+        seen: neither liked nor disliked, and not to be suggested. Never an item that was named,
+        never one twice, always k; ValueError if k are not left, or if no known item is named.
+        """
+        parts = [self._known(items, stacklevel=3) for items in (liked, disliked, seen)]
+        if not any(parts):
+            named = [item for items in (liked, disliked, seen) for item in _plain(items)]
+            raise ValueError(f"the model knows none of these items: {named}")
+        scores = self.scores_of([Answers(*parts[:2])])[0]
+        named = sorted({place for part in parts for place in part})
+        scores[named] = -np.inf
+        left = len(scores) - len(named)
         if not 1 <= k <= left:
             raise ValueError(f"k must be between 1 and {left}, not {k}")
-        top = scores.topk(k)
-        return list(zip(self._ids.id(top.indices).tolist(), top.values.tolist(), strict=True))
+        best = np.argsort(-scores, kind="stable")[:k]
+        return list(zip(self._ids.id(best).tolist(), scores[best].tolist(), strict=True))
+
+
+def _plain(items: Sequence[Id]) -> list[Id]:
+    """Numbers of numpy as those of Python."""
+    return np.asarray(items, object).tolist()
+
+
+def _is_set(config: dict[str, Any]) -> bool:
+    """Whether an agent is one that `SetScorer` can score; the config may be anything."""
+    parts = config.get("config")
+    state = parts.get("state") if isinstance(parts, dict) else None
+    names = (state.get("name"), state.get("linear")) if isinstance(state, dict) else ()
+    return names == ("DRR-set", "gaussian")
+
+
+def _expected(folder: Path, config: dict[str, Any], found: Shapes) -> Shapes:
+    """The tensors that the weights of a config have. Raises BadRelease."""
+    if not _is_set(config):
+        from recsys_rl.restoring import expected_tensors
+
+        return expected_tensors(folder, config, found)
+    try:
+        parts, ids = checked(config)
+    except (ValueError, TypeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise BadRelease(f"the config in {folder} is damaged: {reason}") from None
+    return expected_shapes(parts.state.k, len(ids), found)
+
+
+def _numbers(folder: Path, content: bytes) -> dict[str, np.ndarray]:
+    """The weights of a `SetScorer`. Raises BadRelease."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        weights = load(content)
+    except SafetensorError as error:
+        raise BadRelease(f"{folder} is damaged: {WEIGHTS}: {short(str(error))}") from None
+    for name, numbers in weights.items():
+        if not np.isfinite(numbers).all():
+            finding = f"{name} holds numbers that are NaN or infinite"
+        elif name == NOISE and not (numbers > 0).all():
+            finding = f"{name} holds numbers that are not above 0"
+        else:
+            continue
+        raise BadRelease(f"{folder} is damaged: {WEIGHTS}: {finding}")
+    return weights
+
+
+def _restored(folder: Path, config: dict[str, Any], content: bytes) -> tuple[Actor, IdMap]:
+    """On the CPU."""
+    import torch
+
+    from recsys_rl.restoring import restored
+
+    with torch.device("cpu"):
+        return restored(folder, config, content)
 
 
 def release(
@@ -156,6 +306,10 @@ def release(
     and validation by update, for `training.csv`. ValueError where weights are no finite numbers,
     FolderInUse where somebody else has been writing there for a minute.
     """
+    import torch
+
+    from recsys_rl.data.interactions import fingerprint
+
     positives = torch.bincount(log.item[log.rating >= POSITIVE], minlength=log.n_items)
     config = {
         "format": FORMAT,
@@ -185,9 +339,11 @@ def release(
 def model_card(config: dict[str, Any], name: str) -> str:
     """What the agent is for, what it was trained on, how good it is, in Markdown."""
     rows = "\n".join(f"| {metric} | {value} |" for metric, value in config["metrics"].items())
+    movielens = config["dataset"] in SOURCES
     return f"""# {name}
 
-A DDPG agent with the state {config["config"]["state"]["name"]}, trained on MovieLens
+A DDPG agent with the state {config["config"]["state"]["name"]}, trained on \
+{"MovieLens" if movielens else "data of its maker's own"}
 ({config["dataset"]}): films that someone liked go in, films they may like come out. Read it with
 `classes.Recommender.load`.
 
@@ -201,7 +357,14 @@ A DDPG agent with the state {config["config"]["state"]["name"]}, trained on Movi
 |---|---|
 {rows}
 
+{OF_MOVIELENS if movielens else OF_OTHERS}
+"""
+
+
+OF_MOVIELENS = """\
 Not for commercial use: the weights derive from MovieLens, whose licence forbids it. People who rate
 on MovieLens are not everybody, and the films end where the data set does. Cite F. M. Harper and
-J. A. Konstan, The MovieLens Datasets, ACM TiiS 5(4), 2015.
-"""
+J. A. Konstan, The MovieLens Datasets, ACM TiiS 5(4), 2015."""
+OF_OTHERS = """\
+The weights derive from these data: what their licence and their users allow holds for the weights,
+too. The users in them are not everybody, and the films end where the data do."""

@@ -20,7 +20,6 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
 
 import torch
 
@@ -29,8 +28,10 @@ from recsys_rl.agent.config import Config
 from recsys_rl.agent.ddpg import Diverged
 from recsys_rl.agent.training import Interrupted
 from recsys_rl.data import opening
+from recsys_rl.data.arguments import Parser
 from recsys_rl.data.download import DataUnavailable
 from recsys_rl.data.files import FolderInUse, writable
+from recsys_rl.data.notes import say
 from recsys_rl.evaluation.statistics import Evaluation
 from recsys_rl.experiments import NAMES, config_of
 from recsys_rl.serving import release
@@ -55,13 +56,8 @@ def _seconds(text: str) -> float:
     return value
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(f"{message} (--help shows what can be asked)")
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="recsys_rl.train", description=__doc__.splitlines()[0])
+    parser = Parser(prog="recsys_rl.train", description=__doc__.splitlines()[0])
     add = parser.add_argument
     opening.add_arguments(parser)
     add("--agent", default="DRR-set", choices=NAMES, metavar="NAME", help=", ".join(NAMES))
@@ -170,20 +166,17 @@ def main(argv: list[str] | None = None) -> int:
         run(options, f"python -m recsys_rl.train {shlex.join(arguments)}")
         return 0
     except Interrupted as error:
-        print(f"recsys_rl.train: {error}", file=sys.stderr)
+        say(f"recsys_rl.train: {error}")
         return 128 + error.signal
     except KeyboardInterrupt:
         return 130
     except PROBLEMS as error:
-        print(f"recsys_rl.train: {error}", file=sys.stderr)
+        say(f"recsys_rl.train: {getattr(error, 'sentence', error)}")
         return 2
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "can't allocate memory" not in str(error):
             raise
-        print(
-            "recsys_rl.train: too little memory: make state, batches or sessions smaller",
-            file=sys.stderr,
-        )
+        say("recsys_rl.train: too little memory: make state, batches or sessions smaller")
         return 2
 
 

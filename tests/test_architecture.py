@@ -11,6 +11,7 @@ FLOORS = {
     "data": 1,
     "embeddings": 2,
     "release_files": 2,
+    "set_scorer": 3,
     "states": 3,
     "envs": 3,
     "evaluation": 4,  # its protocols play sessions in environments
@@ -18,9 +19,11 @@ FLOORS = {
     "agent": 6,
     "experiments": 7,
     "tasks": 7,
-    "restoring": 7,
-    "serving": 8,
-    "train": 9,
+    "release_config": 7,
+    "restoring": 8,
+    "serving": 9,
+    "train": 10,
+    "command": 10,
 }
 
 

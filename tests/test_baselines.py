@@ -298,6 +298,7 @@ def recorded(tmp_path, monkeypatch):
     """The driver records here and not into the committed files."""
     monkeypatch.setattr(results, "PATH", tmp_path / "results.csv.gz")
     monkeypatch.setattr(results, "TUNED", tmp_path / "tuned.json")
+    monkeypatch.chdir(tmp_path)
 
 
 def test_the_driver_records_its_results_and_keeps_other_models(tmp_path, recorded):
@@ -315,6 +316,50 @@ def test_the_driver_records_its_results_and_keeps_other_models(tmp_path, recorde
         assert len(results.means(agent="EASE", **key)) == 1
         kept = results.by_user("reward@40", agent="EASE", **key)
         assert kept.empty == (task != "cold-start")
+
+
+def test_an_interrupted_search_loses_nothing_that_it_computed(tmp_path, monkeypatch, recorded):
+    write_movielens(tmp_path / "tiny", "csv", n_items=200)
+    fitted, stops = [], [3, 5, 6]  # fits of all runs together at which one is interrupted
+    real = driver.MODELS["EASE"]
+
+    def spy(train, regularization):
+        if len(fitted) in stops[:1]:
+            stops.pop(0)
+            raise KeyboardInterrupt
+        fitted.append(regularization)
+        return real(train, regularization=regularization)
+
+    grid = [100, 200, 300, 400, 500]
+    monkeypatch.setitem(driver.MODELS, "EASE", spy)
+    monkeypatch.setitem(driver.TEMPORAL, "EASE", {"regularization": grid})
+    arguments = ["--dataset", "tiny", "--root", str(tmp_path), "--tasks", "temporal"]
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            driver.main([*arguments, "--models", "EASE"])
+    [file] = (tmp_path / "checkpoints" / "tuning").iterdir()
+    file.write_bytes(file.read_bytes()[:-20])  # the last line was cut off by a kill
+    with pytest.raises(KeyboardInterrupt):  # before the fit for the test
+        driver.main([*arguments, "--models", "EASE"])
+    assert fitted == [*grid, grid[-1]]
+    driver.main([*arguments, "--models", "EASE"])
+    best = results.tuned("tiny", "temporal")["EASE"]["regularization"]
+    assert fitted[6:] == [best]
+    assert not list(file.parent.iterdir())
+    monkeypatch.setitem(driver.MODELS, "EASE", real)
+    table = results.load()
+    driver.main([*arguments, "--models", "EASE"])
+    assert results.tuned("tiny", "temporal")["EASE"]["regularization"] == best
+    pd.testing.assert_frame_equal(results.load(), table)
+
+
+def test_rows_of_other_data_are_not_taken(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    made = lambda value: lambda: {"m": value}  # noqa: E731
+    assert tuning.Kept(path, {"data": "a"}).row({"k": 1}, made(1.0)) == {"m": 1.0}
+    assert tuning.Kept(path, {"data": "b"}).row({"k": 1}, made(2.0)) == {"m": 2.0}
+    assert tuning.Kept(path, {"data": "a"}).row({"k": 1}, made(3.0)) == {"m": 1.0}
+    assert tuning.Kept(path, {"data": "a"}).row({"k": 2}, made(3.0)) == {"m": 3.0}
 
 
 @pytest.mark.parametrize("split", ["random-positives", "ratings"])

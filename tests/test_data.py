@@ -24,7 +24,7 @@ import pytest
 import torch
 from synthetic import write_movielens
 
-from recsys_rl.data import download, movielens, splits, titles
+from recsys_rl.data import download, layouts, movielens, splits, titles
 from recsys_rl.data.download import DataUnavailable
 from recsys_rl.data.interactions import IdMap, Interactions
 
@@ -198,7 +198,7 @@ def test_the_real_files_have_the_published_counts(name):
         pytest.skip(f"{name} is not in data/")
     ratings, movies = movielens.load_ratings(folder), movielens.load_movies(folder)
     interactions = Interactions.from_ratings(ratings)
-    published = movielens._PUBLISHED[name]
+    published = layouts.PUBLISHED[name]
     sizes = (len(interactions), interactions.n_users, interactions.n_items, len(movies))
     assert sizes == published
     assert movies["year"].isna().sum() == (name == "ml-100k")  # one film there has no name

@@ -125,6 +125,12 @@ except FileNotFoundError as error:
     assert error.startswith(f"no-such-set is not in {ROOT / 'data'}, ")
 
 
+def test_the_order_of_the_imports_does_not_matter(tmp_path: Path) -> None:
+    code = "import recsys_rl, sys; print('gymnasium' in sys.modules); import gymnasium\n"
+    code += f"print({ID!r} in gymnasium.registry, gymnasium.__name__)"
+    assert run_elsewhere(code, tmp_path).splitlines() == ["False", "True gymnasium"]
+
+
 def test_the_data_folder_of_the_project_is_the_default(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

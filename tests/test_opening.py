@@ -14,11 +14,11 @@ import torch
 from synthetic import write_movielens
 from toys import SMALL, SMALL_SET, changed, random_log
 
-import recommendation
 from recsys_rl import train
 from recsys_rl.agent import build as building
 from recsys_rl.baselines.registry import BASELINES, check_baselines
-from recsys_rl.data import download, memory, mirrors, movielens, opening
+from recsys_rl.command.main import main
+from recsys_rl.data import download, layouts, memory, mirrors, movielens, opening
 from recsys_rl.data.files import writable
 from recsys_rl.data.films import read_films, with_all
 from recsys_rl.data.interactions import IdMap, Interactions, fingerprint
@@ -160,6 +160,93 @@ def test_moved_and_extra_columns(read, tmp_path):
     (folder / "u.data").write_text("0\t2\t3\t10\t9\n")
     (folder / "ratings.csv").unlink()
     assert movielens.load_ratings(folder).loc[0].tolist() == [0, 2, 3.0, 10]
+
+
+@pytest.mark.parametrize("more", ["", "::9", "::9::x"])
+def test_files_without_a_header_may_have_more_columns(more, tmp_path):
+    folder = tmp_path / "dat"
+    folder.mkdir()
+    (folder / "ratings.dat").write_text(f"1::2::3::{WHEN}{more}\n1::3::4::{WHEN}\n")
+    assert rows_of(open_data(folder)) == [(1, 2, 3.0, WHEN), (1, 3, 4.0, WHEN)]
+    (folder / "ratings.dat").rename(folder / "u.data")
+    (folder / "u.data").write_text((folder / "u.data").read_text().replace("::", "\t"))
+    assert rows_of(open_data(folder)) == [(1, 2, 3.0, WHEN), (1, 3, 4.0, WHEN)]
+
+
+@pytest.mark.parametrize(
+    ("row", "columns"),
+    [("1,3,4,5,978300760", 5), ("1,3,5,1,978300760", 5), ('"a,b",3,5,4,1', 5), ("1,3,5,4,,x", 6)],
+)
+def test_a_line_with_more_columns_than_the_first_is_refused(read, row, columns):
+    """A decimal comma, for instance: the time would be taken for stars, or stars for the time."""
+    with pytest.raises(ValueError, match=rf"ratings\.csv .*line 4: it has {columns} columns, the"):
+        read(f"1,2,3,4\n\n{row}\n1,5,3,4\n")
+
+
+@pytest.mark.parametrize("rows", ["1,2,3,4,\n", '"1","2","3","4"\n', "\n1,2,3,4", '1,"2\n",3,4\n'])
+def test_quotes_and_empty_columns_at_the_end_are_no_more_columns(read, rows):
+    assert rows_of(read(rows)) == [(1, 2, 3.0, 4)]
+
+
+def test_a_comma_in_a_title_without_quotes_is_refused(read):
+    with pytest.raises(ValueError, match=r"movies\.csv .*line 3: 4 columns where the header has 3"):
+        read("1,2,3,4\n", movies="1,A,x\n2,Red, The,x\n")
+    with pytest.raises(ValueError, match=r"movies\.csv .*line 2: 2 columns where the header has 3"):
+        read("1,2,3,4\n", movies="2,Red\n")
+    with pytest.raises(
+        ValueError, match=r"movies\.csv is not a MovieLens movie file: field larger"
+    ):
+        read("1,2,3,4\n", movies=f"2,{'x' * 200_000},y\n")
+
+
+def test_a_first_line_without_an_end_is_refused(read):
+    with pytest.raises(ValueError, match=r"ratings\.csv has no column 'userId'"):
+        read("", header="x" * 200_000)
+
+
+def test_ids_that_end_in_nothing_are_refused(read):
+    with pytest.raises(ValueError, match=r"ratings\.csv .*line 3: the user holds a NUL"):
+        read("a,1,5,4\na\0,1,5,4\n")
+
+
+@pytest.mark.parametrize("rating", ["1e31", "-1e300", "1.7e308"])
+def test_ratings_whose_differences_are_no_numbers_are_refused(read, rating):
+    with pytest.raises(ValueError, match=r"line 3: a rating is missing or outside"):
+        read(f"1,1,5,4\n1,2,{rating},4\n", positive=1)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"positive": "4"}, "positive must be a number, not '4'"),
+        ({"positive": [4]}, "positive must be a number"),
+        ({"columns": ["user"]}, "columns must be names by column"),
+        ({"columns": {"user": 1}}, "columns must be names by column"),
+        ({"columns": {1: "a"}}, "and not 1"),
+        ({"columns": {"user": "movieId"}}, "columns names 'movieId' for user and for item"),
+        ({"min_ratings": "2"}, "min_ratings must be a whole number"),
+    ],
+)
+def test_options_of_another_type_are_refused(read, options, words):
+    with pytest.raises(ValueError, match=re.escape(words)):
+        read("1,2,3,4\n", **options)
+
+
+@pytest.mark.parametrize("row", ["1:9:2:9:3:9:4", "1::2::3::2001-02-03 04:05:06", "1::2::3::4:"])
+def test_columns_between_double_colons_hold_none(row, tmp_path):
+    folder = tmp_path / "dat"
+    folder.mkdir()
+    (folder / "ratings.dat").write_text(f"1::1::3::4\n\n{row}\n")
+    with pytest.raises(ValueError, match=r"ratings\.dat .* line 3: columns are separated by ::"):
+        open_data(folder)
+
+
+def test_a_movie_file_in_utf_16_is_refused(read, tmp_path):
+    read("1,2,3,4\n", movies="2,Heat (1995),Action\n")
+    file = tmp_path / "my-films" / "movies.csv"
+    file.write_text(file.read_text(), encoding="utf-16")
+    with pytest.raises(ValueError, match=r"movies\.csv .* line 1: it is no text in UTF-8"):
+        open_data("my-films", tmp_path)
 
 
 def test_two_columns_of_one_name_are_refused(read):
@@ -369,7 +456,7 @@ def test_films_rarely_rated_are_left_out_if_that_is_chosen(read, capsys):
 
 def test_one_changed_rating_of_a_published_set_is_noticed(tmp_path, monkeypatch):
     folder = write_movielens(tmp_path / "ml-1m", "ml-1m")
-    monkeypatch.setitem(movielens._PUBLISHED, "ml-1m", (None,) * 4)
+    monkeypatch.setitem(layouts.PUBLISHED, "ml-1m", (None,) * 4)
     mark = movielens.content_mark(movielens.load_ratings(folder, check_counts=False))
     monkeypatch.setitem(movielens._MARKS, "ml-1m", mark)
     path = folder / "ratings.dat"
@@ -431,12 +518,12 @@ def test_a_release_and_the_command_carry_text(own, capsys):
         model.recommend([2])
     common = ["--root", str(own / "data"), "--models", str(out.parent), "--dataset", "scores"]
     for given in (common, [*common[:2], "--model", str(out)]):
-        assert recommendation.main([*given, "--movies", "0002", "film 0005", "--json"]) == 0
+        assert main([*given, "--movies", "0002", "film 0005", "--json"]) == 0
         answer = json.loads(capsys.readouterr().out)
         assert answer["dataset"] == "scores"
-        assert [film["id"] for film in answer["seeds"]] == ["0002", "0005"]
+        assert [film["id"] for film in answer["liked"]] == ["0002", "0005"]
         assert all(isinstance(film["id"], str) for film in answer["suggestions"])
-    assert recommendation.main([*common, "--movies", "2"]) == 2
+    assert main([*common, "--movies", "2"]) == 2
 
 
 def test_the_environment_takes_the_same_names_and_options(own):

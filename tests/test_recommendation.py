@@ -10,6 +10,7 @@ import csv
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -22,17 +23,21 @@ import torch
 from safetensors.torch import load_file, save_file
 from synthetic import write_movielens
 
-import recommendation
-from recommendation import main
 from recsys_rl.agent.config import Config, StateConfig
 from recsys_rl.agent.networks import Actor
+from recsys_rl.command import arguments as command_arguments
+from recsys_rl.command import output, title_cache
+from recsys_rl.command.main import main
+from recsys_rl.command.sources import Source
+from recsys_rl.command.suggestions import Suggestion
+from recsys_rl.command.taste import Taste
 from recsys_rl.data import download
-from recsys_rl.data.films import Film
+from recsys_rl.data.films import Film, without_duplicates
 from recsys_rl.data.interactions import IdMap
 from recsys_rl.serving import FORMAT, Recommender
 from recsys_rl.states.registry import STATES
 
-REPOSITORY = Path(recommendation.__file__).parent
+REPOSITORY = Path(__file__).parent.parent
 DATASET = "ml-latest-small"  # csv files, and no published number of rows to be held against
 UNKNOWN = 236  # in the movie file, but not in the model
 DUPLICATES = 20, 23  # both are "Twice Told (1990)"
@@ -115,6 +120,11 @@ def ids_of(answer: str, part: str) -> list[int]:
     return [film["id"] for film in json.loads(answer)[part]]
 
 
+def titles_in(text: str) -> list[str]:
+    """The ranks and films of an answer, less the lines below them."""
+    return re.findall(r"^ +(\d+\. .+?)(?:  .*)?$", text, flags=re.MULTILINE)
+
+
 def tree(folder: Path) -> dict[str, tuple[int, int]]:
     """Every file below with its size and time of change."""
     return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in folder.rglob("*")}
@@ -136,10 +146,8 @@ def refused(result: tuple[int, str, str]) -> str:
 def test_titles_belong_to_the_ids_the_model_ranks_first(ask):
     code, out, err = ask("--movies", "2", "Film 20", "--k", "4")
     assert (code, err) == (0, "")
-    assert [line.split("  ")[1] for line in out.splitlines() if line.startswith("  ")] == [
-        f"{rank}. {TITLES[item]}"
-        for rank, item in [(1, 2), (2, 62), (1, 5), (2, 14), (3, 8), (4, 20)]
-    ]
+    ranked = [(1, 2), (2, 62), (1, 5), (2, 14), (3, 8), (4, 20)]
+    assert titles_in(out) == [f"{rank}. {TITLES[item]}" for rank, item in ranked]
 
 
 def test_text_says_who_answered(ask):
@@ -154,13 +162,13 @@ def test_json_is_one_object_with_everything_in_it(ask):
     code, out, err = ask("--movies", "65", "2", "--k", "6", "--json")
     assert (code, err) == (0, "")
     answer = json.loads(out)
-    assert answer["seeds"][1] == {
+    assert answer["liked"][1] == {
         "id": 2,
         "title": "Alien Dawn: The Return",
         "year": 1979,
         "genres": ["Action", "Sci-Fi"],
     }
-    assert ids_of(out, "seeds") == [65, 2]
+    assert ids_of(out, "liked") == [65, 2]
     assert ids_of(out, "suggestions") == [5, 14, 8, 20, 26, 11]
     assert answer["suggestions"][0]["title"] == "La Séance à Orly"
     assert answer["suggestions"][0]["score"] == 10
@@ -173,8 +181,13 @@ def test_json_is_one_object_with_everything_in_it(ask):
         "model": f"chosen/{DATASET}",
         "seed": None,
     }
-    assert list(answer) == ["dataset", "model", "seed", "seeds", "suggestions"]
-    assert set(answer["suggestions"][0]) == {"id", "title", "year", "genres", "score"}
+    assert (answer["schema"], answer["last_year"]) == (2, 2029)
+    assert [answer[part] for part in ("disliked", "seen", "notes", "problems")] == [[]] * 4
+    film = {"id", "title", "year", "genres"}
+    assert set(answer["liked"][0]) == film
+    assert set(answer["suggestions"][0]) == film | {"score", "chance", "because", "links"}
+    assert answer["suggestions"][0]["because"]["id"] in (2, 65)
+    assert len(answer) == 11
 
 
 def test_every_title_is_the_one_in_the_file(ask, world):
@@ -223,18 +236,18 @@ def test_a_film_listed_under_two_ids_is_neither_repeated_nor_suggested_to_who_li
 def test_a_film_is_found_by_id_and_by_each_form_of_its_title(ask, typed, item):
     code, out, _ = ask("--movies", typed, "--json")
     assert code == 0
-    assert ids_of(out, "seeds") == [item]
+    assert ids_of(out, "liked") == [item]
 
 
 def test_words_that_one_title_alone_holds_name_it_with_a_note(ask):
     code, out, err = ask("--movies", "alien dawn", "--json")
-    assert (code, ids_of(out, "seeds")) == (0, [2])
+    assert (code, ids_of(out, "liked")) == (0, [2])
     assert err == "note: 'alien dawn' is taken for Alien Dawn: The Return (1979) [id 2]\n"
 
 
 def test_repeated_movies_flags_add_up(ask):
     out = ask("--movies", "2", "--movies", "62", "65", "--json")[1]
-    assert ids_of(out, "seeds") == [2, 62, 65]
+    assert ids_of(out, "liked") == [2, 62, 65]
 
 
 # ------------------------------------------------------------------------- random films
@@ -250,7 +263,7 @@ def test_three_random_films_in_and_three_out(ask):
 
 
 def test_a_seed_repeats_the_films_and_another_draws_others(ask):
-    draws = [ids_of(ask("--seed", str(seed), "--json")[1], "seeds") for seed in (1, 1, 2, 3)]
+    draws = [ids_of(ask("--seed", str(seed), "--json")[1], "liked") for seed in (1, 1, 2, 3)]
     assert draws[0] == draws[1]
     assert draws[0] != draws[2] != draws[3]
     assert json.loads(ask("--seed", "3", "--json")[1])["seed"] == 3
@@ -262,8 +275,8 @@ def test_without_a_seed_each_run_differs(ask):
 
 
 def test_random_films_are_different_ones_among_the_most_liked(ask, monkeypatch):
-    monkeypatch.setattr(recommendation, "POOL", 8)
-    draws = [ids_of(ask("--seed", str(seed), "--json")[1], "seeds") for seed in range(30)]
+    monkeypatch.setattr(command_arguments, "POOL", 8)
+    draws = [ids_of(ask("--seed", str(seed), "--json")[1], "liked") for seed in range(30)]
     assert all(len(set(draw)) == 3 for draw in draws)
     # the eight smallest ids are the most liked ones; of the duplicates among them one can be drawn
     assert {item for draw in draws for item in draw} == {2, 5, 8, 11, 14, 17, 20}
@@ -276,7 +289,7 @@ def test_films_that_nobody_liked_are_not_drawn(ask, world, tmp_path):
     )
     code, out, _ = ask("--json", models=models)
     assert code == 0
-    assert sorted(ids_of(out, "seeds")) == [2, 5]
+    assert sorted(ids_of(out, "liked")) == [2, 5]
 
 
 # ------------------------------------------------------------------------- notes
@@ -285,7 +298,7 @@ def test_films_that_nobody_liked_are_not_drawn(ask, world, tmp_path):
 def test_films_nobody_rated_are_left_out_with_a_note(ask):
     code, out, err = ask("--movies", "2", str(UNKNOWN), "--json")
     assert code == 0
-    assert ids_of(out, "seeds") == [2]
+    assert ids_of(out, "liked") == [2]
     assert err.startswith("note: ")
     assert err.count("\n") == 1
     assert f"Film 78 (2028) [id {UNKNOWN}]" in err
@@ -315,24 +328,31 @@ def test_a_seed_beside_movies_is_noted(ask):
         (["--movies", "9" * 5000], "no film has the id"),
         (["--movies", "-5"], "'-5'"),
         (["--movies", "No such film at all"], "no film has the title 'No such film at all'"),
-        (["--movies", "Film 20 (1971)"], "Film 20 (1970) [id 62]"),
+        (["--movies", "Film 20 (1973)"], "Film 20 (1970) [id 62]"),
         (["--movies", "a\nb"], r"'a\nb'"),
-        (["--movies", "Alien Dawn", "No such film"], "no film has the title 'No such film'"),
         (["--movies", "Dawn"], "did you mean Alien Dawn: The Return (1979) [id 2]"),
         (["--movies", "?"], "no film has the title '?'; check it, or give its id"),
-        (["--movies", "Nmaeless"], "did you mean Nameless [id 26]"),
-        (["--movies", "Alien Dwan: The Return"], "mean Alien Dawn: The Return (1979) [id 2]"),
-        (["--movies", "Told"], "Twice Told (1990) [id 20] or Twice Told (1990) [id 23]"),
-        (["--movies", "1979"], "no film has the id '1979'; did you mean Film 29"),
+        (["--movies", "Told"], "did you mean Twice Told (1990) [id 20]"),
+        (["--movies", "1979"], "no film has the id '1979'"),
+        (
+            ["--movies", "Inception"],
+            "Inception (2010) is not in this data set",
+        ),
+        (["2", "--dislike", "2"], "Alien Dawn: The Return (1979) [id 2] is named as liked and as"),
+        (["--dislike", "No such film"], "no film has the title 'No such film'"),
+        (["Film 20", "--genre", "Opera"], "no film has the genre 'Opera': choose among Action, "),
+        (["Film 20", "--year", "1800"], "no film is left to suggest: ask for other genres or"),
+        (["Film 20", "--year", "19xx"], "--year: must be a year or years, as in 1994, 1990-2000"),
+        (["Film 20", "--year", "2000-1990"], "must begin with the earlier year"),
+        (["--adventure", "2"], "--adventure: must be a number from 0 to 1, not '2'"),
+        (["--profile", "no/such/file"], "the profile cannot be read"),
+        (["--ratings", "no/such/file"], "the ratings cannot be read"),
+        (["--search", "zzzz"], "no title holds 'zzzz' among the films of ml-latest-small"),
         (["--movies", "2", ""], "is empty"),
         (["--movies", " "], "is empty"),
         (["--movies"], "--movies"),
-        (["--movies", "2", "62", "2"], "Alien Dawn: The Return (1979) [id 2] is given twice"),
-        (["--movies", "62", "film 20"], "Film 20 (1970) [id 62] is given twice"),
-        (["--movies", "Twice Told"], "Twice Told (1990) [id 20] or Twice Told (1990) [id 23]"),
-        (["--movies", "Twice Told (1990)"], "[id 20] or Twice Told (1990) [id 23]"),
         (["--movies", str(UNKNOWN)], f"nothing about Film 78 (2028) [id {UNKNOWN}]"),
-        (["--k", "0"], "--k: must be a whole number, 1 or more, not '0'"),
+        (["--k", "0"], "--k/-k: must be a whole number, 1 or more, not '0'"),
         (["--k", "-1"], "1 or more, not '-1'"),
         (["--k", "three"], "not 'three'"),
         (["--k", "2.5"], "not '2.5'"),
@@ -347,8 +367,9 @@ def test_a_seed_beside_movies_is_noted(ask):
         (["--dataset", f"../chosen/{DATASET}"], f"choose --dataset {DATASET}"),
         (["--root", "no/such/folder"], "--root: there is no folder 'no/such/folder'"),
         (["--models", "no/such/folder"], "--models: there is no folder"),
-        (["Film 20"], "unrecognized arguments: Film 20; films are named after --movies"),
-        (["--movie", "2"], "unrecognized arguments"),
+        (["--movie", "2"], "unrecognized arguments: --movie: films are named as they are"),
+        (["--list"], "--search TEXT lists films"),
+        (["--genres", "Drama"], "did you mean --genre?"),
     ],
 )
 def test_bad_input_is_one_sentence_and_writes_nothing(
@@ -546,7 +567,7 @@ def test_without_a_name_the_data_set_that_is_there_answers(world, tmp_path, caps
     assert main([*argv, "--movies", "Film 1681"]) == 0
     out, err = capsys.readouterr()
     assert json.loads(out)["dataset"] == "ml-100k"
-    assert ids_of(out, "seeds") == [3 * 1681 + 2]
+    assert ids_of(out, "liked") == [3 * 1681 + 2]
     assert "ml-100k" in err  # the one sentence about ml-1m
     # a model for the other set only is not used for this one
     (tmp_path / "models" / "ml-100k").rename(tmp_path / "models" / "ml-1m")
@@ -563,7 +584,8 @@ def test_an_interrupt_is_quiet(ask, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(recommendation, "read_films", interrupt)
+    monkeypatch.setattr(title_cache, "read_films", interrupt)
+    monkeypatch.setattr(title_cache, "_read", lambda path: None)
     assert ask() == (130, "", "")
 
 
@@ -574,7 +596,10 @@ def test_long_lines_go_on_under_their_title_and_nothing_is_cut():
     title = " ".join("x" * 80)  # fills each line to the last column
     genres = ("Adventure", "Animation", "Children's", "Documentary", "Film-Noir", "Mystery")
     films = [Film(i, title, title, 1999, genres) for i in range(12)]
-    text = recommendation.as_text(films, films, "models/ml-1m", "ml-1m", 999_999)
+    source = Source("ml-1m", Path(), Path(), "models/ml-1m", {}, [], {})
+    suggestions = [Suggestion(film, 1.0, None, None) for film in films]
+    reply = output.Reply(source, Taste(films), suggestions, 999_999)
+    text = output.as_text(reply, output.Style())
     assert max(map(len, text.splitlines())) <= 100
     assert text.count("x") == 24 * 80
     assert text.count("Mystery") == 24
@@ -626,13 +651,13 @@ def test_the_program_finds_its_data_and_models_from_any_folder(world, tmp_path):
 def test_help_and_wrong_flags_do_not_wait_for_pytorch():
     done = run(
         "-c",
-        "import recommendation, sys; code = recommendation.main(['--k', '0'])\n"
+        "from recsys_rl.command.main import main\nimport sys\ncode = main(['--k', '0'])\n"
         "sys.exit('torch' in sys.modules or code != 2)",
     )
     assert done.returncode == 0
     done = run("recommendation.py", "--help")
     assert done.returncode == 0
-    assert str(recommendation.POOL) in done.stdout
+    assert str(command_arguments.POOL) in done.stdout
 
 
 def test_a_reader_that_went_away_is_no_error():
@@ -646,7 +671,7 @@ def test_a_reader_that_went_away_is_no_error():
 def test_a_note_never_goes_where_the_answer_does(ask, monkeypatch):
     monkeypatch.setattr(sys, "stderr", None)  # as it is where the caller has closed it
     _, out, _ = ask("--movies", "alien dawn", "--json")
-    assert ids_of(out, "seeds") == [2]
+    assert ids_of(out, "liked") == [2]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
@@ -663,7 +688,7 @@ def test_a_full_disk_is_one_sentence():
 
 def test_a_film_listed_twice_stands_at_the_place_of_its_better_ranked_duplicate():
     first, other, second = (Film(i, t, t, 1997, ()) for i, t in ((1, "A"), (2, "B"), (3, "A")))
-    assert recommendation._without_duplicates([first, other, second]) == [first, other]
+    assert without_duplicates([first, other, second]) == [first, other]
 
 
 @pytest.mark.parametrize("better", [20, 23])  # the ids of one film: see `synthetic.ODD_TITLES`

@@ -119,7 +119,8 @@ def test_two_savers_killed_at_random_and_a_reader(quick: None, tmp_path: Path) -
     savers: list[tuple[int, float]] = []
     seen, end, kills = {True: 0, False: 0}, time.monotonic() + SECONDS, 0
     try:
-        while time.monotonic() < end:
+        # longer on a busy machine, until the alarm ends it
+        while time.monotonic() < end or kills <= 5 or not min(seen.values()):
             while len(savers) < 2:
                 pid = child(saver(versions[(kills + len(savers)) % 2]))
                 savers.append((pid, time.monotonic() + rng.uniform(0.01, 0.1)))
@@ -135,8 +136,6 @@ def test_two_savers_killed_at_random_and_a_reader(quick: None, tmp_path: Path) -
         for pid, _ in savers:
             os.kill(pid, signal.SIGKILL)
             ended(pid)
-    assert kills > 5
-    assert min(seen.values()) > 0
     versions[0].release(tmp_path)
     assert versions[0].is_in(tmp_path)
     assert names_in(tmp_path) == [name for name in WHOLE if name != "training.csv"]

@@ -16,9 +16,9 @@ import pandas as pd
 import pytest
 from synthetic import write_movielens
 
-import recommendation
 from recsys_rl import train
 from recsys_rl.agent.ddpg import DDPG
+from recsys_rl.command.main import main
 from recsys_rl.serving import Recommender
 
 DATASET = "ml-latest-small"  # csv files, and no published number of rows to be held against
@@ -87,7 +87,7 @@ def test_a_release_is_read_by_the_other_command(data, tmp_path, capsys):
     assert history["stage"].value_counts().to_dict() == {"pretrain": 30, "ddpg": 20, "start": 1}
     assert history["reward@40"].notna().sum() == 3  # at the start, and after each stage
     argv = ["--model", str(tmp_path / "mine"), "--root", str(data), "--movies", "5", "--json"]
-    assert recommendation.main(argv) == 0
+    assert main(argv) == 0
 
 
 def test_a_training_that_was_killed_ends_bit_identical(data, tmp_path):

@@ -10,13 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import ssl
-import subprocess
 import sys
-import urllib.error
 import urllib.parse
-import urllib.request
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +28,8 @@ from recsys_rl.data.archives import (
     unpack,
     verify,
 )
-from recsys_rl.data.mirrors import fetch
+from recsys_rl.data.layouts import GENRES_100K
+from recsys_rl.data.notes import say, shown
 
 DATA_FOLDER = Path(__file__).resolve().parents[2] / "data"  # where the project keeps its data
 DEFAULT, FALLBACK = "ml-1m", "ml-100k"
@@ -67,12 +63,6 @@ _WHEEL_SHA256 = "9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a40
 
 
 _WHEEL_FOLDER = "recbole/dataset_example/ml-100k/ml-100k"
-
-
-GENRES_100K = (
-    "unknown|Action|Adventure|Animation|Children's|Comedy|Crime|Documentary|Drama|Fantasy|"
-    "Film-Noir|Horror|Musical|Mystery|Romance|Sci-Fi|Thriller|War|Western"
-)  # the order of u.genre, and so of the flags in u.item
 
 
 @dataclass(frozen=True)
@@ -118,7 +108,8 @@ SOURCES = {
 
 
 class DataUnavailable(RuntimeError):
-    """No source had the data set. `tried`: (source, why it failed) in the order of trying."""
+    """No source had the data set. The message is a list with the way by hand; `sentence` says it in
+    one. `tried`: (source, why it failed) in the order of trying."""
 
     def __init__(self, name: str, root: Path, tried: Sequence[tuple[str, str]]) -> None:
         self.tried = list(tried)
@@ -131,6 +122,11 @@ class DataUnavailable(RuntimeError):
             f"{root.resolve() / name}; then run this again.",
         ]
         super().__init__("\n".join(lines))
+        reasons = "; ".join(f"{source}: {reason}" for source, reason in self.tried)
+        self.sentence = (
+            f"{name} could not be had ({reasons}): get {name}.zip from "
+            f"https://grouplens.org/datasets/movielens/ and put it into {root.resolve()}"
+        )
 
 
 def open_movielens(name: str | None = None, root: str | Path = "data") -> tuple[str, Path]:
@@ -146,7 +142,7 @@ def open_movielens(name: str | None = None, root: str | Path = "data") -> tuple[
         return name, download_movielens(name, root)
     remove_leftovers(root, SOURCES)
     if not _is_here(DEFAULT, root) and _is_complete(FALLBACK, root):
-        _say(
+        say(
             f"{DEFAULT} is not in {root}, so this goes on with {FALLBACK}, which is there "
             f"(name {DEFAULT} to have it downloaded)."
         )
@@ -160,15 +156,11 @@ def open_movielens(name: str | None = None, root: str | Path = "data") -> tuple[
     except DataUnavailable as error:
         raise DataUnavailable(FALLBACK, root, [*tried, *error.tried]) from None
     reasons = "; ".join(f"{_host(source)}: {reason}" for source, reason in tried)
-    _say(
+    say(
         f"{DEFAULT} cannot be had ({reasons}), so this goes on with {FALLBACK} "
         f"(put {DEFAULT}.zip into {root} to use {DEFAULT})."
     )
     return FALLBACK, folder
-
-
-def _say(sentence: str) -> None:
-    print(sentence, file=sys.stderr)  # stdout is for results
 
 
 def download_movielens(
@@ -248,12 +240,23 @@ def _is_here(name: str, root: Path) -> bool:
     return holds(root / name, SOURCES[name].files) or (root / f"{name}.zip").is_file()
 
 
+def fetch(url: str, target: Path, most: int, timeout: float) -> None:
+    """See `mirrors.fetch`, which is imported when something is to be downloaded."""
+    from recsys_rl.data import mirrors
+
+    mirrors.fetch(url, target, most, timeout)
+
+
 def _host(source: str) -> str:
     return urllib.parse.urlsplit(source).netloc or source
 
 
 def _reason(error: BaseException) -> str:
     """Why an attempt failed, on one line of bounded length."""
+    import ssl
+    import subprocess
+    import urllib.error
+
     if isinstance(error, urllib.error.HTTPError):
         circle = "infinite loop" in str(error.reason)
         text = f"HTTP {error.code} {'it redirects in circles' if circle else error.reason}"
@@ -270,8 +273,7 @@ def _reason(error: BaseException) -> str:
         text = error.strerror  # without its number
     else:
         text = str(error) or type(error).__name__
-    line = " ".join(text.split())
-    line = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
+    line = shown(" ".join(text.split()))
     return line if len(line) <= _LONGEST_REASON else f"{line[:_LONGEST_REASON]}..."
 
 
@@ -282,6 +284,9 @@ def _from_wheel(scratch: Path, folder: Path) -> None:
     is the same; titles, years and genres in u.item are the same for all 1,682 films but for blanks
     at the end of three titles; the columns with release dates and addresses stay empty.
     """
+    import subprocess
+    import zipfile
+
     options = "--no-deps --only-binary=:all: --no-input --retries 0 --timeout 10 -qq"
     options += " --disable-pip-version-check"
     pip = [sys.executable, "-m", "pip", "download", *options.split(), "-d", str(scratch)]

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-POSITIVE = 4.0  # a rating of 4 or more is a positive (Liu et al., arXiv 1810.12027)
-SHOWN = 0.0  # an item that was shown and not liked: no stars are known
+from recsys_rl.data.likes import POSITIVE as POSITIVE
+from recsys_rl.data.likes import SHOWN as SHOWN
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -13,70 +12,9 @@ import torch
 from torch import Tensor
 
 from recsys_rl.data.histories import Histories
+from recsys_rl.data.ids import IdMap as IdMap
 
 DUPLICATES = "refuse", "latest"
-
-Id = int | str  # of a user or an item; all ids of one map are of one type
-Ids = Tensor | np.ndarray | Sequence[Id]
-
-
-@dataclass(frozen=True, eq=False)
-class IdMap:
-    """Ids of a data set <-> contiguous indices 0..n-1. One object, saved with the weights.
-
-    `ids`: int64 or str [n], strictly ascending; the index of an id is its place in it. Integers and
-    text are never taken for each other: 10 is not "10".
-    """
-
-    ids: np.ndarray
-
-    def __post_init__(self) -> None:
-        ids = _texts(self.ids) if _is_text(self.ids) else _integers(self.ids)
-        if ids.ndim != 1 or (ids[1:] <= ids[:-1]).any():
-            raise ValueError("ids must be one ascending row without repetition")
-        object.__setattr__(self, "ids", ids)
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    @property
-    def text(self) -> bool:
-        """Whether the ids are text."""
-        return self.ids.dtype.kind == "U"
-
-    def index(self, ids: Ids) -> Tensor:
-        """Ids of any shape -> int64 indices of that shape; an unknown id -> -1."""
-        ids = _texts(ids) if self.text else _integers(ids)
-        if not len(self.ids):
-            return torch.full(ids.shape, -1)
-        place = np.searchsorted(self.ids, ids).clip(max=len(self.ids) - 1)
-        return torch.from_numpy(np.where(self.ids[place] == ids, place, -1))
-
-    def id(self, index: Tensor | np.ndarray | Sequence[int]) -> np.ndarray:
-        """Indices of any shape -> ids of that shape. Padding or -1 raises IndexError."""
-        index = _integers(index)
-        if index.size and (index.min() < 0 or index.max() >= len(self.ids)):
-            raise IndexError(f"an index is outside 0 .. {len(self.ids) - 1}")
-        return self.ids[index]
-
-
-def _is_text(values: Ids) -> bool:
-    first = next(iter(np.ravel(np.asarray(values, object))), None) if len(values) else None
-    return isinstance(first, str)
-
-
-def _texts(values: Ids) -> np.ndarray:
-    array = np.asarray(values, object)  # as str, numpy would turn the number 3 into "3"
-    if not all(isinstance(value, str) for value in array.flat):
-        raise TypeError("the ids of this data set are text, and a number is none of them")
-    return array.astype(str)
-
-
-def _integers(values: Ids) -> np.ndarray:
-    array = values.cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
-    if array.size and array.dtype.kind not in "iu":
-        raise TypeError(f"ids and indices are integers, not {array.dtype}")
-    return array.astype(np.int64)
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,32 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from recsys_rl.data.archives import check_unpacked
-from recsys_rl.data.download import GENRES_100K
-from recsys_rl.data.tables import COLUMNS, BadRow, Layout, as_ids, line_of, read_ratings
-
-_LAYOUTS = (("ratings.dat", "movies.dat"), ("u.data", "u.item"), ("ratings.csv", "movies.csv"))
-
-
-# What GroupLens publishes about the sets that never change: ratings, users, rated movies, and all
-# rows of the movie file. None: not checked.
-_PUBLISHED = {
-    "ml-100k": (100_000, 943, 1_682, 1_682),
-    "ml-1m": (1_000_209, 6_040, 3_706, 3_883),
-    "ml-10m": (10_000_054, None, None, None),
-    "ml-20m": (20_000_263, None, None, None),
-    "ml-25m": (25_000_095, None, None, None),
-    "ml-32m": (32_000_204, None, None, None),
-}
-
+from recsys_rl.data.layouts import PUBLISHED, check_count, file_of
+from recsys_rl.data.movie_files import read_movies
+from recsys_rl.data.tables import COLUMNS, Layout, as_ids, read_ratings
 
 # `content_mark` of the ratings, in which timestamps do not count
 _MARKS = {
@@ -46,9 +29,6 @@ _RATING_LAYOUTS = {
     ".data": Layout(dict(zip(COLUMNS, range(4), strict=True)), "\t", False, 0, _KIND),
     ".csv": Layout(_CSV_COLUMNS, least_id=0, kind=_KIND),
 }
-
-
-_NO_GENRE = {"(no genres listed)", "unknown"}
 
 
 def load_ratings(
@@ -76,10 +56,10 @@ def load_ratings(
     layout = layout._replace(columns=dict(layout.columns) | dict(columns or {}))
     ratings = read_ratings(path, layout, positive, order)
     if check_counts:
-        published = _PUBLISHED.get(folder.name, (None,) * 4)
-        _check_count(path, "ratings", len(ratings), published[0])
-        _check_count(path, "users", ratings["user"].nunique(), published[1])
-        _check_count(path, "rated movies", ratings["item"].nunique(), published[2])
+        published = PUBLISHED.get(folder.name, (None,) * 4)
+        check_count(path, "ratings", len(ratings), published[0])
+        check_count(path, "users", ratings["user"].nunique(), published[1])
+        check_count(path, "rated movies", ratings["item"].nunique(), published[2])
         if folder.name in _MARKS:
             _check_content(path, ratings if positive is None else load_ratings(folder, False))
     return ratings
@@ -109,105 +89,13 @@ def load_movies(folder: str | Path, check_counts: bool = True) -> pd.DataFrame:
 
     Returns columns item (int32, int64 where they need it, or str), title (as in the file, but
     without the year: "Matrix, The"), year (Int16, missing where the file gives none) and genres
-    ("Action|Sci-Fi", empty where unknown).
-    Raises FileNotFoundError without a movie file, ValueError for one that cannot be right.
+    ("Action|Sci-Fi", empty where unknown). Raises as `movie_files.read_movies` does.
     """
-    folder = Path(folder)
-    path = file_of(folder, 1)
-    read = {".dat": _read_dat_movies, ".csv": _read_csv_movies, ".item": _read_item_movies}
-    try:
-        movies = read[path.suffix](path)
-        item = as_ids(movies["item"], "movie", path)
-    except BadRow as bad:
-        line = line_of(path, bad.row, path.suffix == ".csv")
-        raise ValueError(f"{path} is not a MovieLens movie file: line {line}: {bad}") from None
-    except ValueError as error:
-        raise ValueError(f"{path} is not a MovieLens movie file: {error}") from error
-    if (again := pd.Series(item).duplicated()).any():
-        raise ValueError(f"{path} lists a movie id twice: {item[again.argmax()]}")
-    if check_counts:
-        _check_count(path, "movies", len(movies), _PUBLISHED.get(folder.name, (None,) * 4)[3])
-    title, year = _split_year(movies["raw"])
-    genres = movies["genres"].where(~movies["genres"].isin(_NO_GENRE), "")
-    columns = {"item": item, "title": title, "year": year}
-    return pd.DataFrame(columns | {"genres": genres.astype("str")})
-
-
-def file_of(folder: Path, kind: int) -> Path:
-    """The ratings (kind 0) or movie file (kind 1) of whichever layout the folder has.
-
-    Raises ValueError if it was changed after this program had unpacked it.
-    """
-    for files in _LAYOUTS:
-        if (folder / files[kind]).is_file():
-            check_unpacked(folder, [files[kind]])
-            return folder / files[kind]
-    names = ", ".join(files[kind] for files in _LAYOUTS)
-    raise FileNotFoundError(f"no MovieLens data in {folder}: none of {names} is there")
-
-
-def _check_count(path: Path, what: str, found: int, published: int | None) -> None:
-    if published is not None and found != published:
-        raise ValueError(f"{path} has {found:,} {what} where {published:,} are published")
-
-
-def _text(path: Path) -> str:
-    """A small file. ML-10M is UTF-8, ML-100K and ML-1M are latin-1, which almost never happens to
-    be valid UTF-8 once it holds an accent. Line ends are those of Unix."""
-    raw = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
-    try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError:
-        text = raw.decode("latin-1")
-    return text.replace("\r\n", "\n").replace("\r", "\n")
-
-
-def _extract(path: Path, pattern: str) -> pd.DataFrame:
-    """One column for each named group; raises ValueError on the first line that does not fit."""
-    lines = pd.Series(_text(path).split("\n"), dtype="object")
-    lines = lines[lines != ""]  # the index still counts lines
-    fields = lines.str.extract(pattern)
-    bad = fields.isna().any(axis=1)
-    if lines.empty:
-        raise ValueError("no line at all")
-    if bad.any():
-        line = int(bad.idxmax())
-        raise ValueError(f"line {line + 1}: unexpected line: {lines[line][:80]!r}")
-    return fields.reset_index(drop=True)
-
-
-def _read_dat_movies(path: Path) -> pd.DataFrame:
-    """id::title::genres. Titles hold colons, so the first and the last `::` are the separators."""
-    return _extract(path, r"^(?P<item>[^:]+)::(?P<raw>.*)::(?P<genres>[^:]*)$")
-
-
-def _read_csv_movies(path: Path) -> pd.DataFrame:
-    text = _text(path)
-    columns = ["movieId", "title", "genres"]
-    movies = pd.read_csv(io.StringIO(text), keep_default_na=False, dtype=str, index_col=False)
-    if missing := [name for name in columns if name not in movies.columns]:
-        raise ValueError(f"line 1: no column {', '.join(missing)} among {list(movies.columns)}")
-    return movies[columns].set_axis(["item", "raw", "genres"], axis=1)
-
-
-def _read_item_movies(path: Path) -> pd.DataFrame:
-    """id|title|released|video released|url|19 genre flags, the flags in the order of u.genre."""
-    movies = _extract(
-        path, r"^(?P<item>[^|]+)\|(?P<raw>.*)\|[^|]*\|[^|]*\|[^|]*\|(?P<flags>[01](?:\|[01]){18})$"
-    )
-    flags = np.array([row.split("|") for row in movies["flags"]]) == "1"  # (n, 19)
-    names = np.array(GENRES_100K.split("|"))
-    movies["genres"] = ["|".join(names[row]) for row in flags]
-    return movies
-
-
-# "(1995)", "(1995) (V)" for films that went straight to video, "(2006-2007)" for series. Blanks
-# around it are stripped elsewhere: to look for their end from every place takes quadratic time.
-_YEAR = re.compile(r"\(([0-9]{4})(?:[-–][0-9]{0,4})?\)(?:\s*\((?:V|TV)\))?$")
-
-
-def _split_year(raw: pd.Series) -> tuple[pd.Series, pd.Series]:
-    """ "Heat (1995)" -> "Heat", 1995; a title without a year stays whole."""
-    raw = raw.str.rstrip()
-    year = pd.to_numeric(raw.str.extract(_YEAR, expand=False)).astype("Int16")
-    return raw.str.replace(_YEAR, "", regex=True).str.strip().astype("str"), year
+    movies = read_movies(Path(folder), check_counts)
+    columns = {
+        "item": as_ids(pd.Series([movie.item for movie in movies]), "movie"),
+        "title": pd.Series([movie.title for movie in movies], dtype="str"),
+        "year": pd.Series([movie.year for movie in movies], dtype="Int16"),
+        "genres": pd.Series(["|".join(movie.genres) for movie in movies], dtype="str"),
+    }
+    return pd.DataFrame(columns)

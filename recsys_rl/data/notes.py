@@ -1,4 +1,4 @@
-"""Notes: one sentence on stderr, beside the results."""
+"""One sentence on stderr, beside the results."""
 
 from __future__ import annotations
 
@@ -8,6 +8,16 @@ import sys
 
 def note(sentence: str) -> None:
     """Say what was done that the reader might not expect; stdout is for results."""
+    say(f"note: {sentence}")
+
+
+def say(sentence: str) -> None:
+    """On stderr, if there is one that can be written to."""
     if sys.stderr is not None:  # print would take stdout in its place
         with contextlib.suppress(OSError):
-            print(f"note: {sentence}", file=sys.stderr, flush=True)
+            print(shown(sentence), file=sys.stderr, flush=True)
+
+
+def shown(text: str) -> str:
+    """Text on one line. What steers a terminal, in a title or an argument, is only marked."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)

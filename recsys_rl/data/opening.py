@@ -7,9 +7,9 @@ the same options.
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +19,17 @@ import pandas as pd
 from recsys_rl.data import download
 from recsys_rl.data.histories import POSITIVE
 from recsys_rl.data.interactions import DUPLICATES, Interactions, without_duplicates
-from recsys_rl.data.movielens import file_of, load_movies, load_ratings
+from recsys_rl.data.layouts import PARQUET, file_of
+from recsys_rl.data.movielens import load_movies, load_ratings
 from recsys_rl.data.notes import note
-from recsys_rl.data.tables import COLUMNS, ORDERS, PARQUET, Layout, read_ratings
+from recsys_rl.data.places import NoSuchData as NoSuchData
+from recsys_rl.data.places import find_data
+from recsys_rl.data.tables import COLUMNS, ORDERS, Layout, read_ratings
 
-_TEXT = (".csv", ".tsv", ".txt", ".dat", ".data")
 _OWN_NAMES = {name: name for name in COLUMNS}
 _MOVIELENS_NAMES = {"user": "userId", "item": "movieId", "rating": "rating"} | {
     "timestamp": "timestamp"
 }
-
-
-class NoSuchData(FileNotFoundError):
-    """One sentence: what was asked for, and where it was looked for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,48 +51,6 @@ class Data:
 
     def interactions(self) -> Interactions:
         return Interactions.from_ratings(self.ratings)
-
-
-def find_data(
-    dataset: str | Path | None = None, root: str | Path = "data", fetch: bool = True
-) -> tuple[str, Path]:
-    """Name and place of a data set, of which nothing is read yet.
-
-    dataset: a published name, which is downloaded into `root` where it is not there; a folder in
-    one of the MovieLens layouts, or a CSV or Parquet file, in `root` (there its ending may be left
-    out) or anywhere; None for ml-1m, or ml-100k where that is not to be had. fetch=False downloads
-    nothing. Raises NoSuchData, or DataUnavailable for a published set.
-    """
-    if dataset is None or str(dataset) in download.SOURCES:
-        if fetch:
-            return download.open_movielens(None if dataset is None else str(dataset), root)
-        dataset = download.DEFAULT if dataset is None else dataset
-    path = located(dataset, root)
-    if path is None:
-        raise NoSuchData(
-            f"there is no data set {str(dataset)!r}: it is none of {', '.join(download.SOURCES)}, "
-            f"and neither in {root} nor at that path is a folder in a MovieLens layout or a CSV or "
-            "Parquet file"
-        )
-    resolved = path.resolve()  # "." and "a/.." have no name of their own
-    given = path if path.name not in ("", "..") else resolved
-    return (given.stem if path.is_file() else given.name), path
-
-
-def located(dataset: str | Path, root: str | Path) -> Path | None:
-    """Where a folder or file of somebody's own is; None if it is nowhere."""
-    endings = ("", ".csv", *PARQUET)
-    places = [Path(root) / f"{dataset}{ending}" for ending in endings] if str(dataset) else []
-    for path in (*places, Path(dataset)):
-        if os.path.isfile(path) and path.suffix.lower() in (*_TEXT, *PARQUET):
-            return path
-        if os.path.isdir(path) and str(dataset):
-            try:
-                file_of(path, 0)
-            except FileNotFoundError:
-                continue
-            return path
-    return None
 
 
 def open_data(
@@ -136,13 +92,18 @@ def open_data(
 def _check_options(
     columns: Mapping[str, str] | None, positive: float | None, duplicates: str, min_ratings: int
 ) -> None:
-    if unknown := set(columns or {}) - set(COLUMNS):
-        raise ValueError(f"columns names {', '.join(COLUMNS)}, and not {sorted(unknown)[0]!r}")
-    if positive is not None and (isinstance(positive, bool) or not np.isfinite(positive)):
-        raise ValueError(f"positive must be a number, not {positive}")
+    given = {} if columns is None else columns
+    if not isinstance(given, Mapping) or not all(isinstance(n, str) for n in given.values()):
+        raise ValueError(f'columns must be names by column, as in {{"user": "uid"}}, not {given!r}')
+    if unknown := [name for name in given if name not in COLUMNS]:
+        raise ValueError(f"columns names {', '.join(COLUMNS)}, and not {unknown[0]!r}")
+    real = isinstance(positive, Real) and not isinstance(positive, bool)
+    if positive is not None and not (real and np.isfinite(positive)):
+        raise ValueError(f"positive must be a number, not {positive!r}")
     if duplicates not in DUPLICATES:
         raise ValueError(f"duplicates must be one of {DUPLICATES}, not {duplicates!r}")
-    if isinstance(min_ratings, bool) or not isinstance(min_ratings, int) or min_ratings < 1:
+    whole = isinstance(min_ratings, Integral) and not isinstance(min_ratings, bool)
+    if not whole or min_ratings < 1:
         raise ValueError(f"min_ratings must be a whole number, 1 or more, not {min_ratings!r}")
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
-import re
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,17 +12,17 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from recsys_rl.data.histories import POSITIVE
-from recsys_rl.data.notes import note
+from recsys_rl.data.layouts import PARQUET as PARQUET
+from recsys_rl.data.likes import POSITIVE
+from recsys_rl.data.notes import note, shown
+from recsys_rl.data.written_ids import MISSING, whole_numbers
 
 COLUMNS = ("user", "item", "rating", "timestamp")
 SCALE = 0.5, 5.0  # ratings of MovieLens
+LARGEST = 1e30  # ratings of any scale, whose differences are to be numbers
 ORDERS = "time", "file"
-PARQUET = (".parquet", ".pq")
 
 _SEPARATORS = ",;\t|"
-_MISSING = {"", "nan", "null", "none", "na", "n/a", "<na>"}
-_WHOLE = re.compile(r"0|-?[1-9][0-9]{0,18}")
 _UNITS = ("seconds", "milliseconds", "microseconds", "nanoseconds")
 _UNIT_ENDS = 1e11, 1e14, 1e17  # seconds reach 1e11 in the year 5138, milliseconds in 1973
 
@@ -105,8 +105,8 @@ def _line(error: Exception) -> str:
 
 
 def _text(path: Path, layout: Layout) -> pd.DataFrame:
-    places, separator, header = _places(path, layout)
-    width = max(places.values()) + 1 if header is None else len(header)
+    places, separator, header, width = _places(path, layout)
+    _refuse_longer_lines(path, layout, separator, width)
     options = {
         "sep": separator,
         "header": None if header is None else 0,
@@ -135,25 +135,70 @@ def _text(path: Path, layout: Layout) -> pd.DataFrame:
     return table[found].set_axis(list(places), axis=1)
 
 
-def _places(path: Path, layout: Layout) -> tuple[dict[str, int], str, list[str] | None]:
-    """Where each column is, the separator and the header, or None where the file has none."""
+def _places(path: Path, layout: Layout) -> tuple[dict[str, int], str, list[str] | None, int]:
+    """Where each column is, the separator, the header, or None where the file has none, and how
+    many columns there are."""
     names = layout.columns
     first = _first_line(path)
     if isinstance(names["user"], int):
-        missing = [name for name, place in names.items() if place > first.count(layout.separator)]
+        last = first.count(layout.separator)
+        missing = [name for name, place in names.items() if place > last]
         if missing:
             raise ValueError(
                 f"{path} is not {layout.kind}: its first line has no {' or '.join(missing)}"
                 + _hint(missing)
             )
-        return dict(names), layout.separator, None
+        if layout.separator == ":":
+            _refuse_single_colons(path, layout)
+        return dict(names), layout.separator, None, last + 1
     headers = [_fields(first, sep) for sep in layout.separator or _SEPARATORS]
     at = next((i for i, found in enumerate(headers) if set(names.values()) <= set(found)), None)
     longest = max(headers, key=len)
     header = longest if at is None else headers[at]
     _refuse_unknown(path, names, header)
     separator = (layout.separator or _SEPARATORS)[at]
-    return {name: header.index(column) for name, column in names.items()}, separator, header
+    places = {name: header.index(column) for name, column in names.items()}
+    return places, separator, header, len(header)
+
+
+def _refuse_single_colons(path: Path, layout: Layout) -> None:
+    """Read with a single ":", a::b::c::d has empty columns between; so it must, in every line."""
+    number = 1
+    with path.open("rb") as file:
+        while block := file.read(2**24) + file.readline():  # of whole lines
+            if _single_colon(block):
+                lines = block.split(b"\n")
+                number += next(place for place, line in enumerate(lines) if _single_colon(line))
+                raise ValueError(
+                    f"{path} is not {layout.kind}: line {number}: columns are separated by ::, "
+                    "and no column holds a colon"
+                )
+            number += block.count(b"\n")
+
+
+def _single_colon(line: bytes) -> bool:
+    return line.count(b":") != 2 * line.count(b"::")
+
+
+def _refuse_longer_lines(path: Path, layout: Layout, separator: str, width: int) -> None:
+    """A separator within a value, as in 4,5 stars, would move all that stands behind it."""
+    separators, lines, end = 0, 0, b"\n"
+    with path.open("rb") as file:
+        while block := file.read(2**24):
+            separators += block.count(separator.encode())
+            lines, end = lines + block.count(b"\n"), block[-1:]
+    if separators == (width - 1) * (lines + (end != b"\n")):
+        return  # as nearly always; else there are empty lines, or quotes, or what is looked for
+    quoting = csv.QUOTE_MINIMAL if layout.quoted else csv.QUOTE_NONE
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        rows = csv.reader(file, delimiter=separator, quoting=quoting)
+        with contextlib.suppress(csv.Error):  # of which pandas says more
+            for row in rows:
+                if any(field.strip() for field in row[width:]):
+                    raise ValueError(
+                        f"{path} is not {layout.kind}: line {rows.line_num}: it has {len(row)} "
+                        f"columns, the first line has {width}; is a separator within a value?"
+                    )
 
 
 def _unreadable(path: Path, error: Exception) -> str:
@@ -169,7 +214,10 @@ def _unreadable(path: Path, error: Exception) -> str:
 
 
 def _fields(line: str, separator: str) -> list[str]:
-    return [field.strip() for field in next(csv.reader([line], delimiter=separator), [])]
+    try:
+        return [field.strip() for field in next(csv.reader([line], delimiter=separator), [])]
+    except csv.Error:  # a field of more than 131,072 characters
+        return []
 
 
 def _first_line(path: Path) -> str:
@@ -185,7 +233,9 @@ def _first_line(path: Path) -> str:
 
 
 def _refuse_unknown(path: Path, columns: Mapping[str, str | int], found: Sequence[str]) -> None:
-    for name in columns.values():
+    for column, name in columns.items():
+        if same := [other for other in columns if columns[other] == name and other != column]:
+            raise ValueError(f"columns names {name!r} for {column} and for {same[0]}: name two")
         if list(found).count(name) > 1:
             raise ValueError(f"{path} has {list(found).count(name)} columns {name!r}: rename one")
     if missing := {column: name for column, name in columns.items() if name not in found}:
@@ -197,7 +247,7 @@ def _refuse_unknown(path: Path, columns: Mapping[str, str | int], found: Sequenc
 
 
 def _short(text: object, length: int = 80) -> str:
-    text = str(text)
+    text = shown(str(text))
     return text if len(text) <= length else f"{text[: length - 3]}..."
 
 
@@ -225,6 +275,9 @@ def _checked(raw: pd.DataFrame, path: Path, layout: Layout, positive: float | No
         seconds = np.arange(len(raw))
     table = {name: as_ids(raw[name], name, path) for name in ("user", "item")}
     for name, ids in table.items():
+        if ids.dtype == object:  # numpy's text cannot end with this character
+            nul = pd.Series(ids, dtype=object).str.contains("\0", regex=False)
+            _refuse_first(nul.to_numpy(bool), lambda row, name=name: f"the {name} holds a NUL")
         if layout.least_id is not None and ids.dtype != object:
             _refuse_first(
                 ids < layout.least_id,
@@ -252,10 +305,10 @@ def as_ids(values: pd.Series, what: str, path: Path | str = "") -> np.ndarray:
     _refuse_first(codes < 0, lambda row: f"the {what} is missing")
     texts = [_as_text(value) for value in found]
     for code, text in enumerate(texts):
-        if text is None or text.lower() in _MISSING:
+        if text is None or text.lower() in MISSING:
             problem = "missing" if text is not None else f"neither a number nor text: {found[code]}"
             raise BadRow((codes == code).argmax(), f"the {what} is {problem}")
-    whole = [bool(_WHOLE.fullmatch(text)) and -(2**63) <= int(text) < 2**63 for text in texts]
+    whole = whole_numbers(texts)
     if all(whole):
         return _smallest(np.array(list(map(int, texts)), np.int64)[codes])
     if any(whole):
@@ -293,7 +346,8 @@ def _numbers(values: pd.Series, what: str) -> np.ndarray:
         _refuse_first(wrong, lambda row: f"the {what} {_short(values.iloc[row])!r} is no number")
     low, high = SCALE
     _refuse_first(
-        ~np.isfinite(numbers), lambda row: f"a {what} is missing or outside {low:g} .. {high:g}"
+        ~(np.abs(numbers) < LARGEST),
+        lambda row: f"a {what} is missing or outside {low:g} .. {high:g}",
     )
     return numbers
 
@@ -344,7 +398,7 @@ def as_seconds(values: pd.Series) -> tuple[np.ndarray, np.ndarray | None]:
     if isinstance(values.dtype, pd.DatetimeTZDtype) or values.dtype.kind == "M":
         return _dates(values)
     if not pd.api.types.is_numeric_dtype(values.dtype):
-        absent = values.isna() | values.astype(str).str.strip().str.lower().isin(_MISSING)
+        absent = values.isna() | values.astype(str).str.strip().str.lower().isin(MISSING)
         _refuse_first(absent.to_numpy(), lambda row: "a timestamp is missing")
         numbers = pd.to_numeric(values.astype(object), errors="coerce")
         known = numbers.notna()

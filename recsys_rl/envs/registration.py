@@ -244,8 +244,11 @@ class GymColdStartEnv(gymnasium.Env):
 
     def _direction(self, action: Any) -> Tensor:
         """An action as float32 [1, k]."""
-        values = np.asarray(action.tolist() if isinstance(action, Tensor) else action)
         shape = self.action_space.shape
+        try:
+            values = np.asarray(action.tolist() if isinstance(action, Tensor) else action)
+        except ValueError:  # lists of different lengths
+            values = np.asarray(None)
         if values.dtype.kind not in "iuf" or values.shape != shape:
             found = f"{values.dtype} {list(values.shape)}"
             raise ValueError(f"an action is real numbers {list(shape)}, not {found}")

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import json
+import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -16,25 +21,73 @@ from recsys_rl.evaluation.scores import ScoreFunction
 from recsys_rl.evaluation.statistics import Evaluation
 
 
+class Kept:
+    """Rows of a search on the disk: what was computed before an interrupt is not computed again.
+
+    path: a line of JSON for each row, written as soon as there is one. of: names the model, the
+    task and the data (`fingerprint`); rows of anything else are left alone. Rows do not know the
+    code that made them: `remove` the file where it was changed.
+    """
+
+    def __init__(self, path: Path, of: Mapping[str, Any]) -> None:
+        self.path, self._of = path, dict(of)
+        self._rows: dict[str, dict[str, float]] = {}
+        with contextlib.suppress(FileNotFoundError):
+            for line in path.read_text(encoding="utf-8").splitlines():
+                with contextlib.suppress(ValueError, KeyError, TypeError):  # cut off by a kill
+                    saved = json.loads(line)
+                    if saved["of"] == self._of:
+                        self._rows[json.dumps(saved["settings"])] = dict(saved["row"])
+
+    def row(
+        self, settings: dict[str, Any], compute: Callable[[], Mapping[str, float]]
+    ) -> dict[str, float]:
+        """The row of these settings: as it is kept, or computed and kept."""
+        key = json.dumps(settings)
+        if key not in self._rows:
+            row = {name: float(value) for name, value in compute().items()}
+            line = json.dumps({"of": self._of, "settings": settings, "row": row})
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(f"\n{line}\n")  # the line before it may have been cut off
+                file.flush()
+                os.fsync(file.fileno())
+            self._rows[key] = row
+        return self._rows[key]
+
+    def remove(self) -> None:
+        """The search is over and its result is kept in another place."""
+        self.path.unlink(missing_ok=True)
+
+
 def tune(
     model: Callable[..., ScoreFunction],
     grid: dict[str, Sequence[Any]],
     train: Interactions,
     evaluate: Callable[[ScoreFunction], Evaluation],
     metric: str = "ndcg@10",
+    kept: Kept | None = None,
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Fits `model(train, **settings)` for every combination of `grid`; `evaluate` sees VALIDATION.
 
     -> table (a row for each combination, in grid order: settings, the means of the evaluator's
     metrics, seconds to fit) and the settings with the best `metric`, the first of equals.
     `leave_one_out_evaluator` is the usual one; whatever it is, it must never see the test part.
+    kept: where rows outlive an interrupt.
     """
-    rows = []
-    for values in itertools.product(*grid.values()):
-        settings, start = dict(zip(grid, values, strict=True)), time.perf_counter()
+
+    def measured(settings: dict[str, Any]) -> dict[str, float]:
+        start = time.perf_counter()
         score = model(train, **settings)
         seconds = round(time.perf_counter() - start, 2)
-        rows.append((settings, settings | evaluate(score).mean() | {"fit_seconds": seconds}))
+        return evaluate(score).mean() | {"fit_seconds": seconds}
+
+    rows = []
+    for values in itertools.product(*grid.values()):
+        settings = dict(zip(grid, values, strict=True))
+        compute = partial(measured, settings)
+        row = compute() if kept is None else kept.row(settings, compute)
+        rows.append((settings, settings | row))
     best, _ = max(rows, key=lambda row: row[1][metric])
     return pd.DataFrame([row for _, row in rows]), best
 

@@ -1,0 +1,358 @@
+"""How varied and how right the command's suggestions are, and how sure: one table a release.
+
+    python -m benchmarks.variety --dataset ml-1m
+
+The score of a film less `adventure` times its mean score over random triples of well-known films:
+for a row of values, the share of suggestions that validation users liked (precision@3, hit@3), and
+how many different films the command suggests over the seeds 0 to 999, in blocks of 100. The largest
+value that costs no precision on validation users becomes the default. Then the test users, and for
+ml-1m the users of ml-latest-small, are asked once about no variety and the default. Suggestions are
+chosen as the command chooses them: no film twice, no two of a series in three.
+
+How sure: what share of validation users liked a film, given its score and the number of answers.
+
+Writes recsys_rl/command/tables/<dataset>.json, which the command reads for these very weights;
+docs/variety-<dataset>.md and the plot beside it. Run it again after every training.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.cross_dataset import of_catalogue
+from benchmarks.tune_baselines import groups_of
+from recsys_rl.command.calibration import POPULAR, TABLES, mean_scores
+from recsys_rl.command.series import series_of
+from recsys_rl.command.suggesting import apart
+from recsys_rl.data.films import read_films, with_all
+from recsys_rl.data.histories import POSITIVE, Histories
+from recsys_rl.data.interactions import Interactions
+from recsys_rl.data.movielens import load_ratings
+from recsys_rl.data.streams import own_stream
+from recsys_rl.evaluation.scores import batches
+from recsys_rl.serving import Recommender
+
+ROOT = Path(__file__).resolve().parents[1]
+GRID = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8)
+TRIPLES = 2000
+K, NAMED = 3, 3
+AMONG = 40  # best films among which the suggestions are chosen
+ANSWERS = (1, 3, 10, 30)  # how many films are named, for the chances
+# of the curve from score to chance: edges of its parts, as shares of all films by score
+EDGES = 1 - np.array([1, 0.5, 0.2, 0.1, 0.05, 0.03, 0.02, 0.014, 0.01, 0.007, 0.005, 0.0035, 0.0024,
+                      0.0016, 0.001, 0.0006, 0.0003, 0])  # fmt: skip
+GENRES = "Documentary", "Musical", "Animation", "Film-Noir", "Western"
+
+
+class Catalogue:
+    """The films of a release by index, with what tells duplicates and series apart."""
+
+    def __init__(self, model: Recommender, folder: Path) -> None:
+        items = model.item_ids.tolist()
+        films = with_all(read_films(folder), items)
+        self.films = [films[item] for item in items]
+        self.label = np.unique([film.label for film in self.films], return_inverse=True)[1]
+        self.series = np.unique([series_of(film) for film in self.films], return_inverse=True)[1]
+
+    def chosen(self, scores: Tensor, named: Tensor, series: bool = False) -> Tensor:
+        """The K suggestions for every row of scores [B, V], none of those named -> int64 [B, K].
+
+        series: they may be of one series.
+        """
+        order = scores.topk(AMONG).indices.numpy()
+        rows = []
+        for best, taken in zip(order, named.numpy(), strict=True):
+            labels, left = set(self.label[taken]), []
+            for place in best.tolist():
+                if self.label[place] not in labels:
+                    labels.add(self.label[place])
+                    left.append(place)
+            rows.append(left[:K] if series else apart(left, K, self.series.__getitem__))
+        return torch.tensor(rows)
+
+
+def scores_of(model: Recommender, named: Tensor) -> Tensor:
+    """Scores for unknown users who like these items int64 [B, n] -> float32 [B, V]."""
+    stars = torch.full(named.shape, POSITIVE)
+    return model.score(Histories(torch.full((len(named),), model.n_users), named, stars))
+
+
+def drawn(likes: Tensor, n: int, generator: torch.Generator) -> Tensor:
+    """n random likes of every row bool [B, V] -> int64 [B, n]."""
+    return torch.rand(likes.shape, generator=generator).masked_fill_(~likes, -1).topk(n).indices
+
+
+def liked_by(users: Interactions, least: int) -> list[Tensor]:
+    """Likes bool [B, V] of those who have at least so many, in batches."""
+    liked = users.select(users.rating >= POSITIVE)
+    eligible = (liked.offsets.diff() >= least).nonzero().squeeze(1)
+    return [liked.mask_of(batch) for batch in batches(eligible, 256)]
+
+
+def precision(
+    model: Recommender,
+    catalogue: Catalogue,
+    users: Interactions,
+    mean: Tensor,
+    grid: Sequence[float],
+    draws: int,
+    series: bool = False,
+) -> list[dict[str, float]]:
+    """precision@3 and hit@3 for every value of `adventure`; the users name three films they like,
+    the same ones for every value."""
+    generator, found = own_stream(0, "seeds"), {value: [] for value in grid}
+    for likes in liked_by(users, NAMED + K):
+        for _ in range(draws):
+            named = drawn(likes, NAMED, generator)
+            scores = scores_of(model, named)
+            for value in grid:
+                top = catalogue.chosen(scores - value * mean, named, series)
+                found[value].append(likes.gather(1, top).sum(1))
+    rows = []
+    for value in grid:
+        hits = torch.cat(found[value]).double()
+        rows.append({
+            "adventure": value,
+            "precision@3": float(hits.mean() / K),
+            "hit@3": float((hits > 0).double().mean()),
+        })  # fmt: skip
+    return rows
+
+
+def different(
+    model: Recommender, catalogue: Catalogue, mean: Tensor, grid: Sequence[float], seeds: int
+) -> list[dict[str, float]]:
+    """Films of 300 over 100 seeds of the command, and the share of the 20 most frequent."""
+    likes = np.array(model.config["positive_counts"])
+    pool = np.argsort(-likes, kind="stable")[:POPULAR].tolist()
+    named = torch.tensor([random.Random(seed).sample(pool, NAMED) for seed in range(seeds)])
+    scores, rows = scores_of(model, named), []
+    for value in grid:
+        top = catalogue.chosen(scores - value * mean, named).view(-1, 100 * K)
+        counts = [np.sort(np.bincount(block)) for block in top.numpy()]
+        rows.append({
+            "films": float(np.mean([(block > 0).sum() for block in counts])),
+            "top20": float(np.mean([block[-20:].sum() / (100 * K) for block in counts])),
+        })  # fmt: skip
+    return rows
+
+
+def in_genre(
+    model: Recommender, catalogue: Catalogue, mean: Tensor, grid: Sequence[float], draws: int = 200
+) -> dict[str, list[float]]:
+    """Share of the suggestions that are of the genre of which three films were named, which are
+    among the 40 most liked of it."""
+    likes, rng = np.array(model.config["positive_counts"]), np.random.default_rng(0)
+    found = {}
+    for genre in GENRES:
+        of_it = np.array([genre in film.genres for film in catalogue.films])
+        known = np.argsort(-likes * of_it, kind="stable")[: min(40, of_it.sum())]
+        if len(known) < 10:
+            continue
+        named = torch.tensor(np.array([rng.choice(known, NAMED, False) for _ in range(draws)]))
+        scores = scores_of(model, named)
+        tops = [catalogue.chosen(scores - value * mean, named) for value in grid]
+        found[genre] = [float(of_it[top.numpy()].mean()) for top in tops]
+    return found
+
+
+# ------------------------------------------------------------------------------ how sure
+
+
+def chances(
+    model: Recommender, catalogue: Catalogue, users: Interactions, draws: int = 4
+) -> list[dict[str, object]]:
+    """For several numbers of answers, scores and the share of users who liked a film of that
+    score, among all films that they had not named; shares do not fall with the score."""
+    generator, rows = own_stream(0, "chances"), []
+    for n in ANSWERS:
+        scores, liked = [], []
+        for likes in liked_by(users, n + K):
+            for _ in range(draws):
+                named = drawn(likes, n, generator)
+                left = torch.ones_like(likes).scatter_(1, named, False)
+                scores.append(scores_of(model, named)[left])
+                liked.append(likes[left])
+        x, y = torch.cat(scores).double().numpy(), torch.cat(liked).double().numpy()
+        order = np.argsort(x)
+        cuts = [slice(a, b) for a, b in pairwise(np.rint(EDGES * len(x)).astype(int))]
+        points = [(x[order][cut].mean(), y[order][cut].mean()) for cut in cuts]
+        shares = rising([share for _, share in points])
+        rows.append({
+            "answers": n,
+            "scores": [round(float(score), 3) for score, _ in points],
+            "shares": [round(share, 3) for share in shares],
+        })  # fmt: skip
+    return rows
+
+
+def rising(values: Sequence[float]) -> list[float]:
+    """The closest values that do not fall: neighbours that do are put together (isotonic)."""
+    blocks: list[list[float]] = []  # mean and size
+    for value in values:
+        blocks.append([value, 1])
+        while len(blocks) > 1 and blocks[-2][0] > blocks[-1][0]:
+            mean, size = blocks.pop()
+            before, count = blocks.pop()
+            blocks.append([(mean * size + before * count) / (size + count), size + count])
+    return [float(mean) for mean, size in blocks for _ in range(int(size))]
+
+
+# ------------------------------------------------------------------------------ what is written
+
+
+def plot(rows: Sequence[dict[str, float]], chosen: float) -> plt.Figure:
+    """The frontier on validation users."""
+    figure, axes = plt.subplots(figsize=(6.4, 4))
+    axes.plot([row["films"] for row in rows], [row["precision@3"] for row in rows], "o-")
+    for row in rows:
+        place = row["films"], row["precision@3"]
+        mark = "  (default)" if row["adventure"] == chosen else ""
+        axes.annotate(
+            f"{row['adventure']:g}{mark}", place, xytext=(5, 5), textcoords="offset points"
+        )
+    axes.set_xlabel("different films among 300 suggestions, seeds in blocks of 100")
+    axes.set_ylabel("precision@3, validation users")
+    axes.set_title("The command from safe to adventurous: --adventure")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    return figure
+
+
+def table(rows: Sequence[dict[str, object]]) -> str:
+    """Markdown."""
+    names = list(rows[0])
+    lines = [f"| {' | '.join(names)} |", f"|{'---|' * len(names)}"]
+    for row in rows:
+        cells = [
+            f"{value:.3g}" if isinstance(value, float) else str(value) for value in row.values()
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def page(dataset: str, frontier: list, judged: list, genres: list, sure: list) -> str:
+    """docs/variety-<dataset>.md."""
+    return f"""# Variety of the suggestions, {dataset}
+
+Written by `python -m benchmarks.variety --dataset {dataset}`, which says what is measured. Three
+films are named, three suggested. *films* and *top20* are means over ten blocks of 100 seeds:
+different films among 300 suggestions, and the share of the 20 most frequent ones.
+
+Validation users, who chose the default:
+
+{table(frontier)}
+
+![Frontier](variety-{dataset}.png)
+
+Asked once, with no variety and with the default; *series*: whether two films of one series may be
+among the three (`--series`):
+
+{table(judged)}
+
+Share of the suggestions that are of the genre of the three films named:
+
+{table(genres)}
+
+How sure: share of validation users who liked a film of this score (`n` films named), and of test
+users, in tenths of the chance that is told:
+
+{table(sure)}
+"""
+
+
+def reliability(
+    model: Recommender, catalogue: Catalogue, users: Interactions, curve: list, mean: Tensor, value
+) -> list[dict[str, object]]:
+    """For the suggestions that users get who name three films: what is told, what was liked."""
+    generator = own_stream(1, "seeds")
+    told, liked = [], []
+    at = next(row for row in curve if row["answers"] == NAMED)
+    for likes in liked_by(users, NAMED + K):
+        for _ in range(5):
+            named = drawn(likes, NAMED, generator)
+            scores = scores_of(model, named)
+            top = catalogue.chosen(scores - value * mean, named)
+            told.append(np.interp(scores.gather(1, top).numpy(), at["scores"], at["shares"]))
+            liked.append(likes.gather(1, top).numpy())
+    told, liked = np.concatenate(told).ravel(), np.concatenate(liked).ravel()
+    tenth = np.minimum((told * 10).astype(int), 9)
+    return [
+        {"told": float(told[tenth == t].mean()), "liked": float(liked[tenth == t].mean()),
+         "suggestions": int((tenth == t).sum())}
+        for t in np.unique(tenth)
+    ]  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--dataset", default="ml-1m")
+    parser.add_argument("--root", type=Path, default=ROOT / "data")
+    parser.add_argument("--draws", type=int, default=10, help="of the films named, for each user")
+    parser.add_argument("--seeds", type=int, default=1000)
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    name = options.dataset
+    model = Recommender.load(ROOT / "models" / name)
+    catalogue = Catalogue(model, options.root / name)
+    data = Interactions.from_ratings(load_ratings(options.root / name))
+    _, validation, test = groups_of(data, seed=0)
+    mean = torch.from_numpy(mean_scores(model, TRIPLES))
+
+    films = different(model, catalogue, mean, GRID, options.seeds)
+    right = precision(model, catalogue, validation, mean, GRID, options.draws)
+    frontier = [a | b for a, b in zip(right, films, strict=True)]
+    print(table(frontier), flush=True)
+    enough = frontier[0]["precision@3"]
+    chosen = max(row["adventure"] for row in frontier if row["precision@3"] >= enough)
+
+    pair = sorted({0.0, chosen})
+    groups = {"test users": test}
+    if name == "ml-1m" and (options.root / "ml-latest-small").is_dir():
+        ratings = load_ratings(options.root / "ml-latest-small", check_counts=False)
+        groups["users of ml-latest-small"] = of_catalogue(ratings, data.item_ids)
+    judged = [
+        {"users": group, "series": "allowed" if series else "kept apart"} | row
+        for group, users in groups.items()
+        for series in (True, False)
+        for row in precision(model, catalogue, users, mean, pair, 2 * options.draws, series)
+    ]
+    print(table(judged), flush=True)
+    shares = in_genre(model, catalogue, mean, pair)
+    genres = [
+        {"genre": genre} | {f"adventure {v:g}": s for v, s in zip(pair, each, strict=True)}
+        for genre, each in shares.items()
+    ]
+    print(table(genres), flush=True)
+    curve = chances(model, catalogue, validation)
+    sure = reliability(model, catalogue, test, curve, mean, chosen)
+    print(table(sure), flush=True)
+
+    TABLES.mkdir(exist_ok=True)
+    kept = {
+        "weights_sha256": model.config["weights_sha256"],
+        "made_by": f"python -m benchmarks.variety --dataset {name}",
+        "adventure": chosen,
+        "chances": curve,
+        "mean_scores": [round(float(score), 3) for score in mean],
+    }
+    text = json.dumps(kept).replace('"chances": [', '"chances": [\n').replace("}, {", "},\n{")
+    (TABLES / f"{name}.json").write_text(f"{text}\n", encoding="utf-8")
+    plot(frontier, chosen).savefig(ROOT / "docs" / f"variety-{name}.png", dpi=100)
+    text = page(name, frontier, judged, genres, sure)
+    (ROOT / "docs" / f"variety-{name}.md").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

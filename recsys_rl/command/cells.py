@@ -1,0 +1,51 @@
+"""The command in a notebook: plain text in, plain text out.
+
+    from recsys_rl.command.cells import session, suggest
+
+    print(suggest("matrix", "toy story", dislike=["top gun"], k=5))
+    session(profile="me.json")  # asks with input(); stop ends it
+
+Options are those of the command, with _ for -: genre=["crime"], not_genre=..., year="1990-2000",
+adventure=0.5, dataset="ml-100k". What the command says on stderr appears there. Wrong input raises
+CommandError.
+"""
+
+from __future__ import annotations
+
+from recsys_rl.command.answering import Show, answer
+from recsys_rl.command.arguments import parse
+from recsys_rl.command.keys import END, Ask
+
+
+def suggest(*liked: str | int, **options: object) -> str:
+    """What the command answers to somebody who liked these films."""
+    shown: list[str] = []
+    answer(parse(_argv(liked, options)), shown.append)
+    return "\n".join(shown)
+
+
+def session(
+    *liked: str | int, ask: Ask | None = None, show: Show = print, **options: object
+) -> None:
+    """A session, film by film. ask: from a prompt to an answer, `input` by default."""
+    answer(parse(["--session", *_argv(liked, options)]), show, _input if ask is None else ask)
+
+
+def _input(prompt: str) -> str:
+    try:
+        return input(prompt)
+    except EOFError:
+        return END
+
+
+def _argv(liked: tuple[str | int, ...], options: dict[str, object]) -> list[str]:
+    """Every text as it would be typed between quotes."""
+    argv = [part for film in liked for part in ("--like", str(film))]
+    for name, value in options.items():
+        option = f"--{name.replace('_', '-')}"
+        if value is True:
+            argv.append(option)
+        elif value not in (None, False):
+            values = value if isinstance(value, (list, tuple)) else [value]
+            argv += [f"{option}={each}" for each in values]
+    return argv

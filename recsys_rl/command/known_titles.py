@@ -1,0 +1,126 @@
+"""Titles that a data set may not have: well-known films that may be newer, and abbreviations."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+
+from rapidfuzz import fuzz, process
+
+from recsys_rl.command.spelling import key_of, numbers_of, words_of
+
+FILMS = Path(__file__).with_name("famous_films.txt")
+SAME, SHORT = 85, 5  # percent of the letters; names of fewer letters are alike by chance
+
+ABBREVIATIONS = {
+    "2001": "2001 A Space Odyssey",
+    "anh": "Star Wars Episode IV A New Hope | Star Wars",
+    "bttf": "Back to the Future",
+    "bttf 2": "Back to the Future Part II",
+    "bttf 3": "Back to the Future Part III",
+    "btvs": "Buffy the Vampire Slayer",
+    "close encounters": "Close Encounters of the Third Kind",
+    "d2": "D2 The Mighty Ducks",
+    "die hard 3": "Die Hard With a Vengeance",
+    "empire": "Star Wars Episode V The Empire Strikes Back | The Empire Strikes Back",
+    "esb": "Star Wars Episode V The Empire Strikes Back | The Empire Strikes Back",
+    "et": "E.T. the Extra-Terrestrial",
+    "fotr": "The Lord of the Rings The Fellowship of the Ring",
+    "gbu": "The Good the Bad and the Ugly",
+    "gwh": "Good Will Hunting",
+    "hp": "Harry Potter",
+    "hunger games": "The Hunger Games",
+    "id4": "Independence Day",
+    "indiana jones": "Raiders of the Lost Ark",
+    "indiana jones 1": "Raiders of the Lost Ark",
+    "indiana jones 2": "Indiana Jones and the Temple of Doom",
+    "indiana jones 3": "Indiana Jones and the Last Crusade",
+    "indiana jones and the raiders of the lost ark": "Raiders of the Lost Ark",
+    "jp": "Jurassic Park",
+    "jurassic park 2": "The Lost World Jurassic Park",
+    "loa": "Lawrence of Arabia",
+    "lotr": "The Lord of the Rings",
+    "lotr 1": "The Lord of the Rings The Fellowship of the Ring",
+    "lotr 2": "The Lord of the Rings The Two Towers",
+    "lotr 3": "The Lord of the Rings The Return of the King",
+    "mib": "Men in Black",
+    "mi": "Mission Impossible",
+    "mi 2": "Mission Impossible 2",
+    "mi2": "Mission Impossible 2",
+    "mpathg": "Monty Python and the Holy Grail",
+    "holy grail": "Monty Python and the Holy Grail",
+    "ofotcn": "One Flew Over the Cuckoo's Nest",
+    "cuckoos nest": "One Flew Over the Cuckoo's Nest",
+    "pf": "Pulp Fiction",
+    "rhps": "The Rocky Horror Picture Show",
+    "rotj": "Star Wars Episode VI Return of the Jedi | Return of the Jedi",
+    "rotk": "The Lord of the Rings The Return of the King",
+    "rotla": "Raiders of the Lost Ark",
+    "sotl": "The Silence of the Lambs",
+    "spr": "Saving Private Ryan",
+    "star wars": "Star Wars Episode IV A New Hope | Star Wars",
+    "star trek 1": "Star Trek The Motion Picture",
+    "star trek 2": "Star Trek The Wrath of Khan",
+    "star trek 7": "Star Trek Generations",
+    "star trek 8": "Star Trek First Contact",
+    "star trek 9": "Star Trek Insurrection",
+    "star wars 1": "Star Wars Episode I The Phantom Menace | The Phantom Menace",
+    "sw": "Star Wars Episode IV A New Hope | Star Wars",
+    "strangelove": "Dr Strangelove",
+    "t1": "The Terminator",
+    "t2": "Terminator 2 Judgment Day",
+    "tpm": "Star Wars Episode I The Phantom Menace | The Phantom Menace",
+    "ttt": "The Lord of the Rings The Two Towers",
+    "tdk": "The Dark Knight",
+    "wwft": "Willy Wonka and the Chocolate Factory",
+    "willy wonka": "Willy Wonka and the Chocolate Factory",
+}
+
+
+@cache
+def _abbreviations() -> dict[str, str]:
+    return {key_of(short): title for short, title in ABBREVIATIONS.items()}
+
+
+@cache
+def _famous() -> dict[str, list[tuple[int, str]]]:
+    """Key of a title -> years and titles of the well-known films that are called so."""
+    found: dict[str, list[tuple[int, str]]] = {}
+    for line in FILMS.read_text(encoding="utf-8").splitlines():
+        if line and not line.startswith("#"):
+            year, names = line.split(" ", 1)
+            title = names.split(" | ")[0]
+            for name in names.split(" | "):
+                found.setdefault(key_of(name), []).append((int(year), title))
+    return found
+
+
+def in_full(text: str) -> list[str]:
+    """A text, and the titles that it stands for where it is an abbreviation in common use."""
+    stands_for = _abbreviations().get(key_of(text), "")
+    first = re.sub(r"\s+(1|I|one)$", "", text, flags=re.IGNORECASE)  # "Rocky 1"
+    return list(dict.fromkeys([text, *filter(None, stands_for.split(" | ")), first]))
+
+
+def famous_films(text: str) -> list[tuple[int, str]]:
+    """Years and titles of the well-known films of this name."""
+    return _famous().get(key_of(text), [])
+
+
+def newer_films(text: str, last_year: int | None) -> list[tuple[int, str]]:
+    """Those that came after a data set ends."""
+    return [film for film in famous_films(text) if last_year is not None and film[0] > last_year]
+
+
+def newer_alike(text: str, last_year: int | None) -> tuple[float, int, str] | None:
+    """How alike, year and title of the well-known newer film that is spelt most like a text."""
+    if last_year is None:
+        return None
+    keys = [key for key, films in _famous().items() if any(year > last_year for year, _ in films)]
+    best = process.extractOne(key_of(text), keys, scorer=fuzz.ratio, score_cutoff=SAME)
+    if best is None or len(best[0]) < SHORT:
+        return None
+    year, title = max(_famous()[best[0]])
+    same_part = numbers_of(words_of(text)) == numbers_of(words_of(title))
+    return (best[1], year, title) if same_part else None

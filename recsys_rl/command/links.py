@@ -1,0 +1,45 @@
+"""Where films are described: IMDb and TMDB, in the data sets that say so (`links.csv`)."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from recsys_rl.data.films import Film
+from recsys_rl.data.written_ids import Id
+
+
+class Links(NamedTuple):
+    """Ids as in `links.csv`, or ""."""
+
+    imdb: str
+    tmdb: str
+
+    @property
+    def urls(self) -> list[str]:
+        return [url for url in self.as_json().values() if url]
+
+    def as_json(self) -> dict[str, str | None]:
+        return {
+            "imdb": f"https://www.imdb.com/title/tt{self.imdb}/" if self.imdb else None,
+            "tmdb": f"https://www.themoviedb.org/movie/{self.tmdb}" if self.tmdb else None,
+        }
+
+
+def read_links(folder: Path, films: Mapping[Id, Film]) -> dict[Id, Links]:
+    """By id of the film; nothing where the set has no such file, or one that cannot be read."""
+    ids = {str(item): item for item in films}
+    try:
+        with (folder / "links.csv").open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, ValueError, csv.Error):
+        return {}
+    found = {}
+    for row in rows:
+        item = ids.get(row.get("movieId") or "")
+        imdb, tmdb = row.get("imdbId") or "", row.get("tmdbId") or ""
+        if item is not None and (imdb + tmdb).isdecimal():
+            found[item] = Links(imdb, tmdb)
+    return found

@@ -1,0 +1,181 @@
+"""Which film somebody means who types a title, with slips, abbreviations and namesakes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from recsys_rl.command.known_titles import famous_films, in_full, newer_alike, newer_films
+from recsys_rl.command.spelling import key_of, split_year
+from recsys_rl.command.title_index import Candidate, TitleIndex
+from recsys_rl.data.films import Film
+
+MEANT = 4  # films offered, at most
+SURE = 84  # percent of fit from which a film may be taken
+OFFERED = 66  # percent of fit from which a film is offered
+AHEAD = 5  # percent by which it must be ahead of the next
+KNOWN = 5  # times as many likes as a namesake: then it is meant
+CLASSIC = 0.15  # of the likes of the most liked film: a newer namesake is not what is meant
+
+
+@dataclass(frozen=True)
+class Match:
+    """What became of a text: a film, or a problem in one sentence and the films to choose from."""
+
+    text: str
+    film: Film | None = None
+    note: str = ""  # what to tell about a film that was taken
+    problem: str = ""
+    choices: Sequence[Film] = field(default=())
+
+
+def names_of(films: Sequence[Film]) -> str:
+    """ "Psycho (1960) [id 1219] or Psycho (1998) [id 2389]"."""
+    return " or ".join(f"{film.label} [id {film.id}]" for film in films)
+
+
+def find(text: str, index: TitleIndex) -> Match:
+    """The film with this id or title, or the one that is clearly meant; else what it may be."""
+    typed = text.strip()
+    if (film := index.by_id(typed)) is not None:
+        return _by_id(text, film, index)
+    if not key_of(typed):
+        return Match(text, problem=f"no film has the title {text!r}; check it, or give its id")
+    title, year = _title_and_year(typed, index)
+    return _newer(text, title, year, index) or _exact(text, title, year, index)
+
+
+def _title_and_year(typed: str, index: TitleIndex) -> tuple[str, int | None]:
+    """What was typed as a title that is known, if it is one; "Blade Runner 2049" has no year."""
+    without, year = split_year(typed)
+    spellings = [(title, None) for title in in_full(typed)]
+    spellings += [(title, year) for title in in_full(without)]
+    for known in (index.titled, famous_films, index.part_titled):
+        for title, of_year in spellings:
+            if known(title):
+                return title, of_year
+    return without, year
+
+
+def _by_id(text: str, film: Film, index: TitleIndex) -> Match:
+    """With a note where it is what another film is called: "2001" of "2001: A Space Odyssey"."""
+    called = [f for f in (*index.titled(text), *index.part_titled(text)) if f is not film]
+    note = ""
+    names = [names_of(called[:MEANT])] if called else []
+    names += [f"{title} ({year})" for year, title in famous_films(text)[: not called]]
+    if names:
+        note = f"{text.strip()} is taken for the id of {names_of([film])}, not for {names[0]}"
+    return Match(text, film, note, choices=[film, *called][:MEANT] if called else ())
+
+
+def _newer(text: str, title: str, year: int | None, index: TitleIndex) -> Match | None:
+    """A film that came after the data end, unless an older one of its name is asked for."""
+    last = index.last_year
+    known = newer_films(title, last)
+    later = year is not None and last is not None and year > last
+    if not known and not later:
+        return None
+    older = index.titled(title)
+    if year is not None and any(film.year and abs(film.year - year) <= 1 for film in older):
+        return None
+    if known and year is not None and not later:
+        return None
+    if year is None and older and index.liked(older[0]) >= CLASSIC * index.most_liked:
+        return None
+    newest, name = max(known, default=(year, title))
+    problem = f"{name} ({newest}) is newer than the data, whose films end in {last}"
+    if key_of(name) != key_of(text.strip()):
+        problem = f"{text!r}: {problem}"
+    older = older or index.part_titled(title)
+    if older:
+        problem += f"; if you mean {names_of(older[:MEANT])}, add the year"
+    return Match(text, problem=problem, choices=older[:MEANT])
+
+
+def _exact(text: str, title: str, year: int | None, index: TitleIndex) -> Match:
+    """Films of this very title, or of this part of a title; else what is like it."""
+    found = index.titled(title)
+    of_year = [film for film in found if year is None or film.year in (None, year)]
+    if year is not None and not of_year:
+        of_year = [film for film in found if abs((film.year or 0) - year) == 1]
+    if of_year:
+        return _of_namesakes(text, of_year, title, year, index)
+    if found:
+        return Match(
+            text,
+            problem=f"no film has the title {text!r}; did you mean {names_of(found[:MEANT])}?",
+            choices=found[:MEANT],
+        )
+    return _likely(text, title, year, index)
+
+
+def _of_namesakes(
+    text: str, films: list[Film], title: str, year: int | None, index: TitleIndex
+) -> Match:
+    """The one that is far better known than the others."""
+    film, others = films[0], films[1:]
+    if year is None:  # "Romeo and Juliet" may be "William Shakespeare's Romeo and Juliet"
+        fuller = index.holding(title)
+        known = KNOWN * max(1, index.liked(film))
+        others = others + [f for f in fuller if f not in films and index.liked(f) > known]
+    if any(KNOWN * max(1, index.liked(other)) > index.liked(film) for other in others):
+        choices = [film, *others][:MEANT]
+        years = "add the year, or " if len({film.year for film in films}) > 1 else ""
+        problem = f"{text!r} may be {names_of(choices)}: {years}name the one by its id"
+        return Match(text, problem=problem, choices=choices)
+    exact = film.year is None or year in (None, film.year)
+    same = key_of(title) == key_of(split_year(text)[0]) or key_of(title) == key_of(text)
+    newer = [] if year else newer_films(title, index.last_year)
+    if not others and not newer and exact and same:
+        return Match(text, film)
+    beside = f", not for {names_of(others[:MEANT])}" if others else ""
+    if newer:
+        beside += f", not for that of {max(newer)[0]}, which is newer than the data"
+    return Match(text, film, f"{text!r} is taken for {names_of([film])}{beside}")
+
+
+def _likely(text: str, title: str, year: int | None, index: TitleIndex) -> Match:
+    """The film that is clearly meant, by its words or its letters; else those to choose from."""
+    parts = [film for film in index.part_titled(title) if year in (None, film.year)]
+    found = [Candidate(film, 95.0) for film in parts]
+    found += [each for each in index.candidates(title) if each.film not in parts]
+    if year is not None:
+        found = [each for each in found if each.film.year == year] or found
+    famous = [film for film in famous_films(title) if film[0] == (year or film[0])]
+    if famous and not (found and found[0].fit >= SURE):
+        when, name = famous[0]
+        return Match(
+            text,
+            problem=f"{name} ({when}) is not in this data set, whose films end in "
+            f"{index.last_year}",
+        )
+    alike = newer_alike(title, index.last_year)
+    if alike and alike[0] > max((each.fit for each in found), default=0):
+        _, newest, name = alike
+        return Match(
+            text,
+            problem=f"{text!r} seems to be {name} ({newest}), which is newer than the data, whose "
+            f"films end in {index.last_year}",
+        )
+    if found and _is_clear(found, index) and year in (None, found[0].film.year):
+        film = found[0].film
+        return Match(text, film, f"{text!r} is taken for {names_of([film])}")
+    choices = [each.film for each in found if each.fit >= OFFERED][:MEANT]
+    kind, other = ("id", "a title") if text.strip().isdecimal() else ("title", "its id")
+    if choices:
+        problem = f"no film has the {kind} {text!r}; did you mean {names_of(choices)}?"
+    else:
+        end = f" (the films of this data set end in {index.last_year})" if index.last_year else ""
+        problem = f"no film has the {kind} {text!r}{end}; check it, or give {other}"
+    return Match(text, problem=problem, choices=choices)
+
+
+def _is_clear(found: Sequence[Candidate], index: TitleIndex) -> bool:
+    """Whether the first fits well, and no other nearly as well that is not far less known."""
+    first, others = found[0], found[1:]
+    return first.fit >= SURE and all(
+        first.fit - other.fit >= AHEAD
+        or index.liked(first.film) >= KNOWN * max(1, index.liked(other.film))
+        for other in others
+        if other.fit >= OFFERED
+    )

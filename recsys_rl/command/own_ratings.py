@@ -1,0 +1,190 @@
+"""One's own ratings: an export of MovieLens, Letterboxd or IMDb, as a taste."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from recsys_rl.command.errors import CommandError, first_line
+from recsys_rl.command.links import Links
+from recsys_rl.command.spelling import split_year
+from recsys_rl.command.taste import Taste
+from recsys_rl.command.title_index import TitleIndex
+from recsys_rl.data.films import Film
+from recsys_rl.data.titles import display_title
+from recsys_rl.data.written_ids import Id
+
+LARGEST = 2**26  # bytes
+LIKED, DISLIKED = 4.0, 3.0  # stars of five: from the first on liked, up to the second not
+MOVIELENS_IDS = ("ml-100k",)  # sets whose ids are their own, and not those of MovieLens
+
+
+@dataclass(frozen=True)
+class Format:
+    """Columns of an export, each by the names that it has had; stars: how many are the most."""
+
+    name: str
+    rating: Sequence[str]
+    stars: float
+    needed: Sequence[str]
+    title: Sequence[str] = ()
+    year: Sequence[str] = ()
+    imdb: Sequence[str] = ()
+    item: Sequence[str] = ()
+    time: Sequence[str] = ()
+
+
+FORMATS = (
+    Format("Letterboxd", ("rating",), 5, ("letterboxd uri", "name"), ("name",), ("year",),
+           time=("date",)),
+    Format("IMDb", ("your rating",), 10, ("const", "your rating"), ("title",), ("year",),
+           imdb=("const",), time=("date rated",)),
+    Format("MovieLens", ("rating",), 5, ("rating",), ("title",),
+           imdb=("imdb_id", "imdbid"), item=("movieid", "movie_id"),
+           time=("timestamp", "date")),
+)  # fmt: skip
+
+
+@dataclass
+class OwnRatings:
+    """What was read: from where, the taste, and the rows whose films the data set has not."""
+
+    source: str
+    taste: Taste = field(default_factory=Taste)
+    header: Sequence[str] = ()
+    unmatched: list[list[str]] = field(default_factory=list)
+
+    def summary(self) -> str:
+        """One sentence, with the thresholds."""
+        taste, rest = self.taste, len(self.unmatched)
+        return (
+            f"{self.source}: {len(taste.liked)} films liked ({LIKED:g} or more of 5 stars), "
+            f"{len(taste.disliked)} not ({DISLIKED:g} or fewer), {len(taste.seen)} in between, "
+            f"{rest} {'is' if rest == 1 else 'are'} not in this data set"
+        )
+
+
+def read_ratings(
+    path: Path, dataset: str, index: TitleIndex, links: Mapping[Id, Links]
+) -> OwnRatings:
+    """Films by MovieLens id or IMDb id where the file and the data set have them, else by title
+    and year. Raises CommandError for a file that is none of the exports."""
+    header, rows = _table(path)
+    form, columns = _format(path, header)
+    by_imdb = {int(link.imdb): item for item, link in links.items() if link.imdb}
+    own_ids = dataset in MOVIELENS_IDS
+    found = OwnRatings(form.name, header=header)
+    rated: list[tuple[str, Film, float]] = []
+    for row in rows:
+        value = {name: row[place].strip() for name, place in columns.items() if place < len(row)}
+        stars = _stars(value.get("rating", ""), form.stars)
+        film = _film(value, index, by_imdb, own_ids)
+        if stars is None or film is None:
+            found.unmatched.append(row)
+        else:
+            rated.append((_when(value.get("time", "")), film, stars))
+    found.taste = _taste(sorted(rated, key=lambda each: each[0]))
+    return found
+
+
+def _table(path: Path) -> tuple[list[str], list[list[str]]]:
+    try:
+        if path.stat().st_size > LARGEST:
+            raise CommandError(f"{path} has more than {LARGEST:,} bytes: no export is that large")
+        raw = path.read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: no file can be called that
+        raise CommandError(f"the ratings cannot be read: {first_line(error)}") from error
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = raw.decode("latin-1")
+    try:
+        rows = [row for row in csv.reader(io.StringIO(text, newline="")) if row]
+    except csv.Error as error:
+        raise CommandError(f"{path} is no CSV file ({error})") from error
+    if len(rows) < 2:
+        raise CommandError(f"{path} holds no rating")
+    return rows[0], rows[1:]
+
+
+def _format(path: Path, header: Sequence[str]) -> tuple[Format, dict[str, int]]:
+    names = [name.strip().casefold() for name in header]
+    for form in FORMATS:
+        columns = {}
+        for part in ("rating", "title", "year", "imdb", "item", "time"):
+            places = [names.index(name) for name in getattr(form, part) if name in names]
+            if places:
+                columns[part] = places[0]
+        known = set(columns) & {"title", "item", "imdb"}
+        if set(form.needed) <= set(names) and known:
+            return form, columns
+    raise CommandError(
+        f"{path} has the columns {', '.join(header)[:120]}: an export of MovieLens (movieId, "
+        "rating), Letterboxd (Name, Year, Letterboxd URI, Rating) or IMDb (Const, Your Rating) is "
+        "expected"
+    )
+
+
+def _stars(text: str, most: float) -> float | None:
+    """Of five; None for what is no rating."""
+    try:
+        stars = float(text) * 5 / most
+    except ValueError:
+        return None
+    return stars if 0 < stars <= 5 else None
+
+
+def _when(text: str) -> str:
+    """Something that sorts by time: dates as they are written, seconds with leading zeros."""
+    return text.zfill(20) if text.isdecimal() else text
+
+
+def _film(
+    value: Mapping[str, str], index: TitleIndex, by_imdb: Mapping[int, Id], own_ids: bool
+) -> Film | None:
+    imdb = value.get("imdb", "").removeprefix("tt")
+    if imdb.isdecimal() and int(imdb) in by_imdb:
+        return index.films[by_imdb[int(imdb)]]
+    if value.get("item") and not own_ids:
+        return index.by_id(value["item"])
+    title, year = value.get("title", ""), value.get("year", "")
+    if not title:
+        return None
+    if year.isdecimal():
+        return _titled(title, int(year), index)
+    return _titled(*split_year(display_title(title)), index)
+
+
+def _titled(title: str, year: int | None, index: TitleIndex) -> Film | None:
+    """The film of this title, at most a year off; the most liked one where no year is given."""
+    films = [*index.titled(title), *index.part_titled(title)]
+    if year is None:
+        return films[0] if len(films) == 1 else None
+    near = [film for film in films if film.year is not None and abs(film.year - year) <= 1]
+    near.sort(key=lambda film: abs(film.year - year))
+    return near[0] if near else None
+
+
+def _taste(rated: Iterable[tuple[str, Film, float]]) -> Taste:
+    latest: dict[Id, tuple[Film, float]] = {}
+    for _, film, stars in rated:
+        latest.pop(film.id, None)
+        latest[film.id] = film, stars
+    liked = [film for film, stars in latest.values() if stars >= LIKED]
+    disliked = [film for film, stars in latest.values() if stars <= DISLIKED]
+    between = [film for film, stars in latest.values() if DISLIKED < stars < LIKED]
+    return Taste(liked, disliked, between)
+
+
+def write_unmatched(path: Path, found: OwnRatings) -> Path | None:
+    """The rows whose films are not in the data set, beside the file; None where that fails."""
+    rest = path.with_name(f"{path.stem}-not-found.csv")
+    try:
+        with rest.open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows([found.header, *found.unmatched])
+    except OSError:
+        return None
+    return rest

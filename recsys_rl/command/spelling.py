@@ -1,0 +1,66 @@
+"""Titles in a form in which different spellings of one title are the same text."""
+
+from __future__ import annotations
+
+import re
+
+from recsys_rl.data.titles import as_words
+
+_NUMBERS = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen"
+_NUMBERS += " fifteen sixteen seventeen eighteen nineteen twenty"
+_ORDINALS = "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth"
+_ENDS = {1: "st", 2: "nd", 3: "rd"}
+_SAME = {word: str(number) for number, word in enumerate(_NUMBERS.split())}
+_SAME |= {
+    word: f"{number}{_ENDS.get(number, 'th')}"
+    for number, word in enumerate(_ORDINALS.split(), start=1)
+}
+_SAME |= {"thirteenth": "13th", "hundred": "100", "doctor": "dr", "mister": "mr", "saint": "st"}
+_SAME |= {"versus": "vs", "teh": "the", "hte": "the", "colour": "color"}
+_ROMAN = ("", "i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x", "xi", "xii", "xiii")
+_NUMERALS = {numeral: str(number) for number, numeral in enumerate(_ROMAN) if number > 1}
+_COUNTED = {"part", "episode", "chapter", "volume", "vol", "no", "number"}  # before a number
+_DROPPED = {"a", "an", "the", "and", "n"}
+
+# between letters and digits, but not within "13th"
+_EDGE = re.compile(r"(?<=[^\W\d])(?=\d)|(?<=\d)(?!(?:st|nd|rd|th)\b)(?=[^\W\d])")
+_YEAR = re.compile(r"^(.*\S)[\s,]*[(\[ ]((?:18|19|20)\d\d)[)\]]?\s*$")
+
+
+def words_of(text: str) -> list[str]:
+    """Words with numbers in digits and without articles, "and" and the "part" of "part 2".
+
+    "The Godfather: Part II" -> godfather, 2; "Twelve Monkeys" -> 12, monkeys. Words that are all of
+    these kinds stay.
+    """
+    return counted_words(as_words(text))
+
+
+def counted_words(plain: str) -> list[str]:
+    """The same of what `as_words` has made of a text."""
+    words = [_SAME.get(word, word) for word in _EDGE.sub(" ", plain).split()]
+    words[1:] = [_NUMERALS.get(word, word) for word in words[1:]]  # "X-Men" has no number
+    following = [*words[1:], ""][: len(words)]
+    kept = [
+        word
+        for word, after in zip(words, following, strict=True)
+        if word not in _DROPPED and not (word in _COUNTED and after.isdecimal())
+    ]
+    return kept or words
+
+
+def key_of(text: str) -> str:
+    """The words run together: "Spider-Man", "spider man" and "spiderman" are one."""
+    return "".join(words_of(text))
+
+
+def numbers_of(words: list[str]) -> set[str]:
+    """Small numbers behind the first word, which tell films of a series apart; a first part needs
+    none."""
+    return {word for word in words[1:] if word.isdecimal() and len(word) < 3} - {"1"}
+
+
+def split_year(text: str) -> tuple[str, int | None]:
+    """ "heat 1995" and "Heat (1995)" -> "heat", 1995; a year alone is a title."""
+    found = _YEAR.match(text.strip())
+    return (found[1].strip(" ,(["), int(found[2])) if found else (text.strip(), None)

@@ -1,0 +1,26 @@
+"""Command lines of this project."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+_TWO_DASHES = re.compile(r"(-[^=]*)=--|(-[^-=])--", re.DOTALL)  # --seed=--, -k=--, -k--
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises ValueError with one sentence in place of leaving with the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(f"{message} (--help shows what can be asked)")
+
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
+        given = sys.argv[1:] if args is None else list(args)
+        for text in given:
+            joined = _TWO_DASHES.fullmatch(text)
+            if joined:  # argparse would take it for no value
+                self.error(f"argument {joined[1] or joined[2]}: expected a value, not '--'")
+        return super().parse_known_args(given, namespace)

@@ -1,0 +1,148 @@
+"""The movie file of a data set, row by row. This file needs no pandas."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from recsys_rl.data.layouts import GENRES_100K, PUBLISHED, check_count, file_of
+from recsys_rl.data.notes import note
+from recsys_rl.data.written_ids import MISSING, Id, whole_numbers
+
+_NO_GENRE = {"(no genres listed)", "unknown"}
+_CSV_COLUMNS = ["movieId", "title", "genres"]
+
+# "(1995)", "(1995) (V)" for films that went straight to video, "(2006-2007)" for series. Blanks
+# around it are stripped elsewhere: to look for their end from every place takes quadratic time.
+_YEAR = re.compile(r"\(([0-9]{4})(?:[-–][0-9]{0,4})?\)(?:\s*\((?:V|TV)\))?$")
+
+
+class Movie(NamedTuple):
+    item: Id
+    title: str  # as in the file, but without the year: "Matrix, The"
+    year: int | None
+    genres: tuple[str, ...]
+
+
+class _BadLine(ValueError):
+    """What is wrong with a line, which counts from 1."""
+
+    def __init__(self, line: int, reason: str) -> None:
+        super().__init__(f"line {line}: {reason}")
+
+
+def read_movies(folder: Path, check_counts: bool = True) -> list[Movie]:
+    """The films of an extracted MovieLens folder, in the file's own row order.
+
+    Ids are integers where all are written as such, else text. A folder named after a set of fixed
+    size must hold exactly the published number unless `check_counts` is False.
+    Raises FileNotFoundError without a movie file, ValueError for one that cannot be right.
+    """
+    path = file_of(folder, 1)
+    read = {".dat": _dat_rows, ".csv": _csv_rows, ".item": _item_rows}
+    try:
+        rows = list(read[path.suffix](_text(path)))
+        if not rows:
+            raise ValueError("no line at all")
+        movies = _checked(rows, path)
+    except (ValueError, csv.Error) as error:
+        raise ValueError(f"{path} is not a MovieLens movie file: {error}") from None
+    seen: set[Id] = set()
+    for movie in movies:
+        if movie.item in seen:
+            raise ValueError(f"{path} lists a movie id twice: {movie.item}")
+        seen.add(movie.item)
+    if check_counts:
+        check_count(path, "movies", len(movies), PUBLISHED.get(folder.name, (None,) * 4)[3])
+    return movies
+
+
+Row = tuple[int, str, str, str]  # line, id, title with the year, genres with "|" between them
+
+
+def _checked(rows: list[Row], path: Path) -> list[Movie]:
+    texts = [item.strip() for _, item, _, _ in rows]
+    for (line, *_), text in zip(rows, texts, strict=True):
+        if text.lower() in MISSING:
+            raise _BadLine(line, "the movie is missing")
+    whole = whole_numbers(texts)
+    if any(whole) and not all(whole):
+        odd = texts[whole.index(False)]
+        note(f"{path}: every movie id is kept as text, since {odd!r} is no whole number")
+    ids: list[Id] = list(map(int, texts)) if all(whole) else list(texts)
+    movies = []
+    for item, (_, _, raw, genres) in zip(ids, rows, strict=True):
+        known = () if genres in _NO_GENRE else tuple(filter(None, genres.split("|")))
+        movies.append(Movie(item, *split_year(raw), known))
+    return movies
+
+
+def split_year(raw: str) -> tuple[str, int | None]:
+    """ "Heat (1995)" -> "Heat", 1995; a title without a year stays whole."""
+    raw = raw.rstrip()
+    found = _YEAR.search(raw)
+    if found is None:
+        return raw.strip(), None
+    return raw[: found.start()].strip(), int(found[1])
+
+
+def _text(path: Path) -> str:
+    """A small file. ML-10M is UTF-8, ML-100K and ML-1M are latin-1, which almost never happens to
+    be valid UTF-8 once it holds an accent. Line ends are those of Unix."""
+    raw = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+    if b"\0" in raw:  # as in UTF-16, which latin-1 would take for letters
+        line = raw[: raw.index(b"\0")].count(b"\n") + 1
+        raise _BadLine(line, "it is no text in UTF-8 or latin-1: save it as UTF-8")
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError:
+        text = raw.decode("latin-1")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _matches(text: str, pattern: str) -> Iterator[tuple[int, re.Match]]:
+    """The lines that are not empty, from 1; raises ValueError on the first that does not fit."""
+    fits = re.compile(pattern).match
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line:
+            found = fits(line)
+            if found is None:
+                raise _BadLine(number, f"unexpected line: {line[:80]!r}")
+            yield number, found
+
+
+def _dat_rows(text: str) -> Iterator[Row]:
+    """id::title::genres. Titles hold colons, so the first and the last `::` are the separators."""
+    for number, found in _matches(text, r"^([^:]+)::(.*)::([^:]*)$"):
+        yield number, found[1], found[2], found[3]
+
+
+def _item_rows(text: str) -> Iterator[Row]:
+    """id|title|released|video released|url|19 genre flags, the flags in the order of u.genre."""
+    names = GENRES_100K.split("|")
+    pattern = r"^([^|]+)\|(.*)\|[^|]*\|[^|]*\|[^|]*\|([01](?:\|[01]){18})$"
+    for number, found in _matches(text, pattern):
+        flags = found[3].split("|")
+        genres = [name for name, flag in zip(names, flags, strict=True) if flag == "1"]
+        yield number, found[1], found[2], "|".join(genres)
+
+
+def _csv_rows(text: str) -> Iterator[Row]:
+    reader = csv.reader(io.StringIO(text))
+    header = next((row for row in reader if any(row)), [])
+    if missing := [name for name in _CSV_COLUMNS if name not in header]:
+        raise _BadLine(1, f"no column {', '.join(missing)} among {header}")
+    places = [header.index(name) for name in _CSV_COLUMNS]
+    for row in reader:
+        if any(row):
+            if len(row) < len(header) or any(row[len(header) :]):
+                raise _BadLine(
+                    reader.line_num,
+                    f"{len(row)} columns where the header has {len(header)}; a title with a comma "
+                    "stands in quotes",
+                )
+            yield reader.line_num, *(row[place] for place in places)

@@ -1,0 +1,16 @@
+"""Ids of users and items as files write them. This file needs no numpy."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+Id = int | str  # of a user or an item; all ids of one map are of one type
+
+MISSING = {"", "nan", "null", "none", "na", "n/a", "<na>"}
+_WHOLE = re.compile(r"0|-?[1-9][0-9]{0,18}")
+
+
+def whole_numbers(texts: Sequence[str]) -> list[bool]:
+    """Which ids are written as a whole number of 64 bits, without a leading 0 or a plus."""
+    return [bool(_WHOLE.fullmatch(text)) and -(2**63) <= int(text) < 2**63 for text in texts]

@@ -1,0 +1,55 @@
+"""The `config.json` of a release, of unknown origin: what may be believed of it.
+
+This file needs no PyTorch.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from recsys_rl.agent.config import Config
+from recsys_rl.data.ids import IdMap
+from recsys_rl.release_files import UnknownRelease, short
+
+MOST_USERS = 2**40  # the index of somebody unknown must fit into a tensor
+MOST_CHARACTERS = 2**27  # of all item ids that are text, each as long as the longest
+# what else a config may hold, and of which type it is then
+TEXTS, OBJECTS = ("dataset", "protocol", "command", "fingerprint"), ("metrics", "versions")
+
+
+class UnknownState(UnknownRelease):
+    """A released agent has a state or a linear model that is not registered here: no damage."""
+
+
+def checked(config: dict[str, Any]) -> tuple[Config, IdMap]:
+    """The configuration and the item ids; ValueError if anything is not what it should be."""
+    saved = config.get("config")
+    parts = Config.from_dict(saved)
+    if parts.to_dict() != saved:
+        raise ValueError("the configuration holds text where numbers should be")
+    n_users, ids = config.get("n_users"), config.get("item_ids")
+    if type(n_users) is not int or not 0 <= n_users <= MOST_USERS:
+        raise ValueError(f"n_users must be a number of users, not {short(n_users)}")
+    if not (_whole_numbers(ids) or _texts(ids)) or not ids:
+        raise ValueError(f"item_ids must be a list of whole numbers or of texts, not {short(ids)}")
+    counts = config.get("positive_counts")
+    if counts is not None and not _whole_numbers(counts):
+        raise ValueError(f"positive_counts must be a list of whole numbers, not {short(counts)}")
+    for names, kind, words in ((TEXTS, str, "text"), (OBJECTS, dict, "an object")):
+        for name in names:
+            if not isinstance(config.get(name, kind()), kind):
+                raise ValueError(f"{name} must be {words}, not {short(config[name])}")
+    return parts, IdMap(ids)
+
+
+def _whole_numbers(values: Any) -> bool:
+    return isinstance(values, list) and all(
+        type(value) is int and -(2**63) <= value < 2**63 for value in values
+    )
+
+
+def _texts(values: Any) -> bool:
+    """Whether these are texts, and their table, as wide as the longest, is not too large."""
+    if not isinstance(values, list) or not all(type(value) is str for value in values):
+        return False
+    return len(values) * max(map(len, values), default=0) <= MOST_CHARACTERS

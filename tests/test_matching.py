@@ -1,0 +1,242 @@
+"""Titles as people type them: right, or offered, and never silently wrong."""
+
+from __future__ import annotations
+
+import json
+import time
+from functools import cache
+from pathlib import Path
+
+import pytest
+from typed_titles import HELD_BACK, SEEN
+
+from recsys_rl.command.matching import Match, find
+from recsys_rl.command.naming import named, titles_in
+from recsys_rl.command.title_index import TitleIndex
+from recsys_rl.data.films import Film, read_films
+from recsys_rl.data.titles import display_title
+
+ROOT = Path(__file__).parent.parent
+TITLES = {
+    1: ("Matrix, The", 1999),
+    2: ("Beverly Hills Cop III", 1994),
+    3: ("187", 1997),
+    4: ("Seven (Se7en)", 1995),
+    5: ("E.T. the Extra-Terrestrial", 1982),
+    6: ("Human Traffic", 1999),
+    7: ("2001: A Space Odyssey", 1968),
+    8: ("Psycho", 1960),
+    9: ("Psycho", 1998),
+    10: ("Saving Private Ryan", 1998),
+    11: ("Misérables, Les", 1995),
+    12: ("Star Wars: Episode IV - A New Hope", 1977),
+    13: ("Star Wars: Episode V - The Empire Strikes Back", 1980),
+    14: ("M*A*S*H", 1970),
+    15: ("Schindler's List", 1993),
+    16: ("Professional, The (a.k.a. Leon: The Professional)", 1994),
+    17: ("Nameless", None),
+    18: ("Beauty & the Beast", 1991),
+    19: ("Godzilla (Gojira)", 1954),
+    20: ("Godzilla", 1998),
+    21: ("An E.T. Film", 2000),
+    22: ("Maybe (Bewegte Mann, Der)", 1994),
+    23: ("Bewegte Mann, Der", 1994),
+    24: ("D3: The Mighty Ducks", 1996),
+    25: ("10 Things I Hate About You", 1999),
+    26: ("Bhaji on the Beach", 1993),
+    187: ("Party Girl", 1995),
+    2001: ("Lethal Weapon 2", 1989),
+}
+
+FILMS = {i: Film(i, display_title(filed), filed, year, ()) for i, (filed, year) in TITLES.items()}
+LIKES = {1: 900, 4: 500, 8: 400, 9: 20, 10: 800, 12: 1000, 13: 950, 20: 30}
+INDEX = TitleIndex(FILMS, LIKES)
+
+
+@cache
+def index_of(name: str) -> TitleIndex:
+    """The films of a published set, liked as often as the released agent was told."""
+    if not (ROOT / "data" / name).is_dir():
+        pytest.skip(f"{name} is not in data/")
+    config = json.loads((ROOT / "models" / name / "config.json").read_text(encoding="utf-8"))
+    likes = dict(zip(config["item_ids"], config["positive_counts"], strict=True))
+    return TitleIndex(read_films(ROOT / "data" / name), likes)
+
+
+def verdict(match: Match, meant: str) -> str:
+    """right, offered, refused, or wrong: another film was taken; silent if without a word."""
+    if match.film is None:
+        labels = [film.label for film in match.choices]
+        return "right" if not meant else "offered" if meant in labels else "refused"
+    if match.film.label == meant:
+        return "right"
+    return "wrong" if match.note else "silent"
+
+
+@pytest.mark.parametrize("titles", [SEEN, HELD_BACK], ids=["seen", "held back"])
+def test_nine_of_ten_are_right_or_offered_and_none_is_silently_wrong(titles) -> None:
+    found = {
+        (name, typed): verdict(find(typed, index_of(name)), meant)
+        for name, list_of in titles.items()
+        for typed, meant in list_of.items()
+    }
+    good = [each for each in found.values() if each in ("right", "offered")]
+    bad = {typed: each for typed, each in found.items() if each not in ("right", "offered")}
+    assert "silent" not in found.values(), bad
+    assert len(good) >= 0.9 * len(found), bad
+
+
+# ------------------------------------------------------------------------- a small catalogue
+
+
+@pytest.mark.parametrize(
+    ("text", "film"),
+    [
+        ("1", 1),
+        ("the matrix", 1),
+        ("matrix", 1),
+        ("Matrix, The (1999)", 1),
+        ("Se7en (1995)", 4),
+        ("seven", 4),
+        ("7", 4),
+        ("Les Miserables 1995", 11),
+        ("Mash", 14),
+        ("Schindlers List", 15),
+        ("Leon: The Professional", 16),
+        ("The Professional (1994)", 16),
+        ("Beauty and the Beast (1991)", 18),
+        ("Psycho 1998", 9),
+        ("Gojira", 19),
+        ("nameless", 17),
+        ("187 (1997)", 3),
+        ("beverly hills cop 3", 2),
+    ],
+)
+def test_an_id_or_a_whole_title_is_found_without_a_note(text, film):
+    index = TitleIndex({i: each for i, each in FILMS.items() if i != 7 or text != "7"}, LIKES)
+    assert find(text, index) == Match(text, FILMS[film])
+
+
+@pytest.mark.parametrize(
+    ("text", "film"),
+    [
+        ("Private Ryan", 10),
+        ("Star Wars: Episode IV", 12),
+        ("star wars", 12),
+        ("esb", 13),
+        ("the empire strikes back", 13),
+        ("2001 a space", 7),
+        ("10 things", 25),
+        ("teh matrx", 1),
+        ("the matrix (1998)", 1),  # a year off
+        ("E.T.", 5),
+    ],
+)
+def test_a_film_that_is_clearly_meant_is_taken_with_a_note(text, film):
+    note = f"{text!r} is taken for {FILMS[film].label} [id {film}]"
+    assert find(text, INDEX) == Match(text, FILMS[film], note)
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("Beverly Hills Cop", "did you mean Beverly Hills Cop III (1994) [id 2]?"),  # a sequel
+        ("The Beach", "did you mean Bhaji on the Beach (1993) [id 26]?"),  # one word of a title
+        ("Ryan", "did you mean Saving Private Ryan (1998) [id 10]?"),
+        ("Empire Star Wars", "did you mean Star Wars: Episode V"),  # its words, in another order
+        ("The Matrx (2000)", "did you mean The Matrix (1999) [id 1]"),
+        ("psycho (1975)", "did you mean Psycho (1960) [id 8] or Psycho (1998) [id 9]?"),
+        ("Der Bewegte Mann", "[id 23]: name the one by its id"),
+        ("matrix 2", "The Matrix Reloaded (2003) is newer than the data, whose films end in 2000"),
+        ("Avatar", "Avatar (2009) is newer than the data, whose films end in 2000"),
+        ("Heat (2024)", "Heat (2024) is newer than the data"),
+        ("avatr", "'avatr' seems to be Avatar (2009), which is newer than the data"),
+        ("Godzilla", "Godzilla (2014) is newer than the data, whose films end in 2000; if you mean "
+         "Godzilla (1998) [id 20] or Godzilla (Gojira) (1954) [id 19], add the year"),
+        ("Traffic", "Traffic (2000) is not in this data set, whose films end in 2000"),
+        ("zzzz", "no film has the title 'zzzz' (the films of this data set end in 2000); check it"),
+        ("1954", "no film has the id '1954' (the films of this data set end in 2000)"),
+        ("?", "no film has the title '?'; check it, or give its id"),
+    ],
+)  # fmt: skip
+def test_what_is_in_doubt_is_refused_with_a_hint(text, hint):
+    found = find(text, INDEX)
+    assert found.film is None
+    assert hint in found.problem
+
+
+def test_the_known_one_of_two_namesakes_is_meant():
+    found = find("Psycho", INDEX)
+    assert found.film is FILMS[8]
+    assert found.note.endswith("taken for Psycho (1960) [id 8], not for Psycho (1998) [id 9]")
+    unknown = find("Psycho", TitleIndex(FILMS, {}))
+    assert unknown.film is None
+    assert list(unknown.choices) == [FILMS[8], FILMS[9]]
+
+
+def test_a_classic_is_not_taken_for_its_remake():
+    known = find("beauty and the beast", TitleIndex(FILMS, {18: 900}))
+    assert known.film is FILMS[18]
+    assert known.note.endswith("not for that of 2017, which is newer than the data")
+    assert find("beauty and the beast", TitleIndex(FILMS, {1: 900, 18: 5})).film is None
+
+
+def test_a_number_is_an_id_and_a_title_of_that_name_is_noted():
+    assert find("187", INDEX).film.id == 187
+    note = "187 is taken for the id of Party Girl (1995) [id 187], not for 187 (1997) [id 3]"
+    assert find("187", INDEX).note == note
+    assert "not for 2001: A Space Odyssey (1968) [id 7]" in find("2001", INDEX).note
+    assert find("5", INDEX).note == ""
+    others = TitleIndex({i: film for i, film in FILMS.items() if i != 2001}, LIKES)
+    assert find("2001", others).film.id == 7
+
+
+def test_a_film_that_is_listed_twice_is_one_film():
+    films = {i: Film(i, "Twice Told", "Twice Told", 1990, ()) for i in (1, 2)}
+    assert find("Twice Told", TitleIndex(films, {2: 5})) == Match("Twice Told", films[2])
+
+
+def test_a_long_title_is_not_compared_letter_by_letter():
+    title = "".join(chr(0x4E00 + i * 7919 % 1000) for i in range(20_000))
+    films = {1: Film(1, title, title, 1990, ()), 2: FILMS[1]}
+    start = time.process_time()
+    index = TitleIndex(films, {})
+    assert find(f"x{title[::-1]}", index).film is None
+    assert find("matrx", index).film is FILMS[1]
+    assert time.process_time() - start < 1
+
+
+# ------------------------------------------------------------------------- several at once
+
+
+@pytest.mark.parametrize(
+    ("texts", "titles"),
+    [
+        (["The", "Matrix", "Star", "Wars"], ["The Matrix", "Star Wars"]),
+        (["The Matrix, Star Wars"], ["The Matrix", "Star Wars"]),
+        (["Matrix, The"], ["Matrix, The"]),
+        (["matrix,psycho 1998;187"], ["matrix", "psycho 1998", "187"]),
+        (["teh", "matrx", "saving", "privat", "ryan"], ["teh matrx", "saving privat ryan"]),
+        (["1", "12", "187"], ["1", "12", "187"]),
+        (["matrix", "star wars", "1"], ["matrix", "star wars", "1"]),
+        (["inception", "matrix"], ["inception", "matrix"]),
+        (["20,000", "leagues"], ["20,000 leagues"]),
+        (["zzzz"], ["zzzz"]),
+        ([], []),
+    ],
+)
+def test_where_one_title_ends(texts, titles):
+    assert titles_in(texts, INDEX) == titles
+
+
+def test_what_is_known_is_taken_and_the_rest_is_said():
+    found = named(["matrix", "inception", "the matrix", "Private Ryan", "zzzz"], INDEX)
+    assert found.films == [FILMS[1], FILMS[10]]  # each once
+    assert [match.text for match in found.problems] == ["inception", "zzzz"]
+    assert len(found.notes) == 1
+
+
+def test_one_of_several_is_picked():
+    found = named(["Ryan", "2001", "Godzilla"], INDEX, lambda match: match.choices[-1])
+    assert found.films == [FILMS[10], FILMS[7], FILMS[19]]
+    assert not named(["Ryan"], INDEX, lambda match: None).films

@@ -1,0 +1,116 @@
+"""Exports of MovieLens, Letterboxd and IMDb as a taste."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from test_matching import FILMS, INDEX
+
+from recsys_rl.command.errors import CommandError
+from recsys_rl.command.links import Links, read_links
+from recsys_rl.command.own_ratings import read_ratings, write_unmatched
+
+LETTERBOXD = """Date,Name,Year,Letterboxd URI,Rating
+2024-01-02,The Matrix,1999,https://boxd.it/2a1m,4.5
+2024-01-01,Psycho,1960,https://boxd.it/1,4
+2024-01-03,Psycho,1998,https://boxd.it/2,1.5
+2024-01-04,Saving Private Ryan,1999,https://boxd.it/3,3.5
+2024-01-05,Inception,2010,https://boxd.it/4,5
+2024-01-06,Les Misérables,1995,https://boxd.it/5,
+"""
+IMDB = """Const,Your Rating,Date Rated,Title,URL,Title Type,IMDb Rating,Year,Genres
+tt0133093,9,2020-01-02,The Matrix,https://x,Movie,8.7,1999,"Action, Sci-Fi"
+tt0054215,8,2020-01-01,Psycho,https://x,Movie,8.5,1960,Horror
+tt0155975,3,2020-01-03,Psycho,https://x,Movie,4.6,1998,Horror
+tt0120815,7,2020-01-04,Some other name,https://x,Movie,8.6,1998,War
+tt1375666,10,2020-01-05,Inception,https://x,Movie,8.8,2010,Sci-Fi
+"""
+MOVIELENS = """userId,movieId,rating,timestamp
+1,1,4.0,1000
+1,8,5.0,900
+1,9,1.0,1100
+1,10,3.5,1200
+1,99999,5.0,1300
+"""
+WEBSITE = """movie_id,imdb_id,tmdb_id,rating,average_rating,title
+1,0133093,603,4.5,4.1,"Matrix, The (1999)"
+8,0054215,539,4.0,4.0,Psycho (1960)
+"""
+
+
+def read(tmp_path: Path, text: str, dataset: str = "ml-1m", links=None):
+    path = tmp_path / "ratings.csv"
+    path.write_text(text, encoding="utf-8")
+    return read_ratings(path, dataset, INDEX, links or {})
+
+
+def ids(films) -> list[int]:
+    return [film.id for film in films]
+
+
+@pytest.mark.parametrize(
+    ("text", "source", "between"),
+    [(LETTERBOXD, "Letterboxd", [10]), (MOVIELENS, "MovieLens", [10]), (IMDB, "IMDb", [10])],
+)
+def test_likes_dislikes_and_what_is_between_in_the_order_of_time(tmp_path, text, source, between):
+    links = {10: Links("0120815", "857")}
+    found = read(tmp_path, text, links=links)
+    assert found.source == source
+    assert ids(found.taste.liked) == [8, 1]
+    assert ids(found.taste.disliked) == [9]
+    assert ids(found.taste.seen) == between
+    assert "Inception" in str(found.unmatched) or "99999" in str(found.unmatched)
+    assert "2 films liked (4 or more of 5 stars), 1 not (3 or fewer), 1 in between" in (
+        found.summary()
+    )
+
+
+def test_the_export_of_the_website_has_ids_and_titles(tmp_path):
+    assert ids(read(tmp_path, WEBSITE).taste.liked) == [1, 8]
+    assert ids(read(tmp_path, WEBSITE, "ml-100k").taste.liked) == [1, 8]  # by title
+
+
+def test_ids_of_movielens_are_not_those_of_ml_100k(tmp_path):
+    found = read(tmp_path, MOVIELENS, "ml-100k")
+    assert not found.taste.films
+    assert len(found.unmatched) == 5
+
+
+def test_a_film_that_was_rated_twice_counts_as_rated_last(tmp_path):
+    found = read(tmp_path, "movieId,rating,timestamp\n1,5,10\n1,1,9\n8,4,8\n8,2,11\n")
+    assert (ids(found.taste.liked), ids(found.taste.disliked)) == ([1], [8])
+
+
+def test_what_was_not_found_goes_into_a_file_beside(tmp_path):
+    found = read(tmp_path, LETTERBOXD)
+    path = write_unmatched(tmp_path / "ratings.csv", found)
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert path.name == "ratings-not-found.csv"
+    assert lines[0] == "Date,Name,Year,Letterboxd URI,Rating"
+    assert len(lines) == 3  # Inception, and the one without a rating
+    assert write_unmatched(tmp_path / "no" / "ratings.csv", found) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "a,b\n", "a,b\n1,2\n", "rating\n5\n", '"', "\x00\x00,\x00\n1,2\n", "Name,Year\nx,1\n"],
+)
+def test_what_is_no_export_is_one_sentence(tmp_path, text):
+    with pytest.raises(CommandError) as caught:
+        read(tmp_path, text)
+    assert "\n" not in str(caught.value)
+
+
+def test_odd_ratings_are_not_taken(tmp_path):
+    found = read(tmp_path, "movieId,rating,timestamp\n1,nan,1\n8,99,1\n9,-1,1\n10,five,1\n")
+    assert not found.taste.films
+    assert len(found.unmatched) == 4
+
+
+def test_links_that_cannot_be_read_are_none(tmp_path):
+    assert read_links(tmp_path, FILMS) == {}
+    (tmp_path / "links.csv").write_text("movieId,imdbId,tmdbId\n1,0133093,603\n2,x,y\n77,1,1\n")
+    assert read_links(tmp_path, FILMS) == {1: Links("0133093", "603")}
+    (tmp_path / "links.csv").write_bytes(b"\xff\xfe\x00")
+    assert read_links(tmp_path, FILMS) == {}

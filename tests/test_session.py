@@ -1,0 +1,293 @@
+"""Sessions and what a terminal sees: the real command, in a pseudo-terminal and by pipes.
+
+The films and the model are those of `test_recommendation`: whatever is liked, Film ids 5, 14, 8,
+20 come first.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from synthetic import write_movielens
+from terminals import ROOT, Terminal
+from test_recommendation import BEST, DATASET, TITLES, listed, save_model, titles_in
+
+from recsys_rl.command.cells import session, suggest
+from recsys_rl.command.errors import CommandError
+from recsys_rl.command.session import meaning
+
+if not hasattr(os, "fork"):
+    pytest.skip("no pseudo-terminal", allow_module_level=True)
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Options that name a small data set and its model."""
+    world = tmp_path_factory.mktemp("world")
+    write_movielens(world / "data" / DATASET, "csv")
+    ids = list(listed(world))
+    scores = [float(10 - BEST.index(i) if i in BEST else -i / 100) for i in ids]
+    save_model(world / "models" / DATASET, ids, scores)
+    links = "movieId,imdbId,tmdbId\n5,0114709,862\n14,,\n"
+    (world / "data" / DATASET / "links.csv").write_text(links)
+    return ["--root", str(world / "data"), "--models", str(world / "models"), "--dataset", DATASET]
+
+
+@pytest.fixture
+def terminal(given: list[str]) -> Iterator:
+    """terminal(*arguments, columns=..., NAME=value) -> a running command."""
+    running: list[Terminal] = []
+
+    def start(*arguments: str, **options) -> Terminal:
+        running.append(Terminal(*arguments, *given, **options))
+        return running[-1]
+
+    yield start
+    for each in running:
+        if each.process.poll() is None:
+            each.kill()
+        os.close(each.leader)
+
+
+def piped(given: list[str], text: str, *arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "recommendation.py"), *arguments, *given],
+        input=text, capture_output=True, text=True, encoding="utf-8", timeout=120, check=False,
+    )  # fmt: skip
+
+
+def kept(path: Path) -> list[tuple[int, str]]:
+    saved = json.loads(path.read_text(encoding="utf-8"))
+    assert (saved["format"], saved["dataset"]) == (1, DATASET)
+    return [(row["id"], row["answer"]) for row in saved["answers"]]
+
+
+# ------------------------------------------------------------------------- in a terminal
+
+
+def test_one_key_an_answer_and_suggestions_at_the_end(terminal, tmp_path):
+    me = tmp_path / "me.json"
+    run = terminal("--session", "--profile", str(me))
+    for key, title in (("l", TITLES[5]), ("n", TITLES[14]), ("s", TITLES[8]), ("d", TITLES[20])):
+        assert title in run.until("more [m]? ")
+        run.type(key)
+    run.until("Nameless")
+    run.until("? ")
+    run.type("k")
+    run.until("? ")
+    run.type("q")
+    assert run.end() == 0
+    assert "You might like" in run.plain
+    answers = ["like", "no", "seen, liked", "seen, not", "skip"]
+    assert kept(me) == list(zip([5, 14, 8, 20, 26], answers, strict=True))
+    suggested = titles_in(run.plain.split("You might like")[1])
+    assert len(suggested) == 3
+    assert not any(TITLES[item] in film for item in (5, 14, 8, 20, 26) for film in suggested)
+
+
+def test_killed_at_any_moment_and_gone_on_with(terminal, tmp_path):
+    me = tmp_path / "me.json"
+    for count, item in enumerate([5, 14, 8]):
+        run = terminal("--session", "--profile", str(me))
+        assert f"{count + 1}. {TITLES[item]}" in run.until("more [m]? ")
+        run.type("l")
+        run.until(f"{count + 2}. ")
+        run.kill()
+        assert [each for each, _ in kept(me)] == [5, 14, 8][: count + 1]
+    assert not list(tmp_path.glob(".*")), "a temporary file"
+
+
+def test_an_interrupt_is_quiet_and_the_terminal_is_as_before(terminal, tmp_path):
+    run = terminal("--session", "--profile", str(tmp_path / "me.json"))
+    run.until("more [m]? ")
+    run.type("\x03")
+    assert run.end() == 130
+    assert "Traceback" not in run.shown
+
+
+def test_help_undo_and_suggestions_in_between(terminal):
+    run = terminal("--session")
+    assert "Answers are not kept: --profile FILE keeps them" in run.until("more [m]? ")
+    run.type("m")
+    assert "undo the last answer" in run.until("more [m]? ")
+    run.type("u")
+    assert "there is no answer to take back" in run.until("more [m]? ")
+    run.type("l")
+    run.until(f"2. {TITLES[14]}")
+    run.until("? ")
+    run.type("u")
+    assert f"1. {TITLES[5]}" in run.until("more [m]? ")
+    run.type("r")
+    assert "You might like" in run.until("more [m]? ")
+    run.type("\x04")
+    assert run.end() == 0
+
+
+def test_one_of_several_films_is_picked(terminal):
+    run = terminal("Told", "2", "--json")
+    assert "Which film is 'Told'?" in run.until("none of them: ")
+    run.type("1\n")
+    assert run.end() == 0
+    answer = json.loads(run.plain[run.plain.index("{") :])
+    assert [film["id"] for film in answer["liked"]] == [20, 2]
+
+
+@pytest.mark.parametrize("columns", [40, 60, 100, 200])
+def test_the_answer_fits_the_terminal(terminal, columns):
+    run = terminal("2", "--k", "12", columns=columns)
+    assert run.end() == 0
+    assert max(map(len, run.plain.splitlines())) < columns
+    assert "The Best" in run.plain
+
+
+def test_colours_are_for_terminals_that_want_them(terminal, given):
+    for environment, coloured in (
+        ({}, True),
+        ({"NO_COLOR": "1"}, False),
+        ({"TERM": "dumb"}, False),
+    ):
+        run = terminal("2", **environment)
+        assert run.end() == 0
+        assert ("\x1b[" in run.shown) == coloured
+    assert "\x1b" not in piped(given, "", "2").stdout
+
+
+def test_a_dumb_terminal_asks_for_lines(terminal, tmp_path):
+    run = terminal("--session", "--profile", str(tmp_path / "me.json"), TERM="dumb")
+    run.until("more [m]? ")
+    run.type("like\n")
+    run.until("more [m]? ")
+    run.type("stop\n")
+    assert run.end() == 0
+    assert kept(tmp_path / "me.json") == [(5, "like")]
+
+
+# ------------------------------------------------------------------------- by pipes
+
+
+def test_of_many_films_the_latest_are_shown_again(given):
+    films = [str(item) for item in range(32, 92, 3)]
+    done = piped(given, "", *films, "--k", "1")
+    assert done.stdout.startswith("Because you liked\n  (8 films before these)\n   9. ")
+    assert len(titles_in(done.stdout)) == 12 + 1
+
+
+def test_one_answer_a_line(given, tmp_path):
+    me = tmp_path / "me.json"
+    done = piped(given, "like\nseen it, not\n\nnonsense\nn\n", "--session", "--profile", str(me))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [kind for _, kind in kept(me)] == ["like", "seen, not", "skip", "no"]
+    assert "You might like" in done.stdout
+    assert "[l]" not in done.stdout
+
+
+def test_a_session_starts_from_films_that_are_named(given):
+    done = piped(given, "stop\n", "--session", "La Séance à Orly", "--dislike", "1984")
+    assert done.returncode == 0
+    assert f"1. {TITLES[8]}" in done.stdout
+
+
+def test_the_answer_to_a_session_may_be_json(given):
+    done = piped(given, "l\nn\n", "--session", "--json")
+    answer = json.loads(done.stdout)
+    assert [film["id"] for film in answer["liked"]] == [5]
+    assert [film["id"] for film in answer["disliked"]] == [14]
+    assert [film["id"] for film in answer["suggestions"]] == [8, 20, 26]
+
+
+def test_a_profile_is_read_by_the_one_shot_form(given, tmp_path):
+    me = tmp_path / "me.json"
+    piped(given, "l\nn\nk\n", "--session", "--profile", str(me))
+    answer = json.loads(piped(given, "", "Nameless", "--profile", str(me), "--json").stdout)
+    assert [film["id"] for film in answer["liked"]] == [5, 26]
+    assert [film["id"] for film in answer["disliked"]] == [14]
+    assert [film["id"] for film in answer["seen"]] == [8]
+    assert not {5, 14, 8, 26} & {film["id"] for film in answer["suggestions"]}
+
+
+def test_a_profile_of_another_data_set_is_read_by_title_and_year(given, tmp_path):
+    rows = [
+        {"id": 7, "title": "La Séance à Orly", "year": 1988, "answer": "like"},
+        {"id": 8, "title": "Somewhere Else", "year": 1990, "answer": "like"},
+    ]
+    saved = {"format": 1, "dataset": "another", "answers": rows}
+    (tmp_path / "me.json").write_text(json.dumps(saved))
+    done = piped(given, "", "--profile", str(tmp_path / "me.json"), "--json")
+    assert [film["id"] for film in json.loads(done.stdout)["liked"]] == [5]
+    assert "that are not in this data set: 1, as Somewhere Else" in done.stderr
+    piped(given, "n\n", "--session", "--profile", str(tmp_path / "me.json"))
+    assert kept(tmp_path / "me.json") == [(None, "like"), (5, "like"), (14, "no")]
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", "[]", "{}", '{"format": 2, "answers": []}', '{"format": 1, "answers": [{}]}',
+     '{"format": 1, "answers": [{"id": 1, "title": "x", "year": 1, "answer": "perhaps"}]}',
+     "[" * 100_000],
+)  # fmt: skip
+def test_a_file_that_is_no_profile_is_one_sentence_and_stays(given, tmp_path, content):
+    me = tmp_path / "me.json"
+    me.write_text(content)
+    done = piped(given, "l\n", "--session", "--profile", str(me))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "is not a profile that a session has kept" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert me.read_text() == content
+
+
+def test_a_profile_that_cannot_be_written_is_one_sentence(given, tmp_path):
+    done = piped(given, "l\n", "--session", "--profile", str(tmp_path / "no" / "me.json"))
+    assert done.returncode == 2
+    assert "cannot be written" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_session_ends_where_the_films_end(given):
+    done = piped(given, "n\n" * 100, "--session", "--year", "1950-1961", "--k", "1")
+    assert done.returncode == 0
+    assert "No film is left to ask about." in done.stdout
+
+
+# ------------------------------------------------------------------------- links, keys, notebook
+
+
+def test_links_are_shown_where_the_set_has_them(given):
+    answer = json.loads(piped(given, "", "2", "--json").stdout)["suggestions"]
+    imdb, tmdb = "https://www.imdb.com/title/tt0114709/", "https://www.themoviedb.org/movie/862"
+    assert [film["links"] for film in answer] == [{"imdb": imdb, "tmdb": tmdb}, None, None]
+    text = piped(given, "", "2").stdout
+    assert imdb in text
+    assert tmdb in text
+
+
+@pytest.mark.parametrize(
+    ("typed", "kind"),
+    [("l", "like"), ("Y", "like"), ("no", "no"), (" ", "skip"), ("", "skip"), ("\x04", "stop"),
+     ("Seen it,  liked", "seen, liked"), ("seen not", "seen, not"), ("\x1b[A", None), ("7", None)],
+)  # fmt: skip
+def test_what_keys_and_words_mean(typed, kind):
+    assert meaning(typed) == kind
+
+
+def test_the_same_in_a_notebook(given, tmp_path):
+    root, models, dataset = given[1::2]
+    options = {"root": root, "models": models, "dataset": dataset}
+    text = suggest("Film 20", 2, dislike=["1984"], seen=["La Séance à Orly"], k=2, **options)
+    assert "You might like\n  1. The Best" in text
+    answers, shown = iter(["like", "stop"]), []
+    session(
+        ask=lambda prompt: next(answers),
+        show=shown.append,
+        profile=tmp_path / "me.json",
+        **options,
+    )
+    assert kept(tmp_path / "me.json") == [(5, "like")]
+    assert "You might like" in shown[-1]
+    with pytest.raises(CommandError, match="no film has the title"):
+        suggest("No such film", **options)
