@@ -246,17 +246,23 @@ def calibrated() -> pd.DataFrame:
                     key = {"dataset": dataset, "split": splits, "agent": name}
                     found = results.select(**key, protocol=f"calibration, {users}")
                     if len(found):
-                        rows[f"{name}, {dataset}, {users}{label}"] = calibration_row(found)
+                        rows[f"{name}, {dataset}, {users}{label}"] = calibration_row(
+                            found, bool(label)
+                        )
     return pd.DataFrame(rows).T
 
 
-def calibration_row(found: pd.DataFrame) -> dict[str, str]:
-    """Mean Q / mean return (relative error) at three steps, over all runs."""
+def calibration_row(found: pd.DataFrame, pooled: bool) -> dict[str, str]:
+    """Mean Q / mean return (relative error) at three steps.
+
+    The error is the mean over runs, or, where every run has users of its own, that of all users.
+    """
     mean = found.groupby("metric", observed=True)["value"].mean()
     row = {}
     for step in ("first", "middle", "last"):
         q, returns = mean[f"q, {step} step"], mean[f"return, {step} step"]
-        row[f"{step} step"] = f"{q:.2f} / {returns:.2f} ({abs(q - returns) / returns:.3f})"
+        error = abs(q - returns) / returns if pooled else mean[f"error, {step} step"]
+        row[f"{step} step"] = f"{q:.2f} / {returns:.2f} ({error:.3f})"
     row["worst tenth"] = f"{mean['worst tenth']:.3f}"
     runs = found.groupby(["split", "seed"], observed=True).ngroups
     return row | {"runs": str(runs)}
@@ -516,8 +522,9 @@ def of_cold_start() -> list[Section]:
             "cold-start-eighth-1 to -8, with one training seed each; greedy sessions, 3 draws.",
             [study("ml-1m", "cold-start", *names[:2]), eighths],
             "Mean Q / mean discounted return (relative error) at the first, the middle and the "
-            "last of 40 steps, means over runs. *Worst tenth*: the largest relative error among "
-            "tenths of the sessions ordered by Q, at the middle step, mean over runs.",
+            "last of 40 steps, means over runs; *every user once*: the error of all together. "
+            "*Worst tenth*: the largest relative error among tenths of the sessions ordered by Q, "
+            "at the middle step, mean over runs.",
             calibrated(),
         )
     )

@@ -176,6 +176,12 @@ def _told(histories: Histories, item: torch.Tensor, rating: torch.Tensor) -> His
     return replace(histories, item=item, rating=rating, user_vector=None)
 
 
+def forget_pretraining(checkpoints: Path) -> None:
+    """Remove the shared checkpoints: they are of the code that made them."""
+    for left in (checkpoints / "pretrained").glob("*.ckpt"):
+        left.unlink()
+
+
 def is_there(dataset: str, split: str, agent: str, seed: int) -> bool:
     """Whether a run is in the table."""
     key = {"dataset": dataset, "split": split, "agent": agent, "seed": seed}
@@ -196,6 +202,8 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     data = Interactions.from_ratings(load_ratings(options.root / options.dataset))
     tasks: dict[str, Task] = {}
+    if options.again:
+        forget_pretraining(options.checkpoints)
     for seed in options.seeds:
         for name in options.agents:
             default = split_for(config_of(name, options.dataset).env.name)
@@ -208,6 +216,7 @@ def main() -> None:
                 final = found[(found["stage"] == "final") & found["user"].isna()]
                 shown = final[~final["metric"].str.startswith("step@")].set_index("metric")
                 print(*where, shown["value"].round(4).to_dict(), flush=True)
+        forget_pretraining(options.checkpoints)
 
 
 if __name__ == "__main__":

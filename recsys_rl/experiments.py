@@ -75,14 +75,18 @@ VARIANTS = {
     "DRR-ave-ddpg-only": Variant("DRR-ave-no-pretraining", "ddpg.bc_weight", 0.0),
     "DRR-ave-gamma-0": Variant("DRR-ave", "ddpg.gamma", 0.0),
     "DRR-ave-uniform-replay": Variant("DRR-ave", "ddpg.replay", "uniform"),
-    "DRR-ave-deterministic": Variant("DRR-ave", "ddpg.gradient", "deterministic"),
     "DRR-ave-no-noise": Variant("DRR-ave", "ddpg.epsilon", 0.0),
     "DRR-ave-ou-noise": Variant("DRR-ave-no-noise", "ddpg.ou_sigma", 0.2),
+    "DRR-ave-deterministic": Variant("DRR-ave-ou-noise", "ddpg.gradient", "deterministic"),
     "DRR-ave-uniform-replay-no-noise": Variant("DRR-ave-no-noise", "ddpg.replay", "uniform"),
     "DRR-ave-uniform-replay-ou-noise": Variant("DRR-ave-ou-noise", "ddpg.replay", "uniform"),
     "DRR-set-gamma-0": Variant("DRR-set", "ddpg.gamma", 0.0),
     "DRR-set-no-linear": Variant("DRR-set", "state.linear", ""),
     "DRR-set-no-holdout": Variant("DRR-set", "pretrain.holdout_share", 0.0),
+    "DRR-set-simulated-ou-noise": Variant("DRR-set-simulated", "ddpg.ou_sigma", 0.2),
+    "DRR-set-simulated-deterministic": Variant(
+        "DRR-set-simulated-ou-noise", "ddpg.gradient", "deterministic"
+    ),
     "DRR-set-simulated-gamma-0": Variant("DRR-set-simulated", "ddpg.gamma", 0.0),
 }
 NAMES = (*ROOTS, *VARIANTS)

@@ -163,4 +163,4 @@ def training_of(problem: Problem, **ddpg) -> Training:
     )
     agent = GRADIENTS[config.ddpg.gradient](config, 1, problem.shape[1])
     environment = ProblemEnv(problem, sessions, torch.Generator().manual_seed(0))
-    return Training(agent, environment, EveryItem(problem), make_replay(agent))
+    return Training(agent, environment, EveryItem(problem), make_replay(agent, environment))

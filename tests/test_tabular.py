@@ -17,7 +17,7 @@ UPDATES = 2000
 
 
 def random_problem(gamma: float, finite: bool) -> Problem:
-    """5 situations, 6 items; the best item is ahead of the second by 2 % of the largest Q or more."""
+    """5 situations, 6 items; the best item is ahead by 2 % of the largest Q or more."""
     generator = torch.Generator().manual_seed(646)
     leads_to = torch.randint(5, (5, 6), generator=generator)
     return Problem(leads_to, torch.rand(5, 6, generator=generator), 5, gamma, finite)

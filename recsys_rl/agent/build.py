@@ -63,7 +63,6 @@ def build(
     of the stars, in place of the environment's own.
     """
     check(config, log, sessions=make_env is None)
-    note_few_backups(config)
     first, later = split_holdout_users(log, config.pretrain.holdout_share, config.seed)
     generator = torch.Generator().manual_seed(config.seed)
     embeddings = pretrained_embeddings(config, first, generator)
@@ -81,9 +80,10 @@ def build(
     elif reward is not None:
         raise ValueError("give the reward to the environment that make_env makes")
     environment = make_env(later, _stream(config, 1))
+    check_limit(config, environment)
     demonstrations = make_demonstrations(agent, environment, first, later, make_env)
-    replay = make_replay(agent)
-    return Training(agent, environment, demonstrations, replay)
+    note_few_backups(config)
+    return Training(agent, environment, demonstrations, make_replay(agent, environment))
 
 
 def check(config: Config, log: Interactions, sessions: bool = True) -> None:
@@ -97,6 +97,12 @@ def check(config: Config, log: Interactions, sessions: bool = True) -> None:
         raise ValueError(
             f"there is no linear model {state.linear!r}: choose among {list(LINEAR_MODELS)}"
         )
+    ddpg = config.ddpg
+    if ddpg.gradient == "deterministic" and ddpg.updates and not ddpg.ou_sigma:
+        raise ValueError(
+            'ddpg.gradient="deterministic" explores by noise on the vector alone: give '
+            "ddpg.ou_sigma, 0.2 for instance"
+        )
     start = state.embeddings != "random" and state.name in STATES and STATES[state.name].pretrained
     if start in ("sequence", "likes"):
         refuse_pairs(log.n_items)
@@ -109,21 +115,35 @@ def check(config: Config, log: Interactions, sessions: bool = True) -> None:
         ColdStartEnv(later, n_seed=env.n_seed)
 
 
+def check_limit(config: Config, environment: SessionEnv) -> None:
+    """ValueError where the configuration and an environment disagree on how sessions end."""
+    horizon, gamma = config.env.horizon, config.ddpg.gamma
+    if environment.horizon != horizon:
+        raise ValueError(
+            f"env.horizon is {horizon}, and the environment has {environment.horizon} steps: the "
+            "critic counts the steps that are left, so make them the same"
+        )
+    if gamma == 1 and not environment.finite:
+        raise ValueError("ddpg.gamma must be below 1: these sessions have no end that counts")
+
+
 def note_few_backups(config: Config) -> None:
     """A note where the targets cannot reach what Q is: it needs three times the horizon of gamma.
 
-    Every update carries values `tau` of the way back over `n_steps` steps.
+    Every update carries values `tau` of the way back over the steps of a return: `n_steps`, or
+    fewer where exploring steps cut it.
     """
     ddpg, limit = config.ddpg, config.env.horizon
-    steps = min(ddpg.n_steps, limit)
+    steps = min(ddpg.n_steps, limit, 1 / max(ddpg.epsilon, 1 / limit))
     if config.env.name == "logged":  # the limit ends the collecting alone
         limit = math.inf
     reach = limit if ddpg.gamma == 1 else min(limit, 1 / (1 - ddpg.gamma))
     made, needed = ddpg.updates * ddpg.tau * steps, 3 * reach
-    if ddpg.updates and steps < limit and made < needed:
+    if ddpg.updates and made < needed:
         note(
-            f"Q will stay far from its returns: ddpg.updates x ddpg.tau x ddpg.n_steps is {made:g}"
-            f", and ddpg.gamma {ddpg.gamma:g} needs {needed:g}: make one of the three larger"
+            "Q will stay far from its returns: ddpg.updates x ddpg.tau x steps of a return (at "
+            f"most ddpg.n_steps, and 1 / ddpg.epsilon) is {made:g}, and ddpg.gamma "
+            f"{ddpg.gamma:g} needs {needed:g}: make one of them larger"
         )
 
 
@@ -222,17 +242,18 @@ def make_demonstrations(
     )
 
 
-def make_replay(agent: DDPG) -> ReplayBuffer:
+def make_replay(agent: DDPG, environment: SessionEnv) -> ReplayBuffer:
     """An empty replay buffer of the kind that the configuration names."""
     config, env, state = agent.config.ddpg, agent.config.env, agent.actor.state
     width = state.item_vectors.embedding_dim if agent.keeps_action else 0
     played = env.sessions * env.horizon  # at once, so that they must fit
     capacity = max(played, min(CAPACITY, ROUNDS * played))
     form = state.session_items, agent.n_items, capacity
+    beside = {"action": width, "shown": environment.shown_beside}
     if config.replay == "uniform":
-        return ReplayBuffer(*form, action=width)
+        return ReplayBuffer(*form, **beside)
     # beta reaches 1 with the last update, whatever the budget
-    return PrioritizedReplayBuffer(*form, action=width, anneal=max(1, config.updates))
+    return PrioritizedReplayBuffer(*form, **beside, anneal=max(1, config.updates))
 
 
 def _stream(config: Config, number: int) -> torch.Generator:

@@ -154,7 +154,8 @@ class DDPG:
     ) -> Choice:
         """In a share of the steps, another for each session, an item sampled from the policy.
 
-        noise: moves the action, but no constant column, which is no choice of the actor's.
+        noise: moves the action, but no constant column, which is no choice of the actor's. Agents
+        that learn from the action explore by noise alone.
         """
         scores = self.actor.score(histories)
         if not torch.isfinite(scores.sum()):
@@ -167,8 +168,9 @@ class DDPG:
             moved = noise.sample(self.generator)
             action = action + F.pad(moved, (0, action.shape[1] - moved.shape[1]))
             item = best_item(self.actor.scores(histories, action), excluded)
-        epsilon = session_epsilons(len(item), self.config.ddpg.epsilon)
-        item = epsilon_sampled(item, scores, excluded, epsilon, self.generator)
+        if not self.keeps_action:  # the vector must have led to the item
+            epsilon = session_epsilons(len(item), self.config.ddpg.epsilon)
+            item = epsilon_sampled(item, scores, excluded, epsilon, self.generator)
         return Choice(item, item == best, action)
 
     # -- supervised pretraining

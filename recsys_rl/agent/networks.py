@@ -103,7 +103,10 @@ def _joined(own: Tensor, linear: Tensor) -> Tensor:
 
 
 def steps_left(clock: Tensor, horizon: int, gamma: float) -> Tensor:
-    """1 + gamma + gamma^2 + ..., as many terms as steps are left; clock: t / T, float32 [...]."""
+    """1 + gamma + gamma^2 + ..., as many terms as steps are left; clock: t / T, float32 [...].
+
+    A constant where the clock stands still: in sessions without an end that counts.
+    """
     left = (1 - clock) * horizon
     return left if gamma == 1 else (1 - gamma**left) / (1 - gamma)
 
@@ -212,7 +215,7 @@ class ItemCritic(Critic):
         best = means.topk(min(self.horizon, means.shape[1])).values  # (B, T)
         step = torch.arange(best.shape[1])
         there = step < ((1 - histories.clock) * self.horizon).round()
-        return (best * there * self.gamma**step).sum(1) / self.left(histories)
+        return (best * there * self.gamma**step).sum(1) / self.left(histories).clamp(min=1)
 
 
 class VectorCritic(Critic):

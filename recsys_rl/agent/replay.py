@@ -46,11 +46,18 @@ class ReplayBuffer:
     """Ring buffer with uniform sampling (with replacement).
 
     width: items of a history that are kept. capacity: number of transitions; the oldest are
-    overwritten. action: width of the emitted vectors, where they are kept.
+    overwritten. action: width of the emitted vectors, where they are kept; shown: number of items
+    of `Histories.shown`.
     """
 
     def __init__(
-        self, width: int, n_items: int, capacity: int = CAPACITY, *, action: int = 0
+        self,
+        width: int,
+        n_items: int,
+        capacity: int = CAPACITY,
+        *,
+        action: int = 0,
+        shown: int = 0,
     ) -> None:
         if capacity < 1:
             raise ValueError(f"capacity must be at least 1, not {capacity}")
@@ -66,6 +73,9 @@ class ReplayBuffer:
             self.columns["action"] = torch.zeros(capacity, action)
         for moment in ("before", "after"):
             self.columns[f"elapsed_{moment}"] = torch.zeros(capacity)
+            if shown:
+                empty = torch.full((capacity, shown), n_items, dtype=torch.int32)
+                self.columns[f"shown_{moment}"] = empty
             self.columns[f"items_{moment}"] = torch.zeros(capacity, width, dtype=torch.int32)
             self.columns[f"ratings_{moment}"] = torch.zeros(capacity, width)
 
@@ -91,6 +101,8 @@ class ReplayBuffer:
             kept = repadded(histories, self.width, self.n_items)
             new |= {f"items_{moment}": kept.item, f"ratings_{moment}": kept.rating}
             new[f"elapsed_{moment}"] = histories.clock.squeeze(1)
+            if f"shown_{moment}" in self.columns:
+                new[f"shown_{moment}"] = histories.shown
         for name, values in new.items():
             self.columns[name][places] = values.to(self.columns[name].dtype)
         self.position = (self.position + count) % self.capacity
@@ -107,6 +119,7 @@ class ReplayBuffer:
                 found[f"items_{when}"].long(),
                 found[f"ratings_{when}"],
                 found[f"elapsed_{when}"],
+                found[f"shown_{when}"].long() if f"shown_{when}" in found else None,
             )
             for when in ("before", "after")
         )
@@ -156,12 +169,13 @@ class PrioritizedReplayBuffer(ReplayBuffer):
         capacity: int = CAPACITY,
         *,
         action: int = 0,
+        shown: int = 0,
         alpha: float = 0.6,
         beta: float = 0.4,
         anneal: int = 10_000,
         eps: float = 1e-3,
     ) -> None:
-        super().__init__(width, n_items, capacity, action=action)
+        super().__init__(width, n_items, capacity, action=action, shown=shown)
         self.alpha, self.first_beta, self.anneal, self.eps = alpha, beta, anneal, eps
         self.tree = SumTree(capacity)
         self.largest = 1.0

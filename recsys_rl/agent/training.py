@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from recsys_rl.agent.build import Training
@@ -42,7 +42,8 @@ class Progress:
     """Where a training stands; plain numbers, lists and tensors.
 
     rows: one for each update: losses, the reward while exploring, and validation where it was
-    measured. best: the best value of the metric in each stage, and weights: the actor's at it.
+    measured. best: the best value of the metric in each stage, and weights: the actor's at it;
+    critic: the critic's at the best of DDPG.
     seconds: wall and CPU time of the updates, without validation.
     """
 
@@ -51,6 +52,7 @@ class Progress:
     rows: list[dict[str, Any]] = field(default_factory=lambda: [{"update": 0, "stage": "start"}])
     best: dict[str, float] = field(default_factory=dict)
     weights: dict[str, Weights] = field(default_factory=dict)
+    critic: Weights = field(default_factory=dict)
     seconds: list[float] = field(default_factory=lambda: [0.0, 0.0])
 
 
@@ -129,7 +131,11 @@ def train(
                 callback(progress)
             if stop or (checkpoints and checkpoints.due):
                 _save(checkpoints, parts, progress)
+    if not config.ddpg.updates:  # no DDPG at all
+        progress.weights["final"] = progress.weights["pretrained"]
     agent.actor.load_state_dict(progress.weights["final"])
+    if progress.critic:
+        agent.critic.load_state_dict(progress.critic)
     return Trained(pd.DataFrame(progress.rows), progress.weights, tuple(progress.seconds))
 
 
@@ -138,7 +144,7 @@ def ddpg_update(
 ) -> Losses:
     """One update of the agent from the replay; before every T-th, sessions of T steps are played.
 
-    As many transitions are replayed as are played.
+    At least as many transitions are replayed as are played; more where sessions end early.
     """
     report = {}
     if agent.updated % environment.horizon == 0:
@@ -174,10 +180,10 @@ def play(agent: DDPG, environment: SessionEnv) -> Played:
 def calibration_of(agent: DDPG, played: Played, width: int, n_items: int) -> Losses:
     """Q of what was done beside the return that followed: first, middle and last step, mean.
 
-    Of returns that hold rewards of the policy alone, to the end of the session; where sessions have
-    no end that counts, with Q' of the observation that was the last.
+    Of returns that hold rewards of the policy alone, to the end of the session. Where sessions have
+    no end that counts: of all, with Q' where the agent explored or the collecting ended.
     """
-    steps = len(played.reward)
+    steps = agent.config.env.horizon
     whole = transitions_of(played, agent.config.ddpg.gamma, steps, width, n_items)
     step = played.active.nonzero()[:, 0]
     ended = whole.discount == 0 if played.finite else torch.ones_like(step, dtype=torch.bool)
@@ -203,10 +209,7 @@ def _select(
     progress: Progress, agent: DDPG, validate: Validate | None, metric: str, milestone: bool
 ) -> None:
     """Validate and keep the weights, if they are the best of their stage."""
-    pretrained = progress.update <= agent.config.pretrain.updates
-    stages = ["pretrained"] if pretrained else ["final"]
-    if not agent.config.ddpg.updates:  # no DDPG at all: the pretrained ones are final
-        stages = ["pretrained", "final"]
+    stage = "pretrained" if progress.update <= agent.config.pretrain.updates else "final"
     if validate is None:
         value = float(progress.update) if milestone else None
     else:
@@ -216,11 +219,15 @@ def _select(
         if not math.isfinite(value):
             raise ValueError(f"validation gives no number for {metric!r} to choose by: {figures}")
         progress.rows[-1] |= figures
-    for stage in stages:
-        if value is not None and value > progress.best.get(stage, float("-inf")):
-            progress.best[stage] = value
-            weights = agent.actor.state_dict().items()
-            progress.weights[stage] = {name: tensor.clone() for name, tensor in weights}
+    if value is not None and value > progress.best.get(stage, float("-inf")):
+        progress.best[stage] = value
+        progress.weights[stage] = _copied(agent.actor)
+        if stage == "final":
+            progress.critic = _copied(agent.critic)
+
+
+def _copied(network: nn.Module) -> Weights:
+    return {name: tensor.clone() for name, tensor in network.state_dict().items()}
 
 
 def _save(checkpoints: Checkpoints | None, parts: dict[str, Any], progress: Progress) -> None:

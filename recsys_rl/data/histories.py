@@ -24,6 +24,8 @@ class Histories:
     LEFT-padded with `n_items`; rating: float32 [B, H], 0 at padding and for what was only SHOWN.
     elapsed: float32 [B], the share t / T of a session of at most T steps that is over; None outside
     of sessions, and where no limit counts, which means 0: a session that starts now.
+    shown: int64 [B, W], items that cannot be shown again although no history names them, padded
+    with `n_items`; None where there are none.
     user_vector: float32 [B, p], what a linear model makes of the history (`GatedLinear.read`).
     """
 
@@ -31,6 +33,7 @@ class Histories:
     item: Tensor
     rating: Tensor
     elapsed: Tensor | None = None
+    shown: Tensor | None = None
     user_vector: Tensor | None = None
 
     def __len__(self) -> int:
@@ -45,7 +48,7 @@ class Histories:
 
     def at(self, rows: Tensor | slice) -> Histories:
         """Some of the users: `rows` is a mask bool [B], indices or a slice."""
-        parts = self.user, self.item, self.rating, self.elapsed, self.user_vector
+        parts = self.user, self.item, self.rating, self.elapsed, self.shown, self.user_vector
         return Histories(*(None if part is None else part[rows] for part in parts))
 
     def last(self, n: int) -> Histories:
@@ -109,9 +112,12 @@ def _compact(item: Tensor, keep: Tensor, n: int, n_items: int) -> Tensor:
 
 
 def exclusion_mask(histories: Histories, n_items: int) -> Tensor:
-    """Items that a history names -> bool [B, n_items]."""
+    """Items that a history names, or that were shown beside it -> bool [B, n_items]."""
     mask = torch.zeros(len(histories), n_items + 1, dtype=torch.bool)
-    return mask.scatter_(1, histories.item, True)[:, :-1]
+    mask.scatter_(1, histories.item, True)
+    if histories.shown is not None:
+        mask.scatter_(1, histories.shown, True)
+    return mask[:, :-1]
 
 
 def repadded(histories: Histories, width: int, n_items: int) -> Histories:
@@ -125,4 +131,5 @@ def stacked(parts: Sequence[Histories], width: int, n_items: int) -> Histories:
     """Several batches under each other, each history with its last `width` columns."""
     parts = [repadded(part, width, n_items) for part in parts]
     columns = zip(*((p.user, p.item, p.rating, p.clock.squeeze(1)) for p in parts), strict=True)
-    return Histories(*(torch.cat(column) for column in columns))
+    shown = None if parts[0].shown is None else torch.cat([part.shown for part in parts])
+    return Histories(*(torch.cat(column) for column in columns), shown)

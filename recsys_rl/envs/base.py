@@ -44,6 +44,7 @@ class SessionEnv:
     """
 
     finite = True  # whether the limit belongs to the task
+    shown_beside = 0  # items in `Histories.shown`: what no history names, and cannot be shown again
     running: tuple[str, ...] = ("_histories", "_answers", "excluded", "_active", "_steps")
     n_items: int
     n_users: int
@@ -107,7 +108,11 @@ class SessionEnv:
         elapsed = None
         if self.finite:
             elapsed = torch.full((len(told),), self._steps / self.horizon)
-        return Histories(told.user, told.item, told.rating, elapsed)
+        return Histories(told.user, told.item, told.rating, elapsed, self._shown_beside())
+
+    def _shown_beside(self) -> Tensor | None:
+        """What the session has shown and the history does not name -> int64 [B, W]."""
+        return None
 
     @property
     def relevant(self) -> Tensor:

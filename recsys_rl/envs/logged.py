@@ -34,7 +34,7 @@ class LoggedEnv(SessionEnv):
     """
 
     finite = False
-    running = (*SessionEnv.running, "_left")
+    running = (*SessionEnv.running, "_left", "_shown")
 
     def __init__(
         self,
@@ -53,6 +53,7 @@ class LoggedEnv(SessionEnv):
         if not 0 <= anonymous_share <= 1:
             raise ValueError(f"anonymous_share is in 0 .. 1, not {anonymous_share}")
         self.log, self.n_items, self.n_users = log, log.n_items, log.n_users
+        self.shown_beside = horizon
         self.sessions, self.n = sessions, n
         self.anonymous_share, self.reads_from = anonymous_share, reads_from
         read = log.rating >= reads_from
@@ -96,6 +97,7 @@ class LoggedEnv(SessionEnv):
         answers[position[ahead], self.log.item[row[ahead]]] = self.log.rating[row[ahead]]
         self._left = torch.bincount(position[ahead], minlength=len(users))
         known = self.histories_at(users, rows)
+        self._shown = torch.full((len(users), self.horizon), self.n_items)
         self._begin(Histories(self._hide(users), known.item, known.rating), answers, excluded)
 
     def moments(self, count: int) -> tuple[Histories, Tensor]:
@@ -117,7 +119,13 @@ class LoggedEnv(SessionEnv):
         hidden = torch.rand(len(users), generator=self.generator) < self.anonymous_share
         return torch.where(hidden, self.log.n_users, users)
 
+    def _shown_beside(self) -> Tensor:
+        return self._shown
+
     def _remember(self, item: Tensor, rating: Tensor, shown: Tensor) -> None:
+        if self._steps < self.horizon:  # whoever steps on after the limit gets what was seen before
+            self._shown = self._shown.clone()
+            self._shown[:, self._steps] = torch.where(shown, item, self.n_items)
         super()._remember(item, rating, shown & (rating >= self.reads_from))
         self._histories = self._histories.last(self.n)  # the oldest item drops out
 

@@ -48,9 +48,9 @@ class Calibration:
         return self.q.nanmean(0), self.returns.nanmean(0)
 
     def error(self, step: int) -> float:
-        """abs(mean Q - mean return) / mean return, at a step counted from 0."""
+        """abs(mean Q - mean return) / abs(mean return), at a step counted from 0."""
         q, returns = (mean[step] for mean in self.means())
-        return float((q - returns).abs() / returns)
+        return float((q - returns).abs() / returns.abs())
 
     def tenths(self, step: int) -> tuple[Tensor, Tensor]:
         """Mean Q and mean return in each tenth of the sessions, ordered by Q -> float32 [10] twice.
@@ -66,7 +66,7 @@ class Calibration:
     def worst_tenth(self, step: int) -> float:
         """The largest relative error among the tenths."""
         q, returns = self.tenths(step)
-        return float(((q - returns).abs() / returns).max())
+        return float(((q - returns).abs() / returns.abs()).max())
 
     def evaluation(self) -> Evaluation:
         """By user, for tables: q and return at the first, the middle and the last step."""
