@@ -4,19 +4,20 @@
 
     dataset   ml-1m, ml-100k
     split     leave-one-out, random-positives, ratings, temporal; cold-start (users held out whole),
-              cold-start-1 to -4 (other tenths of the users held out), cold-start-half (every second
-              train user), cold-start-more (the validation users trained on, too); simulated,
-              simulated-series (liked items in a row count extra); cross-dataset (trained on
-              `dataset`, evaluated with the users of ml-latest-small)
-    agent     DRR-set, DRR-set-gamma-0, ...: as in `recsys_rl.experiments`; EASE, popularity, ...:
+              cold-start-eighth-1 to -8 (every user held out once); simulated, simulated-series
+              (liked items in a row count extra); cross-dataset (trained on `dataset`, evaluated
+              with the users of ml-latest-small)
+    agent     DRR-set, DRR-set-gamma-0, ...: as in `recsys_rl.experiments`, with " (a5157ef)" behind
+              it where the run is of that commit; EASE, popularity, ...:
               as in `recsys_rl.baselines.registry`; oracle: the best that a protocol allows
     seed      of the training; 0 for the baselines, which have one fit
     stage     final; pretrained; "pretrained, gate reset"; untrained; "no history"; "history
               shuffled"; "one user's action for all"; published, reproduced (figures of the
-              literature and ours in their setting)
+              literature and ours in their setting); calibration
     protocol  leave-one-out (hr@10, ndcg@10 among all unseen items, sampled_hr@10 and
               sampled_ndcg@10 among 99 negatives), random-positives, re-ranking, seed-and-suggest,
-              cold-start-sessions, temporal, simulated-A, simulated-B; training (seconds, threads)
+              cold-start-sessions, temporal, simulated-A, simulated-B; training (seconds, threads);
+              "calibration, test users", ... (Q and returns at three steps)
     metric    hr@10, reward@40, distinct, popularity_percentile, training_cpu_seconds, ...; with
               validation_ in front it was measured on validation data
     user      empty: `value` is the mean over users. An integer: the value of this one of the

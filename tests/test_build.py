@@ -87,18 +87,25 @@ def test_a_reward_and_an_environment_can_be_given() -> None:
     assert set(rewards.tolist()) == {0.0, 1.0}
 
     def make(log, generator):
-        return LoggedEnv(log, sessions=3, n=2, generator=generator)
+        return LoggedEnv(log, sessions=3, n=2, horizon=horizon, generator=generator)
 
+    horizon = SMALL.env.horizon
     config = changed(SMALL, {"state.n": 7, "env.name": "simulated"})
     training = build(config, LOG, make_env=make)
     assert training.environment.reset()[0].item.shape == (3, 2)
     with pytest.raises(ValueError, match='env.name="simulated" needs make_env'):
         build(config, LOG)
+    horizon += 1
+    with pytest.raises(ValueError, match="env.horizon is 4, and the environment has 5 steps"):
+        build(config, LOG, make_env=make)
+    horizon -= 1
+    with pytest.raises(ValueError, match="ddpg.gamma must be below 1: these sessions have no end"):
+        build(config.with_field("ddpg.gamma", 1.0), LOG, make_env=make)
 
 
 def test_the_gradient_names_the_agent_and_what_the_replay_keeps() -> None:
     ours, papers = (
-        build(changed(SMALL, {"ddpg.gradient": name}), LOG)
+        build(changed(SMALL, {"ddpg.gradient": name, "ddpg.ou_sigma": 0.1}), LOG)
         for name in ("expected", "deterministic")
     )
     assert (type(ours.agent), type(papers.agent)) == (DDPG, VectorDDPG)

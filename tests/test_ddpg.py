@@ -368,10 +368,8 @@ def test_the_policy_loss_of_a_vector_by_hand() -> None:
     q = agent.critic(histories, action)
     (slope,) = torch.autograd.grad(q.sum(), action)
     expected = -(action * slope).sum(1).mean() / slope.norm(dim=1).mean()
-    loss, figures = agent.policy_loss(histories)
+    loss, _ = agent.policy_loss(histories)
     torch.testing.assert_close(loss, expected)
-    assert figures["q"] == pytest.approx(float(q.mean().detach()))
-    assert figures["saturated"] == 0
     loss.backward()
     assert all(parameter.grad is None for parameter in agent.critic.parameters())
     assert agent.actor.body[0].weight.grad.any()
@@ -409,12 +407,6 @@ def test_a_critic_that_knows_no_difference_moves_nothing(name: str) -> None:
     agent, histories = agent_named(name), some_batch().histories
     scale_q(agent, 0.0)
     assert not any(value.any() for value in gradient(agent, histories).values())
-
-
-def test_saturated_actions_are_counted() -> None:
-    agent, histories = agent_named("paper"), some_batch().histories
-    agent.actor.body[4].bias.data[:2] = 50.0
-    assert agent.policy_loss(histories)[1]["saturated"] == pytest.approx(2 / 6)
 
 
 def test_the_actors_update_leaves_the_critic_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -647,7 +639,7 @@ def state_after(training: Training, updates: int) -> dict[str, Tensor]:
 @pytest.mark.usefixtures("at_once")
 @pytest.mark.parametrize("form", ["expected", "deterministic"])
 def test_a_loaded_agent_shares_no_memory_with_the_saved_one(form: str) -> None:
-    config = SMALL.with_field("ddpg.gradient", form)
+    config = SMALL.with_fields({"ddpg.gradient": form, "ddpg.ou_sigma": 0.1})
     ours, theirs = (build(config, LOG) for _ in range(2))
     pretrain(ours, 2)
     list(learn(ours, 2))

@@ -25,15 +25,17 @@ KEY = {
 SESSIONS = {name: value for name, value in KEY.items() if name != "seed"}
 SPLITS = {
     *("leave-one-out", "random-positives", "ratings", "temporal", "cold-start", "cross-dataset"),
-    *(f"cold-start-{name}" for name in ("1", "2", "3", "4", "half", "more")),
+    *(f"cold-start-eighth-{number}" for number in range(1, 9)),
     *("simulated", "simulated-series"),
 }
 PROTOCOLS = {
     *("leave-one-out", "random-positives", "re-ranking", "seed-and-suggest", "temporal"),
     *("cold-start-sessions", "simulated-A", "simulated-B", "training"),
+    *("calibration, users of the critic", "calibration, test users"),
+    *("calibration, simulator A", "calibration, simulator B"),
 }
 STAGES = {
-    *("final", "pretrained", "pretrained, gate reset", "untrained", "no history"),
+    *("final", "pretrained", "pretrained, gate reset", "untrained", "no history", "calibration"),
     *("history shuffled", "one user's action for all", "published", "reproduced"),
 }
 
@@ -155,7 +157,7 @@ def test_the_committed_table_keeps_to_its_names():
     agents = set(table["agent"])
     beside = {"SB3 DDPG", "greedy on simulator A", "PMF, user known", "PMF folded in"}
     beside |= {f"ridge regression ({name}, alpha = 0)" for name in ("LinUCB", "HLinUCB")}
-    ours = {name for name in agents if name.startswith("DRR-")}
+    ours = {name for name in agents if name.startswith("DRR-") or name.endswith(" (a5157ef)")}
     assert agents - ours <= beside | {*BASELINES, "oracle"}
     assert table["value"].notna().all()
     assert not table.duplicated([*results.KEY, "metric", "user"]).any()
@@ -166,7 +168,7 @@ def test_committed_means_are_those_of_the_committed_users():
     same = [*results.KEY, "metric"]
     means = table[table["user"].isna()].set_index(same)["value"]
     users = table[table["user"].notna()].groupby(same, observed=True)["value"].mean()
-    assert len(users) > 500
+    assert len(users) > 200
     np.testing.assert_allclose(means.loc[users.index], users, atol=5e-5)
 
 
