@@ -19,7 +19,6 @@ from recsys_rl.evaluation.statistics import Interval, hierarchical_bootstrap, se
 
 REWARDS = {f"reward@{t}": f"T = {t}" for t in HORIZONS}  # of cold-start sessions
 SESSIONS = "cold-start-sessions"
-GROUPS = ["cold-start", *(f"cold-start-{number}" for number in range(1, 5))]
 
 
 @dataclass(frozen=True)
@@ -117,26 +116,5 @@ def gains(pairs: Sequence[tuple[Agent, Agent]], **key: str) -> pd.DataFrame:
         row = {REWARDS[m]: signed(interval) for m, interval in intervals.items()}
         over = next(iter(intervals.values())).over
         row |= {"seeds": str(len(first)), "in brackets": brackets(over, len(first))}
-        rows[f"{ours} minus {theirs}"] = row
-    return pd.DataFrame(rows).T
-
-
-def group_gains(pairs: Sequence[tuple[Agent, Agent]], dataset: str) -> pd.DataFrame:
-    """The same over the five groups of test users, one training seed each, all trained anew.
-
-    ValueError if the two agents of a group have no training seed in common.
-    """
-    rows = {}
-    for ours, theirs in pairs:
-        row = {}
-        for metric, title in REWARDS.items():
-            found = []
-            for split in GROUPS:
-                key = {"dataset": dataset, "split": split, "protocol": SESSIONS}
-                pair = differences(key, ours, theirs, metric)
-                if pair.empty:
-                    raise ValueError(f"{ours} and {theirs} have no seed in common in {split}")
-                found.append(pair.iloc[0].to_numpy())  # one seed a group, as in groups 1 to 4
-            row[title] = signed(hierarchical_bootstrap(found))
         rows[f"{ours} minus {theirs}"] = row
     return pd.DataFrame(rows).T

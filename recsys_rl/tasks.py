@@ -96,12 +96,7 @@ class Task:
 
 
 def task_of(data: Interactions, split: str) -> Task:
-    """A split by its name: see `SPLITS`; cold-start-1 to -9 hold out other users.
-
-    cold-start-eighth-1 to -8 hold out every user once.
-    """
-    if found := re.fullmatch(r"cold-start-([1-9])", split):
-        return _cold_start(data, cold_start_users(data, int(found[1])))
+    """A split by its name: see `SPLITS`; cold-start-eighth-1 to -8 hold out every user once."""
     if found := re.fullmatch(r"cold-start-eighth-([1-8])", split):
         return _cold_start(data, users_of_eighth(data, int(found[1])))
     if split not in SPLITS:

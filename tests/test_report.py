@@ -88,21 +88,6 @@ def test_other_users_are_no_pair_and_agents_without_users_no_row(empty):
     assert summaries.gains([(OURS, BEFORE), (OURS, Agent("EASE"))], **KEY).empty
 
 
-def test_groups_pair_one_seed_each_and_refuse_another(empty):
-    for number, split in enumerate(summaries.GROUPS):
-        users = np.linspace(0.2, 0.4, 5 + number)
-        run(OURS, number, users + 0.1, split=split)
-        run(BEFORE, number, users, split=split)
-    table = summaries.group_gains([(OURS, BEFORE)], "tiny")
-    assert set(table.loc["DRR-set minus DRR-set, pretrained"]) == {"+0.1000 [+0.1000, +0.1000]"}
-    results.PATH.unlink()
-    for split in summaries.GROUPS:
-        run(OURS, 0, [0.5, 0.6], split=split)
-        run(BEFORE, 1, [0.5, 0.6], split=split)
-    with pytest.raises(ValueError, match="have no seed in common in cold-start"):
-        summaries.group_gains([(OURS, BEFORE)], "tiny")
-
-
 def test_the_reproduced_figures_are_near_the_published_ones():
     """Within .005 for EASE and .01 for popularity; the files differ in negatives and ties."""
     key = {"dataset": "ml-1m", "split": "leave-one-out", "protocol": "leave-one-out"}

@@ -9,7 +9,7 @@ from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.movielens import load_ratings
 from recsys_rl.data.splits import split_users
 from recsys_rl.experiments import config_of
-from recsys_rl.tasks import SPLITS, split_for, task_of
+from recsys_rl.tasks import SPLITS, split_for, task_of, users_of_eighth
 
 PROTOCOLS = {
     "leave-one-out": {"leave-one-out"},
@@ -38,12 +38,25 @@ def test_a_split_says_what_is_measured(split, data):
     assert 0 < len(task.train) < len(data)
 
 
-@pytest.mark.parametrize(("split", "number"), [("cold-start", 0), ("cold-start-3", 3)])
-def test_users_are_trained_on_or_tested(split, number, data):
-    task = task_of(data, split)
-    train, _, test = split_users(data.n_users, generator=torch.Generator().manual_seed(number))
+def test_users_are_trained_on_or_tested(data):
+    task = task_of(data, "cold-start")
+    train, _, test = split_users(data.n_users)
     assert task.train.user.unique().tolist() == train.tolist()
     assert task.test_users.user.unique().tolist() == test.tolist()
+
+
+def test_eight_groups_test_every_user_once(data):
+    users = []
+    for number in range(1, 9):
+        train, validation, test = users_of_eighth(data, number)
+        everybody = torch.cat([train, validation, test]).sort().values
+        assert torch.equal(everybody, torch.arange(data.n_users))
+        assert len(validation) == data.n_users // 10
+        users.append(test)
+    assert torch.equal(torch.cat(users).sort().values, torch.arange(data.n_users))
+    assert task_of(data, "cold-start-eighth-1").test_users.user.unique().tolist() == [
+        user for user in users[0].tolist() if user in data.user
+    ]
 
 
 def test_simulated_users_are_met_in_the_simulator_of_the_training(data):
