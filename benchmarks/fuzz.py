@@ -55,7 +55,7 @@ BATCH = 200  # tries of one kind before it is another's turn
 CONFIG_OF_SETS = Config(
     StateConfig("DRR-set", k=4, n=7, embeddings="random", linear="gaussian"),
     PretrainConfig(updates=1),
-    DDPGConfig(batch_size=16, warmup=0),
+    DDPGConfig(updates=20),
     EnvConfig("cold-start", sessions=8, horizon=4),
 )
 
