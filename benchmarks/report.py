@@ -518,7 +518,7 @@ def of_cold_start() -> list[Section]:
     found.append(
         Section(
             "Calibration of the critic",
-            "Data sets ml-1m and ml-100k, split cold-start and, for *every user once*, "
+            "Data set ml-1m or ml-100k, split cold-start and, for *every user once*, "
             "cold-start-eighth-1 to -8, with one training seed each; greedy sessions, 3 draws.",
             [study("ml-1m", "cold-start", *names[:2]), eighths],
             "Mean Q / mean discounted return (relative error) at the first, the middle and the "
