@@ -35,6 +35,14 @@ ROOTS = {
         env=EnvConfig("simulated", sessions=128, horizon=10),
         weight_decay=0.01,
     ),
+    "user-leaves": Config(
+        state=StateConfig("belief", k=6, n=31, noise=0.0025),
+        ddpg=DDPGConfig(
+            actor_lr=2e-3, gamma=0.95, n_steps=1, bc_weight=0.0, replay="uniform", gradient="soft"
+        ),
+        env=EnvConfig("user-leaves", sessions=256, horizon=30, n_seed=1),
+        validate_every=150,
+    ),
 }
 
 # Updates of pretraining and of DDPG, chosen on validation data; other sets take those of ml-1m.
@@ -44,16 +52,18 @@ BUDGETS = {
         "DRR-seq": (1140, 100),  # 12 epochs of leave-one-out
         "DRR-set": (500, 400),
         "DRR-set-simulated": (500, 500),
+        "user-leaves": (0, 900),
     },
     "ml-1m": {
         "DRR-ave": (4000, 800),
         "DRR-seq": (7680, 300),  # 8 epochs of leave-one-out
         "DRR-set": (5000, 1200),
         "DRR-set-simulated": (1000, 2000),
+        "user-leaves": (0, 1500),
     },
 }
 NOISE = {"ml-100k": 0.1, "ml-1m": 0.02}  # of the linear model; chosen on validation users
-HOLDOUT = {"ml-100k": 0.15, "ml-1m": 0.07}  # of the train users, for DDPG alone; some 110 and 340
+HOLDOUT = {"ml-100k": 0.15, "ml-1m": 0.1}  # of the train users, for DDPG alone; some 110 and 480
 
 
 class Variant(NamedTuple):
@@ -89,6 +99,12 @@ VARIANTS = {
         "DRR-set-simulated-ou-noise", "ddpg.gradient", "deterministic"
     ),
     "DRR-set-simulated-gamma-0": Variant("DRR-set-simulated", "ddpg.gamma", 0.0),
+}
+VARIANTS |= {
+    "user-leaves-gamma-0": Variant("user-leaves", "ddpg.gamma", 0.0),
+    "user-leaves-no-ratings": Variant("user-leaves", "state.name", "no-belief"),
+    "user-leaves-ou-noise": Variant("user-leaves", "ddpg.ou_sigma", 0.2),
+    "user-leaves-deterministic": Variant("user-leaves-ou-noise", "ddpg.gradient", "deterministic"),
 }
 NAMES = (*ROOTS, *VARIANTS)
 

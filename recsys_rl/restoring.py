@@ -14,7 +14,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
+from recsys_rl.agent.build import GRADIENTS
 from recsys_rl.agent.config import Config
+from recsys_rl.agent.ddpg import new_state
 from recsys_rl.agent.networks import Actor
 from recsys_rl.baselines.registry import LINEAR_MODELS
 from recsys_rl.data.ids import IdMap
@@ -91,13 +93,15 @@ def _width(vectors: Sequence[int]) -> int:
 
 def _actor(config: Config, n_users: int, n_items: int, width: int) -> Actor:
     """An actor of the right shapes, its numbers still to come."""
-    state = STATES[config.state.name](n_users, n_items, config.state.k, config.state.n)
+    state = new_state(config.state, n_users, n_items)
+    new_actor = GRADIENTS[config.ddpg.gradient].new_actor
     if not config.state.linear:
-        return Actor(state).float()  # whatever the default type
+        return new_actor(config, state, None).float()  # whatever the default type
     model = LINEAR_MODELS[config.state.linear](
         torch.zeros(n_items), torch.zeros(n_items, width - 1), torch.ones(n_items), config.state.n
     )
-    return Actor(state, GatedLinear(model, config.state.n, torch.Generator())).float()
+    linear = GatedLinear(model, config.state.n, torch.Generator())
+    return new_actor(config, state, linear).float()
 
 
 def _check_registered(config: dict[str, Any], folder: Path) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -20,6 +21,7 @@ from recsys_rl.agent.config import Config
 from recsys_rl.agent.ddpg import DDPG
 from recsys_rl.agent.training import Trained, train
 from recsys_rl.data.histories import POSITIVE
+from recsys_rl.data.ids import IdMap
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.notes import note
 from recsys_rl.data.splits import (
@@ -33,6 +35,7 @@ from recsys_rl.embeddings.pmf import PMF
 from recsys_rl.envs.cold_start import ColdStartEnv
 from recsys_rl.envs.rating_models import NeighbourRatings, refuse_neighbours, two_halves
 from recsys_rl.envs.simulated import SimulatedEnv, Simulator, refuse_simulator
+from recsys_rl.envs.user_leaves import LeavingWorld, UserLeavesEnv, leaving_worlds
 from recsys_rl.evaluation.calibration import Calibration, calibration
 from recsys_rl.evaluation.protocols import (
     leave_one_out_metrics,
@@ -44,9 +47,15 @@ from recsys_rl.evaluation.protocols import (
 )
 from recsys_rl.evaluation.reranking import offline_reranking
 from recsys_rl.evaluation.scores import ScoreFunction
-from recsys_rl.evaluation.sessions import cold_start_sessions, seed_and_suggest, simulated_sessions
+from recsys_rl.evaluation.sessions import (
+    cold_start_sessions,
+    seed_and_suggest,
+    simulated_sessions,
+    whole_sessions,
+)
 from recsys_rl.evaluation.statistics import Evaluation
 
+MADE = "simulated", "user-leaves"  # sessions that a split makes, and no log
 SAMPLE = 2000  # users on whom a learning curve is measured
 Evaluate = Callable[[ScoreFunction], dict[str, Evaluation]]  # protocol -> what it says
 
@@ -57,9 +66,9 @@ class Task:
 
     train: rows to learn from. validate: quick, for curves and the choice of weights by `metric`;
     None where a split has no validation part. test: every protocol of the split. about: one line.
-    make_env: for `build`, where sessions are not made from a log. test_users: rows of the users
-    held out whole, where there are some. calibrate: Q against returns with users the critic learned
-    from and with others, where sessions have an end that counts.
+    make_env: for `build`, where sessions are not made from a log, and env, their name. test_users:
+    rows of the users held out whole, where there are some. calibrate: Q against returns with users
+    the critic learned from and with others, where sessions have an end that counts.
     """
 
     train: Interactions
@@ -68,6 +77,7 @@ class Task:
     test: Evaluate
     about: str
     make_env: Callable[[Config], MakeEnv] | None = None
+    env: str = ""
     test_users: Interactions | None = None
     calibrate: Callable[[DDPG], dict[str, Calibration]] | None = None
 
@@ -83,10 +93,11 @@ class Task:
         check(config, self.train, sessions=self.make_env is None)
 
     def _check_sessions(self, config: Config) -> None:
-        if (config.env.name == "simulated") != (self.make_env is not None):
+        needed, found = self.env, config.env.name
+        if (needed or found in MADE) and needed != found:
             raise ValueError(
-                f'env.name is "{config.env.name}": a simulated split needs an agent of simulated '
-                "sessions, and such an agent a simulated split"
+                f'env.name is "{found}": an agent of {found} sessions needs a split that makes '
+                f"them, and this one makes {needed or 'none'}"
             )
 
     def fit(self, training: Training, **options: Any) -> Trained:
@@ -288,7 +299,9 @@ def _simulated(data: Interactions, series: float = 0.0) -> Task:
         )
 
     about = "simulated users: trained in simulator A, tested in A and B, ten items after three"
-    return Task(worlds.log, validate, "reward@10", test, about, make_env, calibrate=calibrate)
+    return Task(
+        worlds.log, validate, "reward@10", test, about, make_env, "simulated", calibrate=calibrate
+    )
 
 
 class Simulators(NamedTuple):
@@ -312,6 +325,70 @@ def simulators(data: Interactions, k: int = 100) -> Simulators:
     return Simulators(a, b, log, pmf)
 
 
+def _user_leaves(data: Interactions, trained_in: str = "truth") -> Task:
+    """Users who leave: trained and chosen in a world, tested in the truth with other users."""
+    worlds = leaving_worlds(data)
+    train, validation, test_users = split_users(data.n_users, (0.85, 0.07, 0.08))
+    _needs(len(test_users) > 0 and len(validation) > 0, "a tenth of the users is nobody")
+    world = {"truth": worlds.truth, "model": worlds.model}[trained_in]
+    log = random_play(world, train, data)
+
+    def validate(score: ScoreFunction) -> dict[str, float]:
+        return whole_sessions(score, UserLeavesEnv(world, users=validation)).mean()
+
+    def test(score: ScoreFunction) -> dict[str, Evaluation]:
+        env = UserLeavesEnv(worlds.truth, users=test_users)
+        return {"user-leaves": whole_sessions(score, env)}
+
+    def calibrate(agent: DDPG) -> dict[str, Calibration]:
+        groups = {"users of the critic": train, "test users": test_users}
+        return {
+            name: calibration(
+                agent.score,
+                agent.q,
+                UserLeavesEnv(world, users=users, horizon=agent.config.env.horizon),
+                agent.config.ddpg.gamma,
+                draws=1,
+            )
+            for name, users in groups.items()
+        }
+
+    def make_env(config: Config) -> MakeEnv:
+        env = config.env
+        return lambda _, generator: UserLeavesEnv(
+            world, users=train, sessions=env.sessions, horizon=env.horizon, generator=generator
+        )
+
+    about = (
+        f"users who leave when shown too much of the same; trained on the {trained_in}, tested "
+        "with other users on the truth: the sum of the ratings of a session of 30 items at most"
+    )
+    return Task(log, validate, "return", test, about, make_env, "user-leaves", calibrate=calibrate)
+
+
+RANDOM_SESSIONS = 9  # of every train user, for item vectors
+
+
+def random_play(world: LeavingWorld, users: Tensor, data: Interactions) -> Interactions:
+    """The ratings that users give to random items until they leave; ids as in `data`."""
+    env = UserLeavesEnv(world, users=users, generator=_generator(0))
+    rows = []
+    for _ in range(RANDOM_SESSIONS):
+        first, _ = env.reset(options={"users": users})
+        rows.append((users, first.item[:, 0], first.rating[:, 0]))
+        while not env.over:
+            item = torch.randint(world.n_items, (len(users),), generator=env.generator)
+            *_, info = env.step(item)
+            active = info["active"]
+            rows.append((users[active], item[active], info["rating"][active]))
+    user, item, rating = (torch.cat(column).numpy() for column in zip(*rows, strict=True))
+    ids = data.item_ids.id(world.items)
+    played = pd.DataFrame({"user": user, "item": item, "rating": rating, "timestamp": 0})
+    played = played.drop_duplicates(["user", "item"]).sort_values("user", kind="stable")
+    columns = (torch.tensor(played[name].to_numpy()) for name in played)
+    return Interactions(*columns, data.user_ids, IdMap(ids))
+
+
 SERIES = 0.1  # what a like in a row adds to the next reward, in the split simulated-series
 SPLITS: dict[str, Callable[[Interactions], Task]] = {
     "leave-one-out": _leave_one_out,
@@ -321,6 +398,8 @@ SPLITS: dict[str, Callable[[Interactions], Task]] = {
     "cold-start": lambda data: _cold_start(data, cold_start_users(data)),
     "simulated": _simulated,
     "simulated-series": partial(_simulated, series=SERIES),
+    "user-leaves": _user_leaves,
+    "user-leaves-model": partial(_user_leaves, trained_in="model"),
 }
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from recsys_rl.agent.build import Training, make_replay
 from recsys_rl.agent.config import Config, DDPGConfig, EnvConfig, PretrainConfig, StateConfig
-from recsys_rl.agent.ddpg import GRADIENTS
+from recsys_rl.agent.build import GRADIENTS
 from recsys_rl.agent.networks import Actor
 from recsys_rl.data.histories import Histories, stacked
 from recsys_rl.envs.base import Info, SessionEnv

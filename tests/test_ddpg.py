@@ -12,7 +12,8 @@ from toys import SMALL, SMALL_SET, changed, learn, mixed_log, pretrain, random_l
 
 from recsys_rl.agent import ddpg
 from recsys_rl.agent.build import Training, build
-from recsys_rl.agent.ddpg import DDPG, GRADIENTS, Diverged
+from recsys_rl.agent.build import GRADIENTS
+from recsys_rl.agent.ddpg import DDPG, Diverged
 from recsys_rl.agent.demonstrations import NextItem
 from recsys_rl.agent.networks import Actor
 from recsys_rl.agent.replay import Transitions

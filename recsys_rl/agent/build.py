@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 
 from recsys_rl.agent.config import Config
-from recsys_rl.agent.ddpg import DDPG, GRADIENTS
+from recsys_rl.agent.ddpg import DDPG, VectorDDPG
 from recsys_rl.agent.demonstrations import (
     Demonstrations,
     LogMoments,
@@ -17,6 +17,7 @@ from recsys_rl.agent.demonstrations import (
     OnPolicyDemonstrations,
 )
 from recsys_rl.agent.replay import CAPACITY, PrioritizedReplayBuffer, ReplayBuffer
+from recsys_rl.agent.soft import SoftDDPG
 from recsys_rl.baselines.registry import LINEAR_MODELS
 from recsys_rl.data.histories import POSITIVE
 from recsys_rl.data.interactions import Interactions
@@ -25,6 +26,7 @@ from recsys_rl.data.rewards import Reward
 from recsys_rl.data.splits import split_holdout_users
 from recsys_rl.embeddings.cooccurrence import Cooccurrence, refuse_likes, refuse_pairs
 from recsys_rl.embeddings.pmf import PMF
+from recsys_rl.embeddings.rating_factors import RatingFactors
 from recsys_rl.envs.base import SessionEnv
 from recsys_rl.envs.cold_start import ColdStartEnv
 from recsys_rl.envs.logged import LoggedEnv
@@ -34,6 +36,12 @@ from recsys_rl.states.registry import STATES
 
 LINEAR_WIDTH = 256  # components of a linear model
 ROUNDS = 20  # of sessions that the replay keeps: returns of several steps age with their policy
+
+GRADIENTS: dict[str, type[DDPG]] = {
+    "expected": DDPG,  # of Q over the items
+    "soft": SoftDDPG,  # the actor follows the softmax of Q
+    "deterministic": VectorDDPG,  # of Q at one vector, as in the paper
+}
 
 MakeEnv = Callable[[Interactions, torch.Generator], SessionEnv]
 
@@ -170,7 +178,14 @@ def fit_likes(log: Interactions, k: int, generator: torch.Generator) -> Cooccurr
     return Cooccurrence(log.select(log.rating >= POSITIVE), k, generator, reach=None)
 
 
+def fit_ratings(log: Interactions, k: int, generator: torch.Generator) -> RatingFactors:
+    """From ratings without noise, as users of a simulated world give them."""
+    rows = log.user, log.item, log.rating
+    return RatingFactors.fit(*rows, log.n_users, log.n_items, k, ridge=1e-2, generator=generator)
+
+
 EMBEDDINGS: dict[str, Callable[[Interactions, int, torch.Generator], Any]] = {
+    "ratings": fit_ratings,
     "pmf": fit_pmf,
     "sequence": fit_sequence,
     "likes": fit_likes,

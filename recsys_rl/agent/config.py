@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, get_type_hints
 
+SESSIONS = "cold-start", "simulated", "user-leaves"  # environments whose limit is an end
+
 
 @dataclass(frozen=True)
 class StateConfig:
@@ -19,7 +21,7 @@ class StateConfig:
     n: int = 5  # items in the memory
     embeddings: str = "pretrained"  # what item vectors start from; or "random"
     linear: str = ""  # a linear model of the user beside the state, see baselines/registry.py
-    noise: float = 0.02  # of that model: variance of what an answer says by chance
+    noise: float = 0.02  # variance of what an answer says by chance, for that model or a belief
 
     def __post_init__(self) -> None:
         _at_least(self, k=1, n=1, noise=0)
@@ -55,25 +57,25 @@ class DDPGConfig:
     replay: str = "prioritized"  # or "uniform"
     epsilon: float = 0.1  # share of the steps that show an item sampled from the policy
     ou_sigma: float = 0.0  # Ornstein-Uhlenbeck noise on the action
-    gradient: str = "expected"  # over the items; "deterministic": of one vector, as in the paper
+    gradient: str = "expected"  # or "soft" or "deterministic", see `agent.build.GRADIENTS`
 
     def __post_init__(self) -> None:
         _at_least(self, updates=0, actor_lr=0, n_steps=1, bc_weight=0, ou_sigma=0)
         _share(self, "gamma", "tau", "epsilon")
         _one_of(self, replay=("prioritized", "uniform"))
-        _one_of(self, gradient=("expected", "deterministic"))
+        _one_of(self, gradient=("expected", "soft", "deterministic"))
 
 
 @dataclass(frozen=True)
 class EnvConfig:
-    name: str = "logged"  # "logged", "cold-start" or "simulated"
+    name: str = "logged"  # or one of SESSIONS
     sessions: int = 1024  # that step together
     horizon: int = 10
     n_seed: int = 3  # liked items known at the start; not read where sessions are logged
 
     def __post_init__(self) -> None:
         _at_least(self, sessions=1, horizon=1, n_seed=1)
-        _one_of(self, name=("logged", "cold-start", "simulated"))
+        _one_of(self, name=("logged", *SESSIONS))
 
 
 @dataclass(frozen=True)

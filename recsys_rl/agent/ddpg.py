@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recsys_rl.agent.config import Config
+from recsys_rl.agent.config import Config, StateConfig
 from recsys_rl.agent.demonstrations import Demonstration
 from recsys_rl.agent.exploration import OUNoise, epsilon_sampled, session_epsilons
 from recsys_rl.agent.networks import Actor, Critic, ItemCritic, VectorCritic
@@ -50,6 +50,15 @@ class Choice(NamedTuple):
     action: Tensor | None = None  # float32 [B, w]
 
 
+def new_state(config: StateConfig, n_users: int, n_items: int) -> State:
+    """The state that a configuration names, its numbers still to come; ValueError for others."""
+    if config.name not in STATES:
+        raise ValueError(f"there is no state {config.name!r}: choose among {list(STATES)}")
+    state = STATES[config.name](n_users, n_items, config.k, config.n)
+    state.noise = config.noise
+    return state
+
+
 class DDPG:
     """Deep deterministic policy gradient over lists of items, with a supervised term beside Q.
 
@@ -66,6 +75,9 @@ class DDPG:
     """
 
     keeps_action = False  # whether the replay holds the emitted vectors
+    critic_lr = CRITIC_LR
+    warmup = WARMUP
+    temperature = 1.0  # of the softmax that exploring items are sampled from
 
     def __init__(
         self,
@@ -78,21 +90,19 @@ class DDPG:
         self.config, self.n_users, self.n_items = config, n_users, n_items
         self.embeddings, self.linear_model = embeddings, linear
         self.generator = torch.Generator().manual_seed(config.seed)
-        self.actor = Actor(self._state(), self._linear()).eval()
+        self.actor = self.new_actor(config, self._state(), self._linear()).eval()
         self.critic = self._critic()
         self.actor.initialise(self.generator)
         self.critic.initialise(self.generator)
         self.target_actor = copy.deepcopy(self.actor).requires_grad_(False)
         self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
         self.actor_optimizer = self.new_optimizer(self.actor, config.pretrain.lr)
-        self.critic_optimizer = self.new_optimizer(self.critic, CRITIC_LR)
+        self.critic_optimizer = self.new_optimizer(self.critic, self.critic_lr)
         self.pretrained = self.updated = 0  # updates made in each stage
 
     def _state(self) -> State:
         config = self.config.state
-        if config.name not in STATES:
-            raise ValueError(f"there is no state {config.name!r}: choose among {list(STATES)}")
-        state = STATES[config.name](self.n_users, self.n_items, config.k, config.n)
+        state = new_state(config, self.n_users, self.n_items)
         state.initialise(self.generator)
         if config.embeddings == "pretrained":
             if self.embeddings is None:
@@ -110,6 +120,10 @@ class DDPG:
         if critic.state.critic_copies_actor:
             critic.state.requires_grad_(False)
         return critic
+
+    @staticmethod
+    def new_actor(config: Config, state: State, linear: GatedLinear | None) -> Actor:
+        return Actor(state, linear)
 
     def new_critic(self, state: State, linear: GatedLinear | None) -> Critic:
         return ItemCritic(state, linear, self.config.env.horizon, self.config.ddpg.gamma)
@@ -170,7 +184,9 @@ class DDPG:
             item = best_item(self.actor.scores(histories, action), excluded)
         if not self.keeps_action:  # the vector must have led to the item
             epsilon = session_epsilons(len(item), self.config.ddpg.epsilon)
-            item = epsilon_sampled(item, scores, excluded, epsilon, self.generator)
+            item = epsilon_sampled(
+                item, scores / self.temperature, excluded, epsilon, self.generator
+            )
         return Choice(item, item == best, action)
 
     # -- supervised pretraining
@@ -203,7 +219,7 @@ class DDPG:
     @property
     def warm(self) -> bool:
         """Whether the actor learns in the next update, and no longer the critic alone."""
-        return self.updated >= WARMUP * self.config.ddpg.updates
+        return self.updated >= self.warmup * self.config.ddpg.updates
 
     @property
     def supervised(self) -> bool:
@@ -221,7 +237,7 @@ class DDPG:
         batch = batch._replace(histories=self.actor.read(batch.histories))
         updates = self.config.ddpg.updates
         left = max(0.0, 1 - self.updated / max(1, updates))  # learning rates fall to 0
-        self._set_lr(self.critic_optimizer, CRITIC_LR * left)
+        self._set_lr(self.critic_optimizer, self.critic_lr * left)
         self._set_lr(self.actor_optimizer, self.config.ddpg.actor_lr * left)
         losses, td_error = self.improve_critic(batch, weights)
         if self.warm:
@@ -381,6 +397,3 @@ class VectorDDPG(DDPG):
         (slope,) = torch.autograd.grad(q.sum(), at)
         slope = slope / slope.norm(dim=1).mean().clamp(min=1e-6)
         return -(action * slope).sum(1).mean(), {}
-
-
-GRADIENTS: dict[str, type[DDPG]] = {"expected": DDPG, "deterministic": VectorDDPG}

@@ -53,6 +53,11 @@ class Actor(nn.Module):
             self.body[0].weight.data[:, -1] = 0
 
     @property
+    def squashed(self) -> bool:
+        """Whether the action comes from a tanh."""
+        return not self.state.is_action
+
+    @property
     def item_vectors(self) -> Tensor:
         """v, float32 [V, w]: the vectors that the state reads; the last column may be a bias."""
         return self.state.item_vectors.weight[:-1]

@@ -42,8 +42,7 @@ class Progress:
     """Where a training stands; plain numbers, lists and tensors.
 
     rows: one for each update: losses, the reward while exploring, and validation where it was
-    measured. best: the best value of the metric in each stage, and weights: the actor's at it;
-    critic: the critic's at the best of DDPG.
+    measured. best: the best value of the metric in each stage, and weights: the actor's at it.
     seconds: wall and CPU time of the updates, without validation.
     """
 
@@ -52,7 +51,6 @@ class Progress:
     rows: list[dict[str, Any]] = field(default_factory=lambda: [{"update": 0, "stage": "start"}])
     best: dict[str, float] = field(default_factory=dict)
     weights: dict[str, Weights] = field(default_factory=dict)
-    critic: Weights = field(default_factory=dict)
     seconds: list[float] = field(default_factory=lambda: [0.0, 0.0])
 
 
@@ -134,8 +132,6 @@ def train(
     if not config.ddpg.updates:  # no DDPG at all
         progress.weights["final"] = progress.weights["pretrained"]
     agent.actor.load_state_dict(progress.weights["final"])
-    if progress.critic:
-        agent.critic.load_state_dict(progress.critic)
     return Trained(pd.DataFrame(progress.rows), progress.weights, tuple(progress.seconds))
 
 
@@ -198,7 +194,7 @@ def calibration_of(agent: DDPG, played: Played, width: int, n_items: int) -> Los
             report |= {f"q_{name}": float(q.mean()), f"return_{name}": float(returns.mean())}
             if name == "middle":
                 report["return_spread"] = float(returns.std())
-                if not agent.actor.state.is_action:  # the action comes from a tanh
+                if agent.actor.squashed:
                     with torch.no_grad():
                         action = agent.actor(batch.histories)
                     report["saturated"] = float((action.abs() > 0.99).float().mean())
@@ -222,8 +218,6 @@ def _select(
     if value is not None and value > progress.best.get(stage, float("-inf")):
         progress.best[stage] = value
         progress.weights[stage] = _copied(agent.actor)
-        if stage == "final":
-            progress.critic = _copied(agent.critic)
 
 
 def _copied(network: nn.Module) -> Weights:

@@ -44,6 +44,7 @@ class SessionEnv:
     """
 
     finite = True  # whether the limit belongs to the task
+    repeats = False  # whether an item may be shown again
     shown_beside = 0  # items in `Histories.shown`: what no history names, and cannot be shown again
     running: tuple[str, ...] = ("_histories", "_answers", "excluded", "_active", "_steps")
     n_items: int
@@ -139,13 +140,14 @@ class SessionEnv:
         shown = item < self.n_items
         index = item.clamp(max=self.n_items - 1)
         rating = torch.where(shown, self._answers[each, index], 0.0)
-        self._answers[each, index] = torch.where(shown, 0.0, self._answers[each, index])
-        self.excluded[each, index] |= shown
+        if not self.repeats:
+            self._answers[each, index] = torch.where(shown, 0.0, self._answers[each, index])
+            self.excluded[each, index] |= shown
         reward = self._reward(rating).masked_fill(~shown, 0.0)
         self._remember(item, rating, shown)
         self._steps += 1
         limit = self._steps >= self.horizon
-        terminated = self._exhausted(rating) | (self.finite and limit)
+        terminated = self._exhausted(item, rating) | (self.finite and limit)
         truncated = torch.full_like(terminated, limit and not self.finite)
         info = {"item": item, "rating": rating, "active": self._active}
         self._active = self._active & ~terminated & ~truncated
@@ -160,8 +162,8 @@ class SessionEnv:
         rating = torch.where(shown, rating, 0.0)
         self._histories = appended(self._histories, item, rating, shown)
 
-    def _exhausted(self, rating: Tensor) -> Tensor:
-        """Whether nothing is left after this answer -> bool [B]."""
+    def _exhausted(self, item: Tensor, rating: Tensor) -> Tensor:
+        """Whether nothing is left after this item and its answer -> bool [B]."""
         raise NotImplementedError
 
     def state_dict(self) -> Info:

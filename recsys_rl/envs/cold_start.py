@@ -100,6 +100,6 @@ class ColdStartEnv(SessionEnv):
     def _remember(self, item: Tensor, rating: Tensor, shown: Tensor) -> None:
         super()._remember(item, torch.where(rating >= POSITIVE, POSITIVE, SHOWN), shown)
 
-    def _exhausted(self, rating: Tensor) -> Tensor:
+    def _exhausted(self, item: Tensor, rating: Tensor) -> Tensor:
         self._left = self._left - (rating >= POSITIVE).long()
         return self._left <= 0

@@ -129,7 +129,7 @@ class LoggedEnv(SessionEnv):
         super()._remember(item, rating, shown & (rating >= self.reads_from))
         self._histories = self._histories.last(self.n)  # the oldest item drops out
 
-    def _exhausted(self, rating: Tensor) -> Tensor:
+    def _exhausted(self, item: Tensor, rating: Tensor) -> Tensor:
         self._left = self._left - (rating > 0).long()
         return self._left <= 0
 
@@ -161,5 +161,5 @@ class RerankingEnv(SessionEnv):
         self._begin(self.history.histories(users), answers, answers == 0)
         return self.observation(), {"active": self._active}
 
-    def _exhausted(self, rating: Tensor) -> Tensor:
+    def _exhausted(self, item: Tensor, rating: Tensor) -> Tensor:
         return self.excluded.all(1)

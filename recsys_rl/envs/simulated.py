@@ -159,5 +159,5 @@ class SimulatedEnv(SessionEnv):
         self._series = torch.where(answered, longer, before)
         return reward
 
-    def _exhausted(self, rating: Tensor) -> Tensor:
+    def _exhausted(self, item: Tensor, rating: Tensor) -> Tensor:
         return self.excluded.all(1)

@@ -24,6 +24,7 @@ from recsys_rl.data.streams import own_stream
 from recsys_rl.envs.base import SessionEnv
 from recsys_rl.envs.cold_start import ColdStartEnv
 from recsys_rl.envs.simulated import SimulatedEnv, Simulator
+from recsys_rl.envs.user_leaves import UserLeavesEnv
 from recsys_rl.evaluation.scores import ScoreFunction, batches, checked_scores, joined, top_k
 from recsys_rl.evaluation.statistics import Evaluation
 
@@ -115,6 +116,50 @@ def simulated_sessions(
     reward = rewards.double()  # (U, T)
     metrics = {f"total@{steps}": reward.sum(1)} | _means(reward, [steps])
     return Evaluation("simulated sessions", joined([metrics]), environment.eligible, top)
+
+
+def whole_sessions(
+    score: ScoreFunction,
+    environment: UserLeavesEnv,
+    draws: int = 1,
+    batch_size: int = 512,
+    seed: int = 0,
+) -> Evaluation:
+    """Every eligible user plays `draws` sessions to their end, which may come early.
+
+    Metrics of every user, means over draws: return, the sum of the rewards; length, the steps. top:
+    int64 [U, draws, T], what was shown, n_items after the end.
+    """
+    users, seed_items = environment.starts(draws, seed)
+    ties, parts, top = own_stream(seed, "ties"), [], []
+    for rows in batches(torch.arange(len(users)), batch_size):
+        environment.reset(options={"users": users[rows], "seed_items": seed_items[rows]})
+        items, rewards = _to_the_end(score, environment, ties)
+        length = (items < environment.n_items).sum(1).double()
+        parts.append({"return": rewards.double().sum(1), "length": length})
+        top.append(items)
+    shape = len(environment.eligible), draws
+    metrics = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    means = {name: values.view(shape).mean(1) for name, values in metrics.items()}
+    shown = torch.cat(top).view(*shape, -1)
+    return Evaluation("whole sessions", joined([means]), environment.eligible, shown)
+
+
+def _to_the_end(
+    score: ScoreFunction, environment: SessionEnv, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Sessions that have been reset -> items int64 [B, T], rewards float32 [B, T].
+
+    After the end of a session the item is n_items and the reward 0.
+    """
+    histories, shown, rewards = environment.observation(), [], []
+    for _ in range(environment.horizon):
+        scores = checked_scores(score, histories, environment.n_items)
+        item = top_k(scores, ~environment.excluded, 1, generator).squeeze(1)
+        histories, reward, _, _, info = environment.step(item)
+        shown.append(item.masked_fill(~info["active"], environment.n_items))
+        rewards.append(reward * info["active"])
+    return torch.stack(shown, 1), torch.stack(rewards, 1)
 
 
 def _played(

@@ -26,6 +26,7 @@ class State(nn.Module):
     pretrained = "pmf"  # the embeddings it starts from, see `agent.build.EMBEDDINGS`
     windows = False  # whether it is pretrained on all positions of a stretch of log at once
     critic_copies_actor = False  # whether the critic reads a frozen copy of the pretrained state
+    noise = 0.0  # variance of what an answer says by chance, where the state reckons with it
     embedding_lr_scale = 1.0  # learning rate of the item vectors, as a share of the others'
 
     def __init__(self, n_users: int, n_items: int, k: int, n: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from recsys_rl.states.base import State
+from recsys_rl.states.belief import Belief, NoBelief
 from recsys_rl.states.drr import DRRatt, DRRave, DRRp, DRRu
 from recsys_rl.states.drr_seq import DRRseq
 from recsys_rl.states.drr_set import DRRset
@@ -14,4 +15,6 @@ STATES: dict[str, type[State]] = {
     "DRR-att": DRRatt,
     "DRR-seq": DRRseq,
     "DRR-set": DRRset,
+    "belief": Belief,
+    "no-belief": NoBelief,
 }

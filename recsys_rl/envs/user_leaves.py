@@ -1,0 +1,186 @@
+"""Users who leave when they are shown too much of the same.
+
+The MovieLens environment of EasyRL4Rec (Yu et al., SIGIR 2024, arXiv 2402.15164), remade: every
+user answers with the rating of a matrix factorisation, and goes as soon as an item is too close to
+one of the last seven. The rest of a session is lost, so that what is shown now decides what can
+be earned later.
+
+U = users, V = items of the catalogue, B = batch. Index V is padding.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from recsys_rl.data.histories import Histories
+from recsys_rl.data.interactions import Interactions
+from recsys_rl.data.memory import refuse_dense
+from recsys_rl.data.streams import own_stream
+from recsys_rl.embeddings.pmf import PMF
+from recsys_rl.embeddings.rating_factors import RatingFactors
+from recsys_rl.envs.base import Info, SessionEnv, check_counts, check_indices
+
+FACTORS = 6
+RIDGE = 0.01  # distances between items are then distributed as in the authors' comment
+MODEL_FACTORS = 20  # beside the biases
+MODEL_SHARE = 0.1  # of the ratings, for the model whose rewards an agent may learn from
+TOO_CLOSE = 75 / 6040**0.5  # stars, root mean square over users; 75 in all over those of ML-1M
+WINDOW = 7  # items that are remembered
+HORIZON = 30
+CATALOGUE = 1000
+LEAST_RATINGS = 20  # of an item of the catalogue
+
+
+@dataclass(frozen=True, eq=False)
+class LeavingWorld:
+    """Who rates what how, and which items are too much of the same.
+
+    user: float32 [U, k]; item: float32 [V, k]; a rating is their product, cut to 0..5. close: bool
+    [V, V]. items: int64 [V], the catalogue as indices of the data that it was fitted on.
+    """
+
+    user: Tensor
+    item: Tensor
+    close: Tensor
+    items: Tensor
+
+    @property
+    def n_users(self) -> int:
+        return len(self.user)
+
+    @property
+    def n_items(self) -> int:
+        return len(self.item)
+
+    def ratings(self, users: Tensor) -> Tensor:
+        """Of users int64 [B] -> float32 [B, V]."""
+        return (self.user[users] @ self.item.T).clamp(0, 5)
+
+
+@dataclass(frozen=True, eq=False)
+class LeavingWorlds:
+    """truth: fitted on nine tenths of the ratings. model: on the last tenth; users leave it by the
+    rule of the truth."""
+
+    truth: LeavingWorld
+    model: LeavingWorld
+
+
+def leaving_worlds(data: Interactions, seed: int = 0) -> LeavingWorlds:
+    """Both worlds, with the same catalogue: `CATALOGUE` random items of `LEAST_RATINGS` or more."""
+    refuse_dense(data.n_users, data.n_items, "users who leave", "choose another split", each=4)
+    generator = torch.Generator().manual_seed(seed)
+    shuffled = torch.randperm(len(data), generator=generator)
+    few, most = shuffled.tensor_split([int(len(data) * MODEL_SHARE)])
+    truth = _fitted(data, most, RIDGE, generator)
+    model = _model(data, few, generator)
+    counts = torch.bincount(data.item[most], minlength=data.n_items)
+    pool = (counts >= LEAST_RATINGS).nonzero().squeeze(1)
+    if len(pool) <= WINDOW:
+        raise ValueError(
+            f"users who leave need more than {WINDOW} items with {LEAST_RATINGS} ratings, and "
+            f"there are {len(pool)}"
+        )
+    items = pool[torch.randperm(len(pool), generator=generator)[:CATALOGUE]].sort().values
+    close = _distances(truth, items) < TOO_CLOSE
+    return LeavingWorlds(
+        *(LeavingWorld(each.user, each.item[items], close, items) for each in (truth, model))
+    )
+
+
+def _fitted(
+    data: Interactions, rows: Tensor, ridge: float, generator: torch.Generator
+) -> RatingFactors:
+    columns = data.user[rows], data.item[rows], data.rating[rows]
+    size = data.n_users, data.n_items, FACTORS
+    return RatingFactors.fit(*columns, *size, ridge=ridge, generator=generator)
+
+
+def _model(data: Interactions, rows: Tensor, generator: torch.Generator) -> RatingFactors:
+    """A model with biases, which few ratings need; the biases are columns of the factors."""
+    mask = torch.zeros(len(data), dtype=torch.bool)
+    mask[rows] = True
+    pmf = PMF(data.n_users, data.n_items, MODEL_FACTORS, generator=generator)
+    pmf.fit(data.select(mask), generator=generator)
+    user, item = pmf.user_bias.data + pmf.mean, pmf.item_bias.data
+    ones = torch.ones_like(user), torch.ones_like(item)
+    return RatingFactors(
+        torch.stack([user, ones[0], *pmf.user.data.T], 1),
+        torch.stack([ones[1], item, *pmf.item.data.T], 1),
+    )
+
+
+def _distances(truth: RatingFactors, items: Tensor) -> Tensor:
+    """Root mean square, over users, of how differently two items are rated -> [V, V]."""
+    ratings = (truth.user @ truth.item[items].T).clamp_(0, 5)
+    gram = ratings.T @ ratings / len(ratings)
+    square = gram.diagonal().unsqueeze(1) + gram.diagonal() - 2 * gram
+    return square.clamp(min=0).sqrt().fill_diagonal_(0.0)
+
+
+class UserLeavesEnv(SessionEnv):
+    """B sessions with users who leave; the reward is the rating.
+
+    A session starts with one random item whose rating is known; it has not been shown. Items may
+    be shown again. The history holds all that was shown, and the ratings. The agent is told neither
+    who the user is nor the rule.
+
+    terminated: an item closer than `TOO_CLOSE` to one of the last `WINDOW` was shown (it still
+    earns its rating), or `horizon` items were. users: who may be met, int64 [U]; everybody by
+    default.
+    """
+
+    repeats = True
+    running = (*SessionEnv.running, "_recent")
+
+    def __init__(
+        self,
+        world: LeavingWorld,
+        *,
+        users: Tensor | None = None,
+        sessions: int = 256,
+        horizon: int = HORIZON,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__(horizon, lambda rating: rating, generator)
+        check_counts(sessions=sessions)
+        self.world, self.sessions, self.n_seed = world, sessions, 1
+        self.n_items, self.n_users = world.n_items, world.n_users
+        self.eligible = torch.arange(self.n_users) if users is None else users
+        check_indices("users", self.eligible, (len(self.eligible),), self.n_users - 1)
+
+    def reset(
+        self, *, seed: int | None = None, options: Info | None = None
+    ) -> tuple[Histories, Info]:
+        """Start B sessions; options may fix `users` [B] and their `seed_items` [B, 1]."""
+        users, options = self._met(seed, options, seed_items=(self.n_items - 1, 1))
+        first = options.get("seed_items")
+        if first is None:
+            first = torch.randint(self.n_items, (len(users), 1), generator=self.generator)
+        answers = self.world.ratings(users)
+        unknown = torch.full_like(users, self.n_users)
+        nothing = torch.zeros_like(answers, dtype=torch.bool)
+        self._begin(Histories(unknown, first, answers.gather(1, first)), answers, nothing)
+        self._recent = first.new_full((len(users), WINDOW), self.n_items)
+        return self.observation(), {"active": self._active}
+
+    def starts(self, draws: int, seed: int) -> tuple[Tensor, Tensor]:
+        """Every user `draws` times -> users int64 [U * draws], first items [U * draws, 1]."""
+        users = self.eligible.repeat_interleave(draws)
+        generator = own_stream(seed, "first items")
+        return users, torch.randint(self.n_items, (len(users), 1), generator=generator)
+
+    def _remember(self, item: Tensor, rating: Tensor, shown: Tensor) -> None:
+        super()._remember(item, rating, shown)
+        last = self.n_items - 1
+        pairs = item.unsqueeze(1), self._recent
+        there = (pairs[0] <= last) & (pairs[1] <= last)
+        close = self.world.close[pairs[0].clamp(max=last), pairs[1].clamp(max=last)]
+        self._leaves = (close & there).any(1)
+        self._recent = torch.cat([self._recent[:, 1:], item.unsqueeze(1)], 1)
+
+    def _exhausted(self, item: Tensor, rating: Tensor) -> Tensor:
+        return self._leaves

@@ -1,0 +1,82 @@
+"""What ratings say of a user, exactly: the posterior of the factors, and what was shown lately.
+
+For sessions in which every item is answered by its stars and may come again. The first item of a
+history was known at the start and has not been shown.
+
+B = batch, H = length of a history, V = n_items, k = factors, W = items that are looked back on.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from recsys_rl.data.histories import Histories
+from recsys_rl.embeddings.rating_factors import RatingFactors
+from recsys_rl.states.base import State
+
+WINDOW = 7
+
+
+class Belief(State):
+    """Mean of the user's factors given the ratings, mean of the latest W items, the latest item.
+
+    rating ~ N(u . q_i, noise), u ~ N(mean, covariance) of the users that were fitted. The item
+    vectors stay as they were fitted.
+    """
+
+    reads_from = 0.0
+    pretrained = "ratings"
+
+    def __init__(self, n_users: int, n_items: int, k: int, n: int) -> None:
+        super().__init__(n_users, n_items, k, n)
+        self.item_vectors = nn.Embedding(n_items + 1, k, padding_idx=n_items)
+        self.item_vectors.requires_grad_(False)
+        self.register_buffer("mean", torch.zeros(k))
+        self.register_buffer("precision", torch.eye(k))
+
+    @property
+    def size(self) -> int:
+        return 3 * self.k
+
+    def initialise(self, generator: torch.Generator) -> None:
+        nn.init.normal_(self.item_vectors.weight, generator=generator)
+        self.item_vectors.weight.data[self.n_items] = 0
+
+    def start_from(self, embeddings: RatingFactors) -> None:
+        factors = embeddings.rotated()
+        self.item_vectors.weight.data[:-1] = factors.item
+        known = factors.user[factors.user.abs().sum(1) > 0]
+        spread = torch.cov(known.T) + 1e-3 * torch.eye(self.k)
+        self.mean, self.precision = known.mean(0), torch.linalg.inv(spread)
+
+    def forward(self, histories: Histories) -> Tensor:
+        items = self.item_vectors(self.recent(histories))  # (B, W, k)
+        count = (self.recent(histories) < self.n_items).sum(1, keepdim=True).clamp(min=1)
+        return torch.cat([self.user(histories), items.sum(1) / count, items[:, -1]], 1)
+
+    def user(self, histories: Histories) -> Tensor:
+        """The posterior mean -> float32 [B, k]."""
+        vectors = self.item_vectors(histories.item)  # (B, H, k)
+        precision = self.precision + vectors.mT @ vectors / self.noise
+        told = (vectors * histories.rating.unsqueeze(2)).sum(1) / self.noise
+        return torch.linalg.solve(precision, self.precision @ self.mean + told)
+
+    def ratings(self, histories: Histories) -> Tensor:
+        """Expected stars of all items -> float32 [B, V]."""
+        return (self.user(histories) @ self.item_vectors.weight[:-1].T).clamp(0, 5)
+
+    def recent(self, histories: Histories) -> Tensor:
+        """The latest W items that were shown -> int64 [B, W], LEFT-padded."""
+        item = F.pad(histories.item, (WINDOW, 0), value=self.n_items)[:, -WINDOW:]
+        shown = (histories.item < self.n_items).sum(1, keepdim=True) - 1
+        back = torch.arange(WINDOW, 0, -1)
+        return item.masked_fill(back > shown, self.n_items)
+
+
+class NoBelief(Belief):
+    """Without the ratings: everybody is the mean user. What a policy earns by them, shows here."""
+
+    def user(self, histories: Histories) -> Tensor:
+        return self.mean.expand(len(histories), -1)

@@ -1,0 +1,248 @@
+"""Users who leave: the rule, what ratings say of a user, and an agent that learns to stay."""
+
+import pytest
+import torch
+from toys import random_log
+
+from recsys_rl.agent.build import build
+from recsys_rl.agent.config import Config, DDPGConfig, EnvConfig, PretrainConfig, StateConfig
+from recsys_rl.agent.gated import GatedActor, PairGate
+from recsys_rl.agent.soft import SoftDDPG
+from recsys_rl.agent.training import train
+from recsys_rl.data.histories import Histories
+from recsys_rl.embeddings.rating_factors import RatingFactors
+from recsys_rl.envs.user_leaves import TOO_CLOSE, WINDOW, LeavingWorld, UserLeavesEnv
+from recsys_rl.evaluation.calibration import calibration
+from recsys_rl.evaluation.sessions import whole_sessions
+from recsys_rl.states.belief import Belief, NoBelief
+from recsys_rl.tasks import random_play, split_users
+
+N_USERS, N_ITEMS, K = 40, 30, 3
+
+
+def gen(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def world_of(n_users: int = N_USERS, n_items: int = N_ITEMS, seed: int = 0) -> LeavingWorld:
+    """Ratings of rank 3 around 3 stars; one pair of items in ten is too close."""
+    user = torch.cat(
+        [torch.ones(n_users, 1), 0.5 * torch.randn(n_users, K - 1, generator=gen(seed))], 1
+    )
+    item = torch.cat(
+        [torch.full((n_items, 1), 3.0), torch.randn(n_items, K - 1, generator=gen(1))], 1
+    )
+    distance = torch.cdist(item, item)
+    close = distance < distance.flatten().quantile(0.1)
+    return LeavingWorld(user, item, close, torch.arange(n_items))
+
+
+def config_for(**changes) -> Config:
+    base = Config(
+        state=StateConfig("belief", k=K, n=31, noise=0.0025),
+        pretrain=PretrainConfig(updates=0),
+        ddpg=DDPGConfig(
+            updates=600,
+            actor_lr=2e-3,
+            gamma=0.95,
+            n_steps=1,
+            bc_weight=0.0,
+            replay="uniform",
+            gradient="soft",
+        ),
+        env=EnvConfig("user-leaves", sessions=64, horizon=30, n_seed=1),
+    )
+    return base.with_fields(changes)
+
+
+# ------------------------------------------------------------------------------------ the world
+
+
+def test_the_rule_by_hand():
+    world = world_of()
+    env = UserLeavesEnv(world, sessions=50, generator=gen())
+    env.reset()
+    shown, gone = [[] for _ in range(50)], [False] * 50
+    items = torch.randint(N_ITEMS, (30, 50), generator=gen(2))
+    for step, item in enumerate(items):
+        _, reward, terminated, truncated, info = env.step(item)
+        for row, each in enumerate(item.tolist()):
+            leaves = any(world.close[each, other] for other in shown[row][-WINDOW:])
+            assert info["active"][row] == (not gone[row])
+            gone[row] = gone[row] or leaves or step == 29
+            assert bool(terminated[row]) == (leaves or step == 29)
+            shown[row].append(each)
+        assert not truncated.any()
+        assert torch.equal(reward, info["rating"])
+
+
+def test_items_may_be_shown_again_and_answer_alike():
+    env = UserLeavesEnv(world_of(), generator=gen())
+    env.reset(options={"users": torch.tensor([3, 4])})
+    item = torch.tensor([5, 5])
+    first = env.step(item)[1]
+    _, again, terminated, _, _ = env.step(item)
+    assert torch.equal(first, again)
+    assert torch.equal(first, env.world.ratings(torch.tensor([3, 4]))[:, 5])
+    assert terminated.all()  # nothing is as close as the same
+    assert not env.excluded.any()
+
+
+def test_the_first_item_was_not_shown():
+    env = UserLeavesEnv(world_of(), generator=gen())
+    histories, _ = env.reset(
+        options={"users": torch.tensor([1]), "seed_items": torch.tensor([[7]])}
+    )
+    assert histories.item.tolist() == [[7]]
+    assert not env.step(torch.tensor([7]))[2]
+
+
+def test_nothing_shown_neither_earns_nor_ends():
+    env = UserLeavesEnv(world_of(), generator=gen())
+    env.reset(options={"users": torch.tensor([1])})
+    _, reward, terminated, _, _ = env.step(torch.tensor([N_ITEMS]))
+    assert float(reward) == 0
+    assert not terminated
+
+
+def test_running_sessions_can_be_saved():
+    one, other = (UserLeavesEnv(world_of(), sessions=8, generator=gen(s)) for s in (0, 9))
+    one.reset()
+    one.step(torch.arange(8))
+    other.load_state_dict(one.state_dict())
+    for item in torch.randint(N_ITEMS, (12, 8), generator=gen(3)):
+        assert all(map(torch.equal, one.step(item)[1:4], other.step(item)[1:4]))
+
+
+def test_sessions_to_the_end():
+    world = world_of()
+    env = UserLeavesEnv(world, users=torch.arange(10))
+    found = whole_sessions(lambda h: world.item[:, 1].expand(len(h), -1), env, draws=2)
+    assert found.metrics["length"].tolist() == [2.0] * 10  # the same item twice
+    best = int(world.item[:, 1].argmax())
+    expected = 2 * world.ratings(torch.arange(10))[:, best]
+    assert torch.allclose(torch.tensor(found.metrics["return"]), expected)
+    assert (found.top[:, :, 2:] == N_ITEMS).all()
+
+
+# ------------------------------------------------------------------------- what the ratings say
+
+
+def test_factors_are_found_again():
+    world = world_of(200, 40)
+    rating = world.user @ world.item.T
+    user, item = (torch.rand(rating.shape, generator=gen(1)) < 0.5).nonzero(as_tuple=True)
+    rows = user, item, rating[user, item]
+    found = RatingFactors.fit(*rows, 200, 40, K, ridge=1e-5, generator=gen())
+    assert torch.allclose(found.user @ found.item.T, rating, atol=0.05)
+    rotated = found.rotated()
+    assert torch.allclose(rotated.user @ rotated.item.T, found.user @ found.item.T, atol=1e-3)
+    apart = (rating.unsqueeze(1) - rating.unsqueeze(2)).square().mean(0).sqrt()
+    assert torch.allclose(torch.cdist(rotated.item, rotated.item), apart, atol=0.05)
+
+
+def belief_of(world: LeavingWorld, kind: type[Belief] = Belief) -> Belief:
+    state = kind(world.n_users, world.n_items, K, 31)
+    state.noise = 0.0025
+    state.start_from(RatingFactors(world.user, world.item))
+    return state
+
+
+def test_three_ratings_tell_three_factors():
+    world = world_of()
+    state = belief_of(world)
+    users = torch.arange(N_USERS)
+    item = torch.randint(N_ITEMS, (N_USERS, 8), generator=gen(4))
+    rating = (world.user @ world.item.T).gather(1, item)
+    found = state.ratings(Histories(users, item, rating))
+    assert torch.allclose(found, world.ratings(users), atol=0.2)
+    padded = Histories(
+        users,
+        torch.cat([torch.full((N_USERS, 3), N_ITEMS), item], 1),
+        torch.cat([torch.zeros(N_USERS, 3), rating], 1),
+    )
+    assert torch.allclose(state.ratings(padded), found, atol=1e-5)
+    nobody = belief_of(world, NoBelief).ratings(padded)
+    assert torch.equal(nobody, nobody[:1].expand_as(nobody))
+
+
+@pytest.mark.parametrize("shown", [0, 1, 6, 7, 9])
+def test_the_first_item_is_none_of_the_recent(shown):
+    state = belief_of(world_of())
+    item = torch.arange(shown + 1).unsqueeze(0)
+    padded = torch.cat([torch.full((1, 4), N_ITEMS), item], 1)
+    wanted = list(range(1, shown + 1))[-WINDOW:]
+    wanted = [N_ITEMS] * (WINDOW - len(wanted)) + wanted
+    for histories in (item, padded):
+        found = state.recent(Histories(torch.zeros(1), histories, torch.ones(histories.shape)))
+        assert found.tolist() == [wanted]
+
+
+# ------------------------------------------------------------------------------------ the agent
+
+
+def test_gates_of_pairs_by_hand():
+    gate = PairGate(N_ITEMS, K)
+    gate.start_from(world_of().item)
+    gate.own_vectors.data.normal_(generator=gen())
+    vectors = torch.cat([world_of().item, torch.zeros(1, K)])
+    recent = torch.tensor([[N_ITEMS, 3, 4]])
+    x = vectors[:-1] @ gate.map + gate.own_vectors
+    square = [(x[5] - x[other]).square().sum() for other in (3, 4)]
+    expected = torch.stack([(gate.steepness * (s - gate.middle)).sigmoid() for s in square]).prod()
+    assert torch.allclose(gate(vectors, recent, torch.tensor([5])), expected)
+    logs = gate.log_gates(vectors[:-1])
+    assert torch.allclose(logs[recent[0]].sum(0)[5].exp(), expected)
+
+
+def test_q_of_all_is_q_of_each():
+    torch.manual_seed(0)
+    actor = GatedActor(belief_of(world_of()), 30, 0.9)
+    actor.initialise(gen())
+    histories = Histories(
+        torch.zeros(4),
+        torch.randint(N_ITEMS, (4, 6), generator=gen()),
+        torch.rand(4, 6, generator=gen()) * 5,
+        torch.tensor([0.0, 0.3, 0.6, 29 / 30]),
+    )
+    every = actor.all(histories)
+    for item in range(N_ITEMS):
+        q = actor(histories, torch.full((4,), item))
+        assert torch.allclose(q, every[:, item], atol=1e-4)
+    # one step is left: only its rating counts
+    assert torch.allclose(every[3], actor.state.ratings(histories)[3], atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def trained():
+    world = world_of(300)
+    met, others = split_users(world.n_users, (0.8, 0.2))
+    data = random_log(world.n_users, world.n_items, 20)
+
+    def policy(**changes):
+        training = build(
+            config_for(**changes),
+            random_play(world, met, data),
+            make_env=lambda _, generator: UserLeavesEnv(
+                world, users=met, sessions=64, generator=generator
+            ),
+        )
+        train(training)
+        env = UserLeavesEnv(world, users=others)
+        return training.agent, whole_sessions(training.agent.score, env).mean(), env
+
+    return policy
+
+
+def test_users_stay_with_an_agent_that_looks_ahead(trained):
+    agent, found, env = trained()
+    assert isinstance(agent, SoftDDPG)
+    assert found["length"] > 20
+    sessions = calibration(agent.score, agent.q, env, 0.95, draws=1)
+    assert sessions.error(0) < 0.15
+    _, myopic, _ = trained(**{"ddpg.gamma": 0.0, "ddpg.updates": 100})
+    assert myopic["length"] < 5
+
+
+def test_the_threshold_is_that_of_ml_1m():
+    assert pytest.approx(75) == TOO_CLOSE * 6040**0.5
