@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from recsys_rl.data.column_values import as_ids
 from recsys_rl.data.layouts import PUBLISHED, check_count, file_of
 from recsys_rl.data.movie_files import read_movies
-from recsys_rl.data.tables import COLUMNS, Layout, as_ids, read_ratings
+from recsys_rl.data.tables import COLUMNS, Layout, read_ratings
 
 # `content_mark` of the ratings, in which timestamps do not count
 _MARKS = {

@@ -68,10 +68,10 @@ def open_data(
 
     columns: names in the file for "user", "item", "rating" and "timestamp", where they are not
     those of MovieLens. positive: from which rating on an item is liked, for ratings that are not
-    on the scale .5 to 5 with likes from 4 on; they are carried over to it (`tables.on_scale`).
-    duplicates: "refuse" a second rating of one item by one user, or keep the "latest". order:
-    "file" where the rows stand in the order of time, and no timestamps are read. min_ratings: items
-    with fewer are left out.
+    on the scale .5 to 5 with likes from 4 on; they are carried over to it
+    (`column_values.on_scale`). duplicates: "refuse" a second rating of one item by one user, or
+    keep the "latest". order: "file" where the rows stand in the order of time, and no timestamps
+    are read. min_ratings: items with fewer are left out.
 
     Raises ValueError or OSError, in a sentence with file and line, before anything is trained.
     """
