@@ -98,7 +98,7 @@ def resampled_means(
 ) -> np.ndarray:
     """Means of M columns over `n_boot` resamples of their U users -> float64 [n_boot, M].
 
-    The same seed draws the same users, so differences and ratios of two calls are paired.
+    The same seed draws the same users, so differences of two calls are paired.
     """
     values = np.stack(columns, axis=1).astype(np.float64)  # (U, M)
     n = len(values)
