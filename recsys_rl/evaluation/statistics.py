@@ -1,7 +1,7 @@
 """What a model did user by user, and how sure the figures made of it are.
 
 There are two uncertainties, and neither contains the other. Another set of *users*, the trained
-model kept: the bootstrap (`bootstrap_interval`, `paired_bootstrap`). Another *training run*, the
+model kept: the bootstrap (`Evaluation.interval`, `paired_bootstrap`). Another *training run*, the
 users kept: `seed_spread`. Both at once, where values by user are there for several training runs:
 `hierarchical_bootstrap`.
 
@@ -51,7 +51,11 @@ class Evaluation:
     def interval(
         self, n_boot: int = 1000, level: float = 0.95, seed: int = 0
     ) -> dict[str, tuple[float, float]]:
-        """Metric name -> bootstrap interval over users; see `bootstrap_interval`."""
+        """Metric name -> percentile interval of the mean, resampling users with replacement.
+
+        It answers "how far might the figure move with other *users*, this one trained model kept?".
+        What another training run would give is a different question: see `seed_spread`.
+        """
         means = resampled_means(list(self.metrics.values()), self.weights, n_boot, seed)
         return {
             name: percentile_interval(m, level)
@@ -118,21 +122,6 @@ def resampled_means(
         return totals / weights_drawn
 
 
-def bootstrap_interval(
-    values: np.ndarray,
-    weights: np.ndarray | None = None,
-    n_boot: int = 1000,
-    level: float = 0.95,
-    seed: int = 0,
-) -> tuple[float, float]:
-    """Percentile interval of a mean over users [U], resampling users with replacement.
-
-    It answers "how far might the figure move with other *users*, this one trained model kept?".
-    What another training run would give is a different question: see `seed_spread`.
-    """
-    return percentile_interval(resampled_means([values], weights, n_boot, seed)[:, 0], level)
-
-
 def paired_bootstrap(
     ours: np.ndarray,
     theirs: np.ndarray,
@@ -159,7 +148,7 @@ def seed_spread(means: Sequence[float]) -> dict[str, float]:
     """Mean, sample standard deviation, minimum and maximum of one metric over training seeds.
 
     It answers "how far might the figure move with another *training run*, the users kept?": the
-    other of the two uncertainties, which no bootstrap over users can see (`bootstrap_interval`).
+    other of the two uncertainties, which no bootstrap over users can see (`Evaluation.interval`).
     """
     values = np.asarray(means, dtype=np.float64)
     sd = float(values.std(ddof=1)) if len(values) > 1 else float("nan")
