@@ -72,12 +72,11 @@ class Evaluation:
 
 
 class Difference(NamedTuple):
-    """A paired difference of means, its interval, and the share of resamples in which it is > 0."""
+    """A paired difference of means, and its interval."""
 
     mean: float
     low: float
     high: float
-    share_positive: float
 
 
 def _mean(values: np.ndarray, weights: np.ndarray | None) -> float:
@@ -139,9 +138,7 @@ def paired_bootstrap(
         raise ValueError(f"not the same users: {ours.shape} and {theirs.shape}")
     gap = ours.astype(np.float64) - theirs
     means = resampled_means([gap], weights, n_boot, seed)[:, 0]
-    return Difference(
-        _mean(gap, weights), *percentile_interval(means, level), float((means > 0).mean())
-    )
+    return Difference(_mean(gap, weights), *percentile_interval(means, level))
 
 
 def seed_spread(means: Sequence[float]) -> dict[str, float]:
