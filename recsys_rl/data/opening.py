@@ -17,7 +17,6 @@ import numpy as np
 import pandas as pd
 
 from recsys_rl.data import download
-from recsys_rl.data.histories import POSITIVE
 from recsys_rl.data.interactions import DUPLICATES, Interactions, without_duplicates
 from recsys_rl.data.layouts import PARQUET, file_of
 from recsys_rl.data.movielens import load_movies, load_ratings
@@ -39,15 +38,13 @@ class Data:
     name: of the folder or file, as models and checkpoints are called after it. ratings: columns
     user, item, rating, timestamp (`tables.read_ratings`), one row for each user and item. movies:
     item, title, year, genres (`load_movies`), with a title of the kind "film 7" for every item that
-    no movie file lists. positive: from which rating on an item is liked, in the file's own scale;
-    in `ratings` it is 4.
+    no movie file lists.
     """
 
     name: str
     path: Path
     ratings: pd.DataFrame
     movies: pd.DataFrame
-    positive: float = POSITIVE
 
     def interactions(self) -> Interactions:
         return Interactions.from_ratings(self.ratings)
@@ -86,7 +83,7 @@ def open_data(
     ratings = _often_rated(ratings, min_ratings, file)
     movies = None if path.is_file() else _movies_in(path)
     movies = with_placeholders(movies, ratings["item"].to_numpy(), path)
-    return Data(name, path, ratings, movies, POSITIVE if positive is None else positive)
+    return Data(name, path, ratings, movies)
 
 
 def _check_options(
