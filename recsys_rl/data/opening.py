@@ -23,7 +23,7 @@ from recsys_rl.data.movielens import load_movies, load_ratings
 from recsys_rl.data.notes import note
 from recsys_rl.data.places import NoSuchData as NoSuchData
 from recsys_rl.data.places import find_data
-from recsys_rl.data.tables import COLUMNS, ORDERS, Layout, read_ratings
+from recsys_rl.data.rating_files import COLUMNS, ORDERS, Layout, read_ratings
 
 _OWN_NAMES = {name: name for name in COLUMNS}
 _MOVIELENS_NAMES = {"user": "userId", "item": "movieId", "rating": "rating"} | {
@@ -36,9 +36,9 @@ class Data:
     """Ratings and films, checked.
 
     name: of the folder or file, as models and checkpoints are called after it. ratings: columns
-    user, item, rating, timestamp (`tables.read_ratings`), one row for each user and item. movies:
-    item, title, year, genres (`load_movies`), with a title of the kind "film 7" for every item that
-    no movie file lists.
+    user, item, rating, timestamp (`rating_files.read_ratings`), one row for each user and item.
+    movies: item, title, year, genres (`load_movies`), with a title of the kind "film 7" for every
+    item that no movie file lists.
     """
 
     name: str
