@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from recsys_rl.data.interactions import Interactions
+from recsys_rl.data.random_streams import own_stream
 from recsys_rl.data.splits import Split, random_split
-from recsys_rl.data.streams import own_stream
 from recsys_rl.evaluation.metrics import (
     _sampled_metrics,
     discounts,

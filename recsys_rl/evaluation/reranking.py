@@ -13,7 +13,7 @@ from torch import Tensor
 
 from recsys_rl.data.histories import POSITIVE
 from recsys_rl.data.interactions import Interactions
-from recsys_rl.data.streams import own_stream
+from recsys_rl.data.random_streams import own_stream
 from recsys_rl.envs.logged import RerankingEnv
 from recsys_rl.evaluation.metrics import discounts
 from recsys_rl.evaluation.scores import ScoreFunction, batches, joined
