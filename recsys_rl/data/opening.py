@@ -19,10 +19,10 @@ import pandas as pd
 from recsys_rl.data import download
 from recsys_rl.data.interactions import DUPLICATES, Interactions, without_duplicates
 from recsys_rl.data.layouts import PARQUET, file_of
+from recsys_rl.data.locating import NoSuchData as NoSuchData
+from recsys_rl.data.locating import find_data
 from recsys_rl.data.movielens import load_movies, load_ratings
 from recsys_rl.data.notes import note
-from recsys_rl.data.places import NoSuchData as NoSuchData
-from recsys_rl.data.places import find_data
 from recsys_rl.data.rating_files import COLUMNS, ORDERS, Layout, read_ratings
 
 _OWN_NAMES = {name: name for name in COLUMNS}
