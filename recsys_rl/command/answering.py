@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from recsys_rl.command.errors import CommandError
 from recsys_rl.command.filters import fitting
-from recsys_rl.command.keys import Ask, best_ask, pick_line
+from recsys_rl.command.keyboard import Ask, best_ask, pick_line
 from recsys_rl.command.links import read_links
 from recsys_rl.command.matching import OFFERED, Match, names_of
 from recsys_rl.command.naming import Named, named
