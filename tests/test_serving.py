@@ -434,7 +434,12 @@ def test_a_tensor_too_few_is_a_clear_error(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     "where",
-    ["restoring.tensors_of", "serving.json.dumps", "data.files.os.fsync", "data.files.os.replace"],
+    [
+        "release_weights.tensors_of",
+        "serving.json.dumps",
+        "data.files.os.fsync",
+        "data.files.os.replace",
+    ],
 )
 def test_an_interrupted_save_leaves_the_old_agent(
     where: str, folder: Path, monkeypatch: pytest.MonkeyPatch
