@@ -21,8 +21,8 @@ from benchmarks import results
 from recsys_rl.agent.build import Training
 from recsys_rl.agent.checkpoint import Checkpoints
 from recsys_rl.agent.training import Trained
+from recsys_rl.data.atomic_files import write_atomically
 from recsys_rl.data.download import DATA_FOLDER
-from recsys_rl.data.files import write_atomically
 from recsys_rl.data.histories import Histories
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.movielens import load_ratings

@@ -19,7 +19,7 @@ from recsys_rl.agent import build as building
 from recsys_rl.baselines.registry import BASELINES, check_baselines
 from recsys_rl.command.main import main
 from recsys_rl.data import download, layouts, memory_limit, mirrors, movielens, opening
-from recsys_rl.data.files import writable
+from recsys_rl.data.atomic_files import writable
 from recsys_rl.data.films import read_films, with_all
 from recsys_rl.data.interactions import IdMap, Interactions, fingerprint
 from recsys_rl.data.opening import NoSuchData, find_data, open_data
