@@ -3,8 +3,8 @@
 Names alone, no logic: everything lives in the package `recsys_rl`.
 """
 
+from recsys_rl.data.atomic_files import writable
 from recsys_rl.data.download import DataUnavailable, open_movielens
-from recsys_rl.data.files import writable
 from recsys_rl.data.histories import POSITIVE, SHOWN, Histories
 from recsys_rl.data.interactions import IdMap, Interactions, fingerprint
 from recsys_rl.data.movielens import load_movies, load_ratings

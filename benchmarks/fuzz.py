@@ -32,7 +32,7 @@ import numpy as np
 import torch
 from gymnasium.error import Error as GymnasiumError
 
-from benchmarks import inputs
+from benchmarks import fuzz_inputs
 from recsys_rl import train
 from recsys_rl.agent.build import linear_model
 from recsys_rl.agent.config import Config, DDPGConfig, EnvConfig, PretrainConfig, StateConfig
@@ -127,7 +127,7 @@ def write_films(folder: Path) -> None:
     (folder / "movies.csv").write_text("\n".join(films) + "\n", encoding="utf-8")
 
 
-def try_data(world: World, given: inputs.DataFolder) -> None:
+def try_data(world: World, given: fuzz_inputs.DataFolder) -> None:
     with tempfile.TemporaryDirectory(dir=world.folder) as name:
         folder = Path(name)
         for file, content in given.files.items():
@@ -159,7 +159,7 @@ def rows_in(name: str, content: bytes) -> int:
     return len(rows) - name.endswith(".csv")
 
 
-def try_release(world: World, given: inputs.Tampering) -> None:
+def try_release(world: World, given: fuzz_inputs.Tampering) -> None:
     with tempfile.TemporaryDirectory(dir=world.folder) as name:
         folder = Path(name)
         tamper(world, given, folder)
@@ -173,17 +173,17 @@ def try_release(world: World, given: inputs.Tampering) -> None:
         try_command(world, ["--model", str(folder), "--root", "data", "--seed", "1"])
 
 
-def tamper(world: World, given: inputs.Tampering, folder: Path) -> None:
+def tamper(world: World, given: fuzz_inputs.Tampering, folder: Path) -> None:
     """Write the release of the world into `folder`, changed."""
     length = int.from_bytes(world.weights[:8], "little")
     header, values = world.weights[8 : 8 + length], bytearray(world.weights[8 + length :])
     if given.header:
-        header = json.dumps(inputs.changed(json.loads(header), given.header)).encode()
+        header = json.dumps(fuzz_inputs.changed(json.loads(header), given.header)).encode()
     for place, number in given.numbers:
         place = place * 4 % len(values)
         values[place : place + 4] = np.float32(number).tobytes()
     weights = len(header).to_bytes(8, "little") + header + values
-    config = inputs.changed(world.config, given.config)
+    config = fuzz_inputs.changed(world.config, given.config)
     if given.hashed:
         config["weights_sha256"] = hashlib.sha256(weights).hexdigest()
     files = {CONFIG: json.dumps(config).encode(), WEIGHTS: weights}
@@ -251,20 +251,20 @@ def vectors_of(log: Interactions) -> torch.Tensor:
 
 GOOD = ["--root", "data", "--models", "models", "--dataset", "films"]
 KINDS: dict[str, tuple[Callable, Callable]] = {  # name -> strategy for a world, what is tried
-    "data": (lambda world: inputs.data_folders(), try_data),
+    "data": (lambda world: fuzz_inputs.data_folders(), try_data),
     "release": (
-        lambda world: inputs.tamperings(world.config, header_of(world), len(world.weights)),
+        lambda world: fuzz_inputs.tamperings(world.config, header_of(world), len(world.weights)),
         try_release,
     ),
     "command": (
-        lambda world: inputs.command_lines(parser_of_command(), GOOD),
+        lambda world: fuzz_inputs.command_lines(parser_of_command(), GOOD),
         try_command,
     ),
     "training": (
-        lambda world: inputs.command_lines(train._parser(), [*GOOD[:2], *GOOD[4:]]),
+        lambda world: fuzz_inputs.command_lines(train._parser(), [*GOOD[:2], *GOOD[4:]]),
         try_training,
     ),
-    "environment": (lambda world: inputs.episodes(3), try_episode),
+    "environment": (lambda world: fuzz_inputs.episodes(3), try_episode),
 }
 
 

@@ -40,7 +40,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from recsys_rl.data.files import write_atomically
+from recsys_rl.data.atomic_files import write_atomically
 from recsys_rl.evaluation import metrics
 from recsys_rl.evaluation.statistics import Evaluation
 

@@ -21,12 +21,12 @@ from benchmarks import results
 from recsys_rl.agent.build import Training
 from recsys_rl.agent.checkpoint import Checkpoints
 from recsys_rl.agent.training import Trained
+from recsys_rl.data.atomic_files import write_atomically
 from recsys_rl.data.download import DATA_FOLDER
-from recsys_rl.data.files import write_atomically
 from recsys_rl.data.histories import Histories
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.movielens import load_ratings
-from recsys_rl.data.streams import own_stream
+from recsys_rl.data.random_streams import own_stream
 from recsys_rl.evaluation.calibration import Calibration
 from recsys_rl.evaluation.scores import ScoreFunction
 from recsys_rl.experiments import NAMES, config_of

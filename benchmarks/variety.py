@@ -38,7 +38,7 @@ from recsys_rl.data.films import read_films, with_all
 from recsys_rl.data.histories import POSITIVE, Histories
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.movielens import load_ratings
-from recsys_rl.data.streams import own_stream
+from recsys_rl.data.random_streams import own_stream
 from recsys_rl.evaluation.scores import batches
 from recsys_rl.serving import Recommender
 

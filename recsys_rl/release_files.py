@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from recsys_rl.data.files import locked, sync_folder, write_atomically
+from recsys_rl.data.atomic_files import locked, sync_folder, write_atomically
 
 FORMAT = 2
 CONFIG, WEIGHTS, CARD, CURVE = "config.json", "weights.safetensors", "README.md", "training.csv"

@@ -106,7 +106,7 @@ class Recommender:
     def _write(self, folder: Path, files: dict[str, bytes]) -> None:
         from safetensors.torch import save
 
-        from recsys_rl.restoring import tensors_of
+        from recsys_rl.release_weights import tensors_of
 
         weights = save(tensors_of(self.actor))
         config = self.config | {
@@ -248,7 +248,7 @@ def _is_set(config: dict[str, Any]) -> bool:
 def _expected(folder: Path, config: dict[str, Any], found: Shapes) -> Shapes:
     """The tensors that the weights of a config have. Raises BadRelease."""
     if not _is_set(config):
-        from recsys_rl.restoring import expected_tensors
+        from recsys_rl.release_weights import expected_tensors
 
         return expected_tensors(folder, config, found)
     try:
@@ -283,7 +283,7 @@ def _restored(folder: Path, config: dict[str, Any], content: bytes) -> tuple[Act
     """On the CPU."""
     import torch
 
-    from recsys_rl.restoring import restored
+    from recsys_rl.release_weights import restored
 
     with torch.device("cpu"):
         return restored(folder, config, content)

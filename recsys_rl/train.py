@@ -29,8 +29,8 @@ from recsys_rl.agent.ddpg import Diverged
 from recsys_rl.agent.training import Interrupted
 from recsys_rl.data import opening
 from recsys_rl.data.arguments import Parser
+from recsys_rl.data.atomic_files import FolderInUse, writable
 from recsys_rl.data.download import DataUnavailable
-from recsys_rl.data.files import FolderInUse, writable
 from recsys_rl.data.notes import say
 from recsys_rl.evaluation.statistics import Evaluation
 from recsys_rl.experiments import NAMES, config_of

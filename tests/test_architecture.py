@@ -20,7 +20,7 @@ FLOORS = {
     "experiments": 7,
     "tasks": 7,
     "release_config": 7,
-    "restoring": 8,
+    "release_weights": 8,
     "serving": 9,
     "train": 10,
     "command": 10,

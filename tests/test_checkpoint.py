@@ -16,7 +16,7 @@ from toys import SMALL, random_log
 
 from recsys_rl.agent.checkpoint import MAGIC, BadCheckpoint, Checkpoints
 from recsys_rl.agent.config import Config
-from recsys_rl.data.files import FolderInUse
+from recsys_rl.data.atomic_files import FolderInUse
 from recsys_rl.data.interactions import Interactions
 
 LOG = random_log()

@@ -18,8 +18,8 @@ from recsys_rl import train
 from recsys_rl.agent import build as building
 from recsys_rl.baselines.registry import BASELINES, check_baselines
 from recsys_rl.command.main import main
-from recsys_rl.data import download, layouts, memory, mirrors, movielens, opening
-from recsys_rl.data.files import writable
+from recsys_rl.data import download, layouts, memory_limit, mirrors, movielens, opening
+from recsys_rl.data.atomic_files import writable
 from recsys_rl.data.films import read_films, with_all
 from recsys_rl.data.interactions import IdMap, Interactions, fingerprint
 from recsys_rl.data.opening import NoSuchData, find_data, open_data
@@ -561,20 +561,20 @@ def test_a_small_catalogue_trains_with_longer_vectors():
 
 
 def test_the_limit_of_a_table_is_a_setting(monkeypatch):
-    monkeypatch.setenv(memory.SETTING, "0.5")
-    assert memory.table_limit() == 2**29
-    memory.refuse_dense(2**13, 2**14, "x", "y")
+    monkeypatch.setenv(memory_limit.SETTING, "0.5")
+    assert memory_limit.table_limit() == 2**29
+    memory_limit.refuse_dense(2**13, 2**14, "x", "y")
     with pytest.raises(
         ValueError, match=r"x needs .* 8,192 x 16,385, .* 0.5 GiB .* allowed: y, or"
     ):
-        memory.refuse_dense(2**13, 2**14 + 1, "x", "y")
+        memory_limit.refuse_dense(2**13, 2**14 + 1, "x", "y")
     for wrong in ("many", "nan", "0", "-1", "inf"):
-        monkeypatch.setenv(memory.SETTING, wrong)
+        monkeypatch.setenv(memory_limit.SETTING, wrong)
         with pytest.raises(ValueError, match="must be a number of GiB"):
-            memory.table_limit()
-    monkeypatch.delenv(memory.SETTING)
-    monkeypatch.setattr(memory, "_memory", lambda: 0)
-    assert memory.table_limit() == 2**32
+            memory_limit.table_limit()
+    monkeypatch.delenv(memory_limit.SETTING)
+    monkeypatch.setattr(memory_limit, "_memory", lambda: 0)
+    assert memory_limit.table_limit() == 2**32
 
 
 @pytest.mark.parametrize(
@@ -587,7 +587,7 @@ def test_the_limit_of_a_table_is_a_setting(monkeypatch):
 def test_tables_are_refused_before_anything_is_fitted(monkeypatch, config, sentence):
     for name in ("pretrained_embeddings", "linear_model"):
         monkeypatch.setattr(building, name, lambda *args: pytest.fail("was fitted"))
-    monkeypatch.setenv(memory.SETTING, "1e-8")
+    monkeypatch.setenv(memory_limit.SETTING, "1e-8")
     with pytest.raises(ValueError, match=f"GiB of memory.*{sentence}"):
         building.build(config, random_log())
 
@@ -595,7 +595,7 @@ def test_tables_are_refused_before_anything_is_fitted(monkeypatch, config, sente
 @pytest.mark.parametrize("name", ["item-kNN", "EASE", "Gaussian of likes", "LinUCB", "HLinUCB"])
 def test_baselines_are_refused_by_their_tables(monkeypatch, name):
     check_baselines([name], random_log())
-    monkeypatch.setenv(memory.SETTING, "1e-8")
+    monkeypatch.setenv(memory_limit.SETTING, "1e-8")
     with pytest.raises(ValueError, match="min_ratings"):
         check_baselines([name], random_log())
     with pytest.raises(ValueError, match="min_ratings"):
@@ -607,7 +607,7 @@ def test_baselines_are_refused_by_their_tables(monkeypatch, name):
 
 def test_simulators_are_refused_before_pmf_is_fitted(monkeypatch):
     monkeypatch.setattr(PMF, "fit", lambda *args, **options: pytest.fail("was fitted"))
-    monkeypatch.setenv(memory.SETTING, "1e-8")
+    monkeypatch.setenv(memory_limit.SETTING, "1e-8")
     with pytest.raises(ValueError, match="simulated users needs? a dense table of 12 x 20"):
         task_of(random_log(), "simulated")
 

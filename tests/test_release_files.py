@@ -21,7 +21,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from test_serving import agent_of, edited, ids_of, released, sha256, with_fields
 
-from recsys_rl.data.files import FolderInUse, locked, write_atomically
+from recsys_rl.data.atomic_files import FolderInUse, locked, write_atomically
 from recsys_rl.serving import Recommender, release
 from recsys_rl.states.layers import PooledDropout
 

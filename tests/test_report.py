@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import report, results, summaries
+from benchmarks import report, report_picture, results, summaries
 from benchmarks.summaries import Agent
 from recsys_rl.evaluation.statistics import hierarchical_bootstrap
 
@@ -138,8 +138,8 @@ def test_the_documents_link_to_files_that_are_there():
 
 
 def test_the_picture_shows_every_line_at_forty_steps():
-    figure = report.picture("ml-1m")
+    figure = report_picture.picture("ml-1m")
     left, right = figure.axes
-    assert len(left.lines) == len(report.LINES) + 2 == 7
+    assert len(left.lines) == len(report_picture.LINES) + 2 == 7
     assert len(right.lines) == 5
     assert all(len(line.get_xdata()) == 40 for line in left.lines)

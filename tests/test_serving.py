@@ -434,7 +434,12 @@ def test_a_tensor_too_few_is_a_clear_error(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     "where",
-    ["restoring.tensors_of", "serving.json.dumps", "data.files.os.fsync", "data.files.os.replace"],
+    [
+        "release_weights.tensors_of",
+        "serving.json.dumps",
+        "data.atomic_files.os.fsync",
+        "data.atomic_files.os.replace",
+    ],
 )
 def test_an_interrupted_save_leaves_the_old_agent(
     where: str, folder: Path, monkeypatch: pytest.MonkeyPatch
@@ -474,7 +479,7 @@ def test_a_save_cut_between_its_renames_leaves_a_whole_agent(
         replace(*paths)
 
     with monkeypatch.context() as patch:
-        patch.setattr("recsys_rl.data.files.os.replace", cut)
+        patch.setattr("recsys_rl.data.atomic_files.os.replace", cut)
         with pytest.raises(KeyboardInterrupt):
             recommender.save(folder)
     history = Histories(torch.tensor([12]), torch.tensor([[5, 7]]), torch.full((1, 2), 5.0))

@@ -31,7 +31,7 @@ from recsys_rl.agent.training import (
     play,
     train,
 )
-from recsys_rl.data.files import STOP_SIGNALS
+from recsys_rl.data.atomic_files import STOP_SIGNALS
 from recsys_rl.data.histories import Histories
 from recsys_rl.states.layers import PooledDropout
 

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from recsys_rl.agent.config import Config
-from recsys_rl.data.files import locked, sync_folder, write_atomically
+from recsys_rl.data.atomic_files import locked, sync_folder, write_atomically
 from recsys_rl.data.interactions import Interactions, fingerprint
 
 MAGIC = b"recsys_rl checkpoint 2\n"  # the number is the format's

@@ -113,11 +113,6 @@ class LogWindows:
     def __iter__(self) -> Iterator[Window]:
         return self
 
-    @property
-    def batches(self) -> int:
-        """About how many batches make an epoch."""
-        return -(-int(self.inputs.sum()) // self.tokens)
-
     def __next__(self) -> Window:
         if self.position >= len(self.plan):
             self.epoch_start, self.position = self.generator.get_state(), 0

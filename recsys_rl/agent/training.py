@@ -22,7 +22,7 @@ from recsys_rl.agent.ddpg import DDPG, Diverged, Losses
 from recsys_rl.agent.demonstrations import Demonstrations
 from recsys_rl.agent.replay import ReplayBuffer
 from recsys_rl.agent.returns import Played, transitions_of
-from recsys_rl.data.files import STOP_SIGNALS
+from recsys_rl.data.atomic_files import STOP_SIGNALS
 from recsys_rl.envs.base import SessionEnv
 
 Weights = dict[str, Tensor]

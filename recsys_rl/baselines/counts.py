@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from recsys_rl.data.histories import Histories
 from recsys_rl.data.interactions import Interactions
-from recsys_rl.data.memory import refuse_dense
+from recsys_rl.data.memory_limit import refuse_dense
 
 
 def items_of(histories: Histories, n_items: int, min_rating: float | None = None) -> Tensor:

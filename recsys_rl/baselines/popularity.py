@@ -8,7 +8,7 @@ from torch import Tensor
 from recsys_rl.baselines.counts import _counts, _liked
 from recsys_rl.data.histories import Histories
 from recsys_rl.data.interactions import Interactions
-from recsys_rl.data.streams import own_stream
+from recsys_rl.data.random_streams import own_stream
 
 
 class Random:

@@ -10,15 +10,15 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from recsys_rl.command.drawing import draw_films
 from recsys_rl.command.errors import CommandError
 from recsys_rl.command.filters import fitting
-from recsys_rl.command.keys import Ask, best_ask, pick_line
+from recsys_rl.command.keyboard import Ask, best_ask, pick_line
 from recsys_rl.command.links import read_links
 from recsys_rl.command.matching import OFFERED, Match, names_of
 from recsys_rl.command.naming import Named, named
 from recsys_rl.command.output import Reply, as_json, as_text, style_of, suggested
 from recsys_rl.command.profiles import Answer, Row, read_profile, taste_of
+from recsys_rl.command.random_films import draw_films
 from recsys_rl.command.sources import Source, open_source
 from recsys_rl.command.suggestions import Suggestion, Wishes
 from recsys_rl.command.taste import Taste

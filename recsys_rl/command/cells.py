@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from recsys_rl.command.answering import Show, answer
 from recsys_rl.command.arguments import parse
-from recsys_rl.command.keys import END, Ask
+from recsys_rl.command.keyboard import END, Ask
 
 
 def suggest(*liked: str | int, **options: object) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from recsys_rl.command.errors import CommandError, first_line
 from recsys_rl.command.taste import Taste
 from recsys_rl.command.title_index import TitleIndex
-from recsys_rl.data.files import write_atomically
+from recsys_rl.data.atomic_files import write_atomically
 from recsys_rl.data.films import Film
 
 FORMAT = 1

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from recsys_rl.command.errors import NothingLeft
-from recsys_rl.command.keys import END, Ask
+from recsys_rl.command.keyboard import END, Ask
 from recsys_rl.command.profiles import (
     LIKE,
     NO,

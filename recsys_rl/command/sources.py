@@ -13,8 +13,8 @@ from recsys_rl.command.title_cache import Spellings, films_of
 from recsys_rl.command.title_index import TitleIndex
 from recsys_rl.data.download import SOURCES, DataUnavailable
 from recsys_rl.data.films import Film, with_all
+from recsys_rl.data.locating import NoSuchData, find_data, located
 from recsys_rl.data.notes import note
-from recsys_rl.data.places import NoSuchData, find_data, located
 from recsys_rl.data.written_ids import Id
 from recsys_rl.release_files import UnknownRelease, read_config
 

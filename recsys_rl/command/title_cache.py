@@ -17,7 +17,7 @@ from recsys_rl.command import spelling, title_index
 from recsys_rl.command.title_index import Spelling, spelling_of
 from recsys_rl.data import films as film_files
 from recsys_rl.data import movie_files, notes, titles, written_ids
-from recsys_rl.data.files import write_atomically
+from recsys_rl.data.atomic_files import write_atomically
 from recsys_rl.data.films import Film, read_films
 from recsys_rl.data.layouts import file_of
 from recsys_rl.data.written_ids import Id

@@ -19,7 +19,7 @@ import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
-from recsys_rl.data.files import FolderInUse, locked, sync_folder, write_atomically
+from recsys_rl.data.atomic_files import FolderInUse, locked, sync_folder, write_atomically
 
 RECORD = ".checksums.json"  # in a folder that was unpacked here
 

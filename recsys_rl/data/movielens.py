@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from recsys_rl.data.column_values import as_ids
 from recsys_rl.data.layouts import PUBLISHED, check_count, file_of
 from recsys_rl.data.movie_files import read_movies
-from recsys_rl.data.tables import COLUMNS, Layout, as_ids, read_ratings
+from recsys_rl.data.rating_files import COLUMNS, Layout, read_ratings
 
 # `content_mark` of the ratings, in which timestamps do not count
 _MARKS = {
@@ -44,7 +45,7 @@ def load_ratings(
     timestamp (int64, seconds since 1970). A folder named after a set of fixed size (`ml-1m`) must
     hold exactly the published ratings unless `check_counts` is False; any other folder name is not
     counted. columns: other names than those of MovieLens in ratings.csv. positive, order: see
-    `tables.read_ratings`.
+    `rating_files.read_ratings`.
 
     Raises FileNotFoundError without a ratings file, ValueError for one that cannot be right.
     """

@@ -21,3 +21,9 @@ def say(sentence: str) -> None:
 def shown(text: str) -> str:
     """Text on one line. What steers a terminal, in a title or an argument, is only marked."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def shortened(value: object, length: int = 80) -> str:
+    """A value as text on one line, of at most `length` characters."""
+    text = shown(str(value))
+    return text if len(text) <= length else f"{text[: length - 3]}..."

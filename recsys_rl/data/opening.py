@@ -17,14 +17,13 @@ import numpy as np
 import pandas as pd
 
 from recsys_rl.data import download
-from recsys_rl.data.histories import POSITIVE
 from recsys_rl.data.interactions import DUPLICATES, Interactions, without_duplicates
 from recsys_rl.data.layouts import PARQUET, file_of
+from recsys_rl.data.locating import NoSuchData as NoSuchData
+from recsys_rl.data.locating import find_data
 from recsys_rl.data.movielens import load_movies, load_ratings
 from recsys_rl.data.notes import note
-from recsys_rl.data.places import NoSuchData as NoSuchData
-from recsys_rl.data.places import find_data
-from recsys_rl.data.tables import COLUMNS, ORDERS, Layout, read_ratings
+from recsys_rl.data.rating_files import COLUMNS, ORDERS, Layout, read_ratings
 
 _OWN_NAMES = {name: name for name in COLUMNS}
 _MOVIELENS_NAMES = {"user": "userId", "item": "movieId", "rating": "rating"} | {
@@ -37,17 +36,15 @@ class Data:
     """Ratings and films, checked.
 
     name: of the folder or file, as models and checkpoints are called after it. ratings: columns
-    user, item, rating, timestamp (`tables.read_ratings`), one row for each user and item. movies:
-    item, title, year, genres (`load_movies`), with a title of the kind "film 7" for every item that
-    no movie file lists. positive: from which rating on an item is liked, in the file's own scale;
-    in `ratings` it is 4.
+    user, item, rating, timestamp (`rating_files.read_ratings`), one row for each user and item.
+    movies: item, title, year, genres (`load_movies`), with a title of the kind "film 7" for every
+    item that no movie file lists.
     """
 
     name: str
     path: Path
     ratings: pd.DataFrame
     movies: pd.DataFrame
-    positive: float = POSITIVE
 
     def interactions(self) -> Interactions:
         return Interactions.from_ratings(self.ratings)
@@ -68,10 +65,10 @@ def open_data(
 
     columns: names in the file for "user", "item", "rating" and "timestamp", where they are not
     those of MovieLens. positive: from which rating on an item is liked, for ratings that are not
-    on the scale .5 to 5 with likes from 4 on; they are carried over to it (`tables.on_scale`).
-    duplicates: "refuse" a second rating of one item by one user, or keep the "latest". order:
-    "file" where the rows stand in the order of time, and no timestamps are read. min_ratings: items
-    with fewer are left out.
+    on the scale .5 to 5 with likes from 4 on; they are carried over to it
+    (`column_values.on_scale`). duplicates: "refuse" a second rating of one item by one user, or
+    keep the "latest". order: "file" where the rows stand in the order of time, and no timestamps
+    are read. min_ratings: items with fewer are left out.
 
     Raises ValueError or OSError, in a sentence with file and line, before anything is trained.
     """
@@ -86,7 +83,7 @@ def open_data(
     ratings = _often_rated(ratings, min_ratings, file)
     movies = None if path.is_file() else _movies_in(path)
     movies = with_placeholders(movies, ratings["item"].to_numpy(), path)
-    return Data(name, path, ratings, movies, POSITIVE if positive is None else positive)
+    return Data(name, path, ratings, movies)
 
 
 def _check_options(

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from recsys_rl.data.histories import POSITIVE
 from recsys_rl.data.interactions import Interactions
-from recsys_rl.data.memory import refuse_dense
+from recsys_rl.data.memory_limit import refuse_dense
 
 EMBEDDING_STD = 0.05
 

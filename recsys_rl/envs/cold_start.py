@@ -10,8 +10,8 @@ from torch import Tensor
 
 from recsys_rl.data.histories import POSITIVE, SHOWN, Histories
 from recsys_rl.data.interactions import Interactions
+from recsys_rl.data.random_streams import own_stream
 from recsys_rl.data.rewards import Reward, liked_reward
-from recsys_rl.data.streams import own_stream
 from recsys_rl.envs.base import Info, SessionEnv, check_counts
 
 LEAST = 3  # items left to like when a session starts, or it could not earn three

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from recsys_rl.data.histories import Histories
 from recsys_rl.data.interactions import Interactions
-from recsys_rl.data.memory import refuse_dense
+from recsys_rl.data.memory_limit import refuse_dense
 from recsys_rl.data.splits import random_split
 
 

@@ -62,7 +62,7 @@ def list_statistics(top: Tensor, counts: Tensor) -> dict[str, float]:
     }
 
 
-def _sampled_metrics(
+def sampled_metrics(
     scores: Tensor, position: Tensor, item: Tensor, others: Tensor, k: int
 ) -> dict[str, Tensor]:
     """Item [M] of the users at `position` [M] in scores [B, n] against others [M, 99]."""

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from recsys_rl.data.interactions import Interactions
+from recsys_rl.data.random_streams import own_stream
 from recsys_rl.data.splits import Split, random_split
-from recsys_rl.data.streams import own_stream
 from recsys_rl.evaluation.metrics import (
-    _sampled_metrics,
     discounts,
     hit_rate,
     ndcg,
     rank_counts,
+    sampled_metrics,
 )
 from recsys_rl.evaluation.scores import (
     ScoreFunction,
@@ -103,7 +103,7 @@ def leave_one_out_metrics(
             others = negatives[rows[kept]]
             if not unseen[kept].gather(1, others).all() or (others == item[kept, None]).any():
                 raise ValueError("negatives hold an item that the user has rated")
-            sampled = _sampled_metrics(scores, kept, item[kept], others, k)
+            sampled = sampled_metrics(scores, kept, item[kept], others, k)
             part |= {name: _at(kept, value, len(rows)) for name, value in sampled.items()}
         parts.append(part)
         top.append(top_k(scores, unseen, k, generator))
@@ -148,7 +148,7 @@ def random_positive_metrics(
         others = negatives[row[kept]]
         if known.mask_of(batch)[position[kept, None], others].any():
             raise ValueError("negatives hold a positive of the user")
-        sampled = _sampled_metrics(scores, position[kept], test.item[row[kept]], others, k)
+        sampled = sampled_metrics(scores, position[kept], test.item[row[kept]], others, k)
         rows = {name: _at(kept, value, len(row)) for name, value in sampled.items()}
         n_rows = torch.bincount(position)
         means = {name: torch.bincount(position, value) / n_rows for name, value in rows.items()}

@@ -13,12 +13,12 @@ from torch import Tensor
 
 from recsys_rl.data.histories import POSITIVE
 from recsys_rl.data.interactions import Interactions
-from recsys_rl.data.streams import own_stream
+from recsys_rl.data.random_streams import own_stream
 from recsys_rl.envs.logged import RerankingEnv
 from recsys_rl.evaluation.metrics import discounts
 from recsys_rl.evaluation.scores import ScoreFunction, batches, joined
 from recsys_rl.evaluation.sessions import roll_out
-from recsys_rl.evaluation.statistics import Evaluation, percentile_interval, resampled_means
+from recsys_rl.evaluation.statistics import Evaluation
 
 
 class Reranking(NamedTuple):
@@ -27,24 +27,6 @@ class Reranking(NamedTuple):
     model: Evaluation
     random: Evaluation
     oracle: Evaluation
-
-    def share(self) -> dict[str, float]:
-        """Metric name -> how much of the way from random (0) to oracle (1) the model goes."""
-        model, low, high = (row.mean() for row in self)
-        return {name: (model[name] - low[name]) / (high[name] - low[name]) for name in model}
-
-    def share_interval(
-        self, n_boot: int = 1000, level: float = 0.95, seed: int = 0
-    ) -> dict[str, tuple[float, float]]:
-        """Bootstrap interval of `share`, the same users drawn for all three rows."""
-        model, low, high = (
-            resampled_means(list(row.metrics.values()), None, n_boot, seed) for row in self
-        )
-        shares = ((model - low) / (high - low)).T
-        return {
-            n: percentile_interval(s, level)
-            for n, s in zip(self.model.metrics, shares, strict=True)
-        }
 
 
 def offline_reranking(

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from recsys_rl.data.histories import POSITIVE, Histories
 from recsys_rl.data.interactions import Interactions
-from recsys_rl.data.streams import own_stream
+from recsys_rl.data.random_streams import own_stream
 from recsys_rl.envs.base import SessionEnv
 from recsys_rl.envs.cold_start import ColdStartEnv
 from recsys_rl.envs.simulated import SimulatedEnv, Simulator

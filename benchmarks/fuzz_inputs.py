@@ -12,7 +12,7 @@ import torch
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from recsys_rl.data.tables import COLUMNS
+from recsys_rl.data.rating_files import COLUMNS
 
 CELLS = ["", " ", "nan", "inf", "-inf", "NULL", "-1", "0", "007", "+5", "1e5", "1e400", "0x10"]
 CELLS += ["3.5", "0.4999", "5.0001", "4,5", "1_000", "true", "'", '"', '"a', "a,b", "::", "|", "\t"]
