@@ -63,12 +63,32 @@ def test_users_without_a_value_do_not_count(users):
     expected = hierarchical_bootstrap(np.tile(users[1::2], (3, 1)))
     assert found.mean == pytest.approx(np.nanmean(some))
     assert found[:3] == pytest.approx(expected[:3], abs=0.005)
+    ours = hierarchical_bootstrap(list(some))
+    assert ours.mean == pytest.approx(np.nanmean(some))
+    assert np.isfinite(ours[:3]).all()
 
 
 def test_one_seed_is_an_interval_over_users_and_says_so(users):
     low, high = interval_over_users(users, 2000)
-    found = hierarchical_bootstrap(users[None])
-    assert found == pytest.approx((users.mean(), low, high, "users"))
+    for values in (users[None], [users]):
+        assert hierarchical_bootstrap(values) == pytest.approx(
+            (users.mean(), low, high, "users")
+        )  # fmt: skip
+
+
+def test_groups_have_users_of_their_own():
+    rng = np.random.default_rng(2)
+    level = [0.1, 0.2, 0.3, 0.4, 0.5]
+    groups = [
+        rng.normal(each, 0.01, size=size)
+        for each, size in zip(level, range(40, 90, 10), strict=True)
+    ]
+    found = hierarchical_bootstrap(groups)
+    assert found.mean == pytest.approx(np.concatenate(groups).mean())
+    assert width(found) == pytest.approx(2 * 1.96 * np.std(level) / 5**0.5, rel=0.15)
+    same = [rng.normal(0.4, 0.2, size=100) for _ in range(5)]  # groups do not differ
+    pooled = interval_over_users(np.concatenate(same), 4000)
+    assert width(hierarchical_bootstrap(same)) == pytest.approx(pooled[1] - pooled[0], rel=0.4)
 
 
 def test_the_same_call_gives_the_same_interval(users):
@@ -82,6 +102,8 @@ def test_the_same_call_gives_the_same_interval(users):
     [
         (np.zeros(3), r"values must be \[seeds, users\], not of shape \(3,\)"),
         (np.zeros((2, 3, 4)), r"values must be \[seeds, users\]"),
+        ([np.zeros((2, 3))], "every group must be one array"),
+        ([], "every seed needs the value of one user at least"),
         (np.zeros((0, 4)), "every seed needs the value of one user at least"),
         (np.zeros((2, 0)), "every seed needs the value of one user at least"),
         (np.array([[0.1, 0.2], [np.nan, np.nan]]), "every seed needs the value of one user"),

@@ -163,13 +163,17 @@ class Interval(NamedTuple):
 
 
 def hierarchical_bootstrap(
-    values: np.ndarray, n_boot: int = 2000, level: float = 0.95, seed: int = 0
+    values: np.ndarray | Sequence[np.ndarray],
+    n_boot: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
 ) -> Interval:
     """Interval of a mean over training seeds and users, both resampled with replacement.
 
     values: float [S, U], NaN where a user does not count: the same users under every seed, and a
-    resample draws the same users for all of its seeds. The mean is over all values. For a paired
-    difference pass the differences, each of one seed and user.
+    resample draws the same users for all of its seeds. Or a list of S arrays [U_s]: every seed has
+    users of its own (other users held out), drawn anew for every drawn seed. The mean is over all
+    values. For a paired difference pass the differences, each of one seed and user.
 
     Percentile interval. With one seed there is nothing to resample but the users: `over` says so,
     and the interval knows nothing of another training run. With a handful of seeds their part is a
@@ -177,19 +181,32 @@ def hierarchical_bootstrap(
     levels are crossed (Owen 2007), which errs on the safe side. ValueError for another shape, for
     no values, and for a seed without any.
     """
-    if values.ndim != 2:
-        raise ValueError(f"values must be [seeds, users], not of shape {values.shape}")
-    there = ~np.isnan(values)
-    if not len(values) or not there.any(axis=1).all():
+    if isinstance(values, np.ndarray):
+        if values.ndim != 2:
+            raise ValueError(f"values must be [seeds, users], not of shape {values.shape}")
+        groups = list(values)
+    else:
+        groups = [np.asarray(group) for group in values]
+        if any(group.ndim != 1 for group in groups):
+            raise ValueError("every group must be one array of users' values")
+    if not groups or not all((~np.isnan(group)).any() for group in groups):
         raise ValueError("every seed needs the value of one user at least")
-    seeds = _times_drawn(len(values), n_boot, seed + 1)  # (B, S)
-    users = _times_drawn(values.shape[1], n_boot, seed)  # (B, U)
-    sums = (seeds * (users @ np.nan_to_num(values.astype(np.float64)).T)).sum(1)
-    counts = (seeds * (users @ there.T.astype(np.float64))).sum(1)
+    one = len(groups) == 1
+    resample = _crossed if one or isinstance(values, np.ndarray) else _nested
+    sums, counts = resample(groups, n_boot, seed)
     with np.errstate(invalid="ignore"):
         low, high = percentile_interval(sums / counts, level)
-    over = "users" if len(values) == 1 else "seeds and users"
-    return Interval(_mean(values.ravel(), None), low, high, over)
+    over = "users" if one else "seeds and users"
+    return Interval(_mean(np.concatenate(groups), None), low, high, over)
+
+
+def _crossed(groups: list[np.ndarray], n_boot: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Sum and number of the values of B resamples, the same users for all seeds -> float64 [B]."""
+    values = np.stack(groups).astype(np.float64)  # (S, U)
+    seeds = _times_drawn(len(values), n_boot, seed + 1)  # (B, S)
+    users = _times_drawn(values.shape[1], n_boot, seed)  # (B, U)
+    sums = (seeds * (users @ np.nan_to_num(values).T)).sum(1)
+    return sums, (seeds * (users @ (~np.isnan(values)).T.astype(np.float64))).sum(1)
 
 
 @lru_cache(maxsize=8)  # tables ask for hundreds of intervals over the same users
@@ -198,3 +215,16 @@ def _times_drawn(n: int, n_boot: int, seed: int) -> np.ndarray:
     drawn = np.random.default_rng(seed).integers(n, size=(n_boot, n))
     flat = (drawn + n * np.arange(n_boot)[:, None]).ravel()
     return np.bincount(flat, minlength=n_boot * n).reshape(n_boot, n).astype(np.float64)
+
+
+def _nested(groups: list[np.ndarray], n_boot: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Sum and number of the values of B resamples, users drawn for each seed -> float64 [B]."""
+    rng = np.random.default_rng(seed)
+    drawn = rng.integers(len(groups), size=(n_boot, len(groups)))  # (B, S)
+    sums, counts = np.zeros(drawn.shape), np.zeros(drawn.shape)
+    for number, group in enumerate(groups):
+        here, present = drawn == number, ~np.isnan(group)
+        users = rng.integers(len(group), size=(here.sum(), len(group)))  # (draws, U_s)
+        sums[here] = np.where(present, group, 0.0)[users].sum(1)
+        counts[here] = len(group) if present.all() else present[users].sum(1)
+    return sums.sum(1), counts.sum(1)
