@@ -12,9 +12,8 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from recsys_rl.agent.build import Training, make_replay
+from recsys_rl.agent.build import GRADIENTS, Training, make_replay
 from recsys_rl.agent.config import Config, DDPGConfig, EnvConfig, PretrainConfig, StateConfig
-from recsys_rl.agent.build import GRADIENTS
 from recsys_rl.agent.networks import Actor
 from recsys_rl.data.histories import Histories, stacked
 from recsys_rl.envs.base import Info, SessionEnv
@@ -95,7 +94,7 @@ class ProblemEnv(SessionEnv):
         self._histories, self.excluded = self._told(), self._forbidden()
         return self.observation(), reward, terminated, truncated, info
 
-    def _exhausted(self, rating: Tensor) -> Tensor:
+    def _exhausted(self, item: Tensor, rating: Tensor) -> Tensor:
         return torch.zeros_like(rating, dtype=torch.bool)
 
 

@@ -8,11 +8,20 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from toys import SMALL, SMALL_SET, changed, learn, mixed_log, pretrain, random_log, weights_of
+from toys import (
+    LEARNED,
+    SMALL,
+    SMALL_SET,
+    changed,
+    learn,
+    mixed_log,
+    pretrain,
+    random_log,
+    weights_of,
+)
 
 from recsys_rl.agent import ddpg
-from recsys_rl.agent.build import Training, build
-from recsys_rl.agent.build import GRADIENTS
+from recsys_rl.agent.build import GRADIENTS, Training, build
 from recsys_rl.agent.ddpg import DDPG, Diverged
 from recsys_rl.agent.demonstrations import NextItem
 from recsys_rl.agent.networks import Actor
@@ -34,7 +43,7 @@ def _small_pool(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The actor learns from the first update on."""
-    monkeypatch.setattr(ddpg, "WARMUP", 0.0)
+    monkeypatch.setattr(ddpg.DDPG, "warmup", 0.0)
 
 
 def agent_of(changes: dict[str, Any] | None = None) -> DDPG:
@@ -235,7 +244,7 @@ def test_the_critic_learns_the_value_of_the_item_that_was_shown(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One state, sixteen items and rewards: only whoever reads the item can tell them apart."""
-    monkeypatch.setattr(ddpg, "CRITIC_LR", 1e-2)
+    monkeypatch.setattr(ddpg.DDPG, "critic_lr", 1e-2)
     agent = agent_named(name, {"weight_decay": 0.0, "ddpg.updates": 2000})
     histories = some_histories(1, torch.Generator().manual_seed(3)).at(torch.zeros(16).long())
     reward = torch.randn(16, generator=torch.Generator().manual_seed(0))
@@ -307,7 +316,7 @@ ALONE = {"ddpg.bc_weight": 0.0, "weight_decay": 0.0, "ddpg.actor_lr": 1e-3, "ddp
 @pytest.mark.parametrize("name", FORMS)
 def test_with_a_fixed_critic_the_actor_climbs_q(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its very first step must go up, and so must fifty."""
-    monkeypatch.setattr(ddpg, "CRITIC_LR", 0.0)
+    monkeypatch.setattr(ddpg.DDPG, "critic_lr", 0.0)
     agent = agent_named(name, ALONE)
     agent.start_ddpg()
     batch, critic = some_batch(), copy_of(agent.critic)
@@ -321,7 +330,7 @@ def test_with_a_fixed_critic_the_actor_climbs_q(name: str, monkeypatch: pytest.M
 
 
 @pytest.mark.usefixtures("at_once")
-@pytest.mark.parametrize("name", STATES)
+@pytest.mark.parametrize("name", LEARNED)
 def test_q_reaches_every_layer_of_the_actor(name: str) -> None:
     """Not only the vectors that score the items."""
     agent = agent_named(name, ALONE)
@@ -415,7 +424,7 @@ def test_the_actors_update_leaves_the_critic_alone(monkeypatch: pytest.MonkeyPat
     for name in ("DRR-ave", "paper"):
         results = []
         for warmup in (0.0, 0.9):
-            monkeypatch.setattr(ddpg, "WARMUP", warmup)
+            monkeypatch.setattr(ddpg.DDPG, "warmup", warmup)
             agent = agent_named(name)
             for seed in range(3):  # ended: targets would read the actor
                 updated(agent, some_batch(seed=seed)._replace(discount=torch.zeros(16)))
@@ -510,7 +519,7 @@ def test_the_critics_of_the_others_have_a_state_of_their_own(name: str) -> None:
 
 
 @pytest.mark.usefixtures("at_once")
-@pytest.mark.parametrize("name", STATES)
+@pytest.mark.parametrize("name", LEARNED)
 def test_padding_stays_zero_and_the_anonymous_user_is_learned(name: str) -> None:
     """Through both stages, decay and the targets' moves."""
     config = changed(SMALL, {"state.name": name, "weight_decay": 0.1, "ddpg.epsilon": 0.5})

@@ -30,7 +30,7 @@ TASTES = {
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Four million numbers are drawn for every DRR-seq otherwise."""
     monkeypatch.setattr(PooledDropout, "SIZE", 2**12)
-    monkeypatch.setattr(ddpg, "CRITIC_LR", CRITIC_LR)
+    monkeypatch.setattr(ddpg.DDPG, "critic_lr", CRITIC_LR)
 
 
 def tastes_training(log: Interactions, changes: dict) -> Training:

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from toys import LEARNED
 
 from recsys_rl.data.histories import POSITIVE, Histories, latest
 from recsys_rl.embeddings.pmf import PMF
@@ -141,7 +142,7 @@ def test_a_batch_gives_what_each_gives_alone(name: str) -> None:
         torch.testing.assert_close(batch[row], alone[0], rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", list(STATES))
+@pytest.mark.parametrize("name", LEARNED)
 def test_an_empty_memory_is_finite_and_so_is_its_gradient(name: str) -> None:
     state = state_of(name)
     out = state(histories_of([1, N_USERS], [[], []]))
@@ -154,7 +155,7 @@ def test_an_empty_memory_is_finite_and_so_is_its_gradient(name: str) -> None:
         torch.testing.assert_close(out[0, :K], state.user_vectors.weight[1])
 
 
-@pytest.mark.parametrize("name", list(STATES))
+@pytest.mark.parametrize("name", LEARNED)
 def test_no_gradient_reaches_the_padding_row(name: str) -> None:
     state = state_of(name)
     out = state(histories_of([0, 1, 2], [[], [4], [5, 6, 7]]))

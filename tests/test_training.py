@@ -663,14 +663,14 @@ def content_of(checkpoints: Checkpoints) -> list[Tensor]:
     return list(numbers_in(kept))
 
 
-@pytest.mark.parametrize("field", ["pretrain.lr", "CRITIC_LR", "ddpg.actor_lr"])
+@pytest.mark.parametrize("field", ["pretrain.lr", "critic_lr", "ddpg.actor_lr"])
 def test_a_training_that_diverges_says_so_and_keeps_no_nan(
     field: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Weights of 1e30 and more after the first update at that rate."""
     config = changed(SMALL, BRIEF | {"ddpg.updates": 10})
-    if field == "CRITIC_LR":
-        monkeypatch.setattr(ddpg, field, 1e35)
+    if field == "critic_lr":
+        monkeypatch.setattr(ddpg.DDPG, field, 1e35)
     else:
         config = config.with_field(field, 1e35)
     checkpoints = checkpoints_for(tmp_path, config, every=0)

@@ -16,6 +16,8 @@ from recsys_rl.agent.training import ddpg_update
 from recsys_rl.data.histories import Histories
 from recsys_rl.data.interactions import IdMap, Interactions
 from recsys_rl.envs.logged import LoggedEnv
+from recsys_rl.states.belief import Belief
+from recsys_rl.states.registry import STATES
 
 torch.set_num_threads(1)  # everything here is tiny: threads cost more than they bring
 
@@ -136,3 +138,7 @@ def mean_reward(agent: DDPG, log: Interactions, start: int, steps: int = 5) -> f
     env.reset(options={"users": users, "rows": log.offsets[users] + start})
     rewards = [env.step(agent.act(env.observation(), env.excluded))[1] for _ in range(steps)]
     return float(torch.stack(rewards).mean())
+
+
+# states whose item vectors are learned in the training
+LEARNED = [name for name, state in STATES.items() if not issubclass(state, Belief)]

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from recsys_rl.data.histories import Histories
 from recsys_rl.data.interactions import Interactions
-from recsys_rl.data.memory import refuse_dense
-from recsys_rl.data.streams import own_stream
+from recsys_rl.data.memory_limit import refuse_dense
+from recsys_rl.data.random_streams import own_stream
 from recsys_rl.embeddings.pmf import PMF
 from recsys_rl.embeddings.rating_factors import RatingFactors
 from recsys_rl.envs.base import Info, SessionEnv, check_counts, check_indices

@@ -28,6 +28,7 @@ class Belief(State):
 
     reads_from = 0.0
     pretrained = "ratings"
+    noise = 0.0025
 
     def __init__(self, n_users: int, n_items: int, k: int, n: int) -> None:
         super().__init__(n_users, n_items, k, n)
