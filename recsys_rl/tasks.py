@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -21,7 +20,6 @@ from recsys_rl.agent.config import Config
 from recsys_rl.agent.ddpg import DDPG
 from recsys_rl.agent.training import Trained, train
 from recsys_rl.data.histories import POSITIVE
-from recsys_rl.data.ids import IdMap
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.notes import note
 from recsys_rl.data.splits import (
@@ -35,7 +33,13 @@ from recsys_rl.embeddings.pmf import PMF
 from recsys_rl.envs.cold_start import ColdStartEnv
 from recsys_rl.envs.rating_models import NeighbourRatings, refuse_neighbours, two_halves
 from recsys_rl.envs.simulated import SimulatedEnv, Simulator, refuse_simulator
-from recsys_rl.envs.user_leaves import LeavingWorld, UserLeavesEnv, leaving_worlds
+from recsys_rl.envs.user_leaves import (
+    MisledEnv,
+    UserLeavesEnv,
+    leaving_users,
+    leaving_worlds,
+    random_play,
+)
 from recsys_rl.evaluation.calibration import Calibration, calibration
 from recsys_rl.evaluation.protocols import (
     leave_one_out_metrics,
@@ -328,8 +332,8 @@ def simulators(data: Interactions, k: int = 100) -> Simulators:
 def _user_leaves(data: Interactions, trained_in: str = "truth") -> Task:
     """Users who leave: trained and chosen in a world, tested in the truth with other users."""
     worlds = leaving_worlds(data)
-    train, validation, test_users = split_users(data.n_users, (0.85, 0.07, 0.08))
-    _needs(len(test_users) > 0 and len(validation) > 0, "a tenth of the users is nobody")
+    train, validation, test_users = leaving_users(data.n_users)
+    _needs(min(len(validation), len(test_users)) > 1, "a tenth of the users is nobody")
     world = {"truth": worlds.truth, "model": worlds.model}[trained_in]
     log = random_play(world, train, data)
 
@@ -337,8 +341,11 @@ def _user_leaves(data: Interactions, trained_in: str = "truth") -> Task:
         return whole_sessions(score, UserLeavesEnv(world, users=validation)).mean()
 
     def test(score: ScoreFunction) -> dict[str, Evaluation]:
-        env = UserLeavesEnv(worlds.truth, users=test_users)
-        return {"user-leaves": whole_sessions(score, env)}
+        environments = {
+            "user-leaves": UserLeavesEnv(worlds.truth, users=test_users),
+            "user-leaves, another's ratings": MisledEnv(worlds.truth, users=test_users),
+        }
+        return {name: whole_sessions(score, env) for name, env in environments.items()}
 
     def calibrate(agent: DDPG) -> dict[str, Calibration]:
         groups = {"users of the critic": train, "test users": test_users}
@@ -364,29 +371,6 @@ def _user_leaves(data: Interactions, trained_in: str = "truth") -> Task:
         "with other users on the truth: the sum of the ratings of a session of 30 items at most"
     )
     return Task(log, validate, "return", test, about, make_env, "user-leaves", calibrate=calibrate)
-
-
-RANDOM_SESSIONS = 9  # of every train user, for item vectors
-
-
-def random_play(world: LeavingWorld, users: Tensor, data: Interactions) -> Interactions:
-    """The ratings that users give to random items until they leave; ids as in `data`."""
-    env = UserLeavesEnv(world, users=users, generator=_generator(0))
-    rows = []
-    for _ in range(RANDOM_SESSIONS):
-        first, _ = env.reset(options={"users": users})
-        rows.append((users, first.item[:, 0], first.rating[:, 0]))
-        while not env.over:
-            item = torch.randint(world.n_items, (len(users),), generator=env.generator)
-            *_, info = env.step(item)
-            active = info["active"]
-            rows.append((users[active], item[active], info["rating"][active]))
-    user, item, rating = (torch.cat(column).numpy() for column in zip(*rows, strict=True))
-    ids = data.item_ids.id(world.items)
-    played = pd.DataFrame({"user": user, "item": item, "rating": rating, "timestamp": 0})
-    played = played.drop_duplicates(["user", "item"]).sort_values("user", kind="stable")
-    columns = (torch.tensor(played[name].to_numpy()) for name in played)
-    return Interactions(*columns, data.user_ids, IdMap(ids))
 
 
 SERIES = 0.1  # what a like in a row adds to the next reward, in the split simulated-series

@@ -19,8 +19,8 @@ PROTOCOLS = {
     "cold-start": {"seed-and-suggest", "cold-start-sessions"},
     "simulated": {"simulated-A", "simulated-B"},
     "simulated-series": {"simulated-A", "simulated-B"},
-    "user-leaves": {"user-leaves"},
-    "user-leaves-model": {"user-leaves"},
+    "user-leaves": {"user-leaves", "user-leaves, another's ratings"},
+    "user-leaves-model": {"user-leaves", "user-leaves, another's ratings"},
 }
 
 

@@ -10,12 +10,20 @@ from recsys_rl.agent.gated import GatedActor, PairGate
 from recsys_rl.agent.soft import SoftDDPG
 from recsys_rl.agent.training import train
 from recsys_rl.data.histories import Histories
+from recsys_rl.data.splits import split_users
 from recsys_rl.embeddings.rating_factors import RatingFactors
-from recsys_rl.envs.user_leaves import TOO_CLOSE, WINDOW, LeavingWorld, UserLeavesEnv
+from recsys_rl.envs.user_leaves import (
+    TOO_CLOSE,
+    WINDOW,
+    LeavingWorld,
+    MisledEnv,
+    UserLeavesEnv,
+    lists_far_apart,
+    random_play,
+)
 from recsys_rl.evaluation.calibration import calibration
 from recsys_rl.evaluation.sessions import whole_sessions
 from recsys_rl.states.belief import Belief, NoBelief
-from recsys_rl.tasks import random_play, split_users
 
 N_USERS, N_ITEMS, K = 40, 30, 3
 
@@ -123,6 +131,32 @@ def test_sessions_to_the_end():
     expected = 2 * world.ratings(torch.arange(10))[:, best]
     assert torch.allclose(torch.tensor(found.metrics["return"]), expected)
     assert (found.top[:, :, 2:] == N_ITEMS).all()
+
+
+def test_misled_agents_see_the_ratings_of_another_and_earn_their_own():
+    env, users = MisledEnv(world_of(), generator=gen()), torch.tensor([3, 8])
+    first = torch.tensor([[1], [2]])
+    env.reset(options={"users": users, "seed_items": first})
+    histories, reward, *_ = env.step(torch.tensor([5, 6]))
+    ratings = env.world.ratings(users)
+    assert reward.tolist() == [ratings[0, 5], ratings[1, 6]]
+    assert histories.rating.tolist() == [
+        [ratings[1, 1], ratings[1, 5]],
+        [ratings[0, 2], ratings[0, 6]],
+    ]
+
+
+def test_lists_far_apart_keep_everybody():
+    world, users = world_of(n_items=60), torch.arange(20)
+    lists = lists_far_apart(world.ratings(users), world.close)
+    assert all(len(set(row)) == WINDOW + 1 for row in lists.tolist())
+    env = UserLeavesEnv(world, generator=gen())
+    env.reset(options={"users": users})
+    for step in range(30):
+        *_, info = env.step(lists[:, step % (WINDOW + 1)])
+        assert info["active"].all()
+    means = world.ratings(users).gather(1, lists).mean(1)
+    assert (means > world.ratings(users).mean(1)).all()
 
 
 # ------------------------------------------------------------------------- what the ratings say

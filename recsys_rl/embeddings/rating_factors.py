@@ -57,6 +57,23 @@ class RatingFactors:
         user = torch.linalg.solve_triangular(root, self.user.T, upper=False).T
         return RatingFactors(user, self.item @ root)
 
+    def prior(self) -> tuple[Tensor, Tensor]:
+        """Mean [k] and precision [k, k] of the users who have ratings."""
+        known = self.user[self.user.abs().sum(1) > 0]
+        spread = torch.cov(known.T) + 1e-3 * torch.eye(known.shape[1])
+        return known.mean(0), torch.linalg.inv(spread)
+
+
+def posterior_mean(
+    vectors: Tensor, rating: Tensor, mean: Tensor, precision: Tensor, noise: float
+) -> Tensor:
+    """Of the factors of B users, rating ~ N(u . q, noise), u ~ N(mean, precision^-1) -> [B, k].
+
+    vectors: float32 [B, H, k], 0 at padding; rating: float32 [B, H].
+    """
+    told = (vectors * rating.unsqueeze(2)).sum(1) / noise
+    return torch.linalg.solve(precision + vectors.mT @ vectors / noise, precision @ mean + told)
+
 
 def _solved(row: Tensor, vectors: Tensor, rating: Tensor, size: int, ridge: float) -> Tensor:
     """Least squares of each row's ratings on the vectors beside them [N, k] -> [size, k]."""

@@ -10,15 +10,18 @@ U = users, V = items of the catalogue, B = batch. Index V is padding.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import pandas as pd
 import torch
 from torch import Tensor
 
 from recsys_rl.data.histories import Histories
+from recsys_rl.data.ids import IdMap
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.memory_limit import refuse_dense
 from recsys_rl.data.random_streams import own_stream
+from recsys_rl.data.splits import split_users
 from recsys_rl.embeddings.pmf import PMF
 from recsys_rl.embeddings.rating_factors import RatingFactors
 from recsys_rl.envs.base import Info, SessionEnv, check_counts, check_indices
@@ -32,6 +35,7 @@ WINDOW = 7  # items that are remembered
 HORIZON = 30
 CATALOGUE = 1000
 LEAST_RATINGS = 20  # of an item of the catalogue
+RANDOM_SESSIONS = 9  # of every train user, for item vectors
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +134,7 @@ class UserLeavesEnv(SessionEnv):
 
     terminated: an item closer than `TOO_CLOSE` to one of the last `WINDOW` was shown (it still
     earns its rating), or `horizon` items were. users: who may be met, int64 [U]; everybody by
-    default.
+    default. known: whether the agent is told who the user is, for policies that know all.
     """
 
     repeats = True
@@ -143,11 +147,12 @@ class UserLeavesEnv(SessionEnv):
         users: Tensor | None = None,
         sessions: int = 256,
         horizon: int = HORIZON,
+        known: bool = False,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__(horizon, lambda rating: rating, generator)
         check_counts(sessions=sessions)
-        self.world, self.sessions, self.n_seed = world, sessions, 1
+        self.world, self.sessions, self.n_seed, self.known = world, sessions, 1, known
         self.n_items, self.n_users = world.n_items, world.n_users
         self.eligible = torch.arange(self.n_users) if users is None else users
         check_indices("users", self.eligible, (len(self.eligible),), self.n_users - 1)
@@ -161,9 +166,9 @@ class UserLeavesEnv(SessionEnv):
         if first is None:
             first = torch.randint(self.n_items, (len(users), 1), generator=self.generator)
         answers = self.world.ratings(users)
-        unknown = torch.full_like(users, self.n_users)
+        told = users if self.known else torch.full_like(users, self.n_users)
         nothing = torch.zeros_like(answers, dtype=torch.bool)
-        self._begin(Histories(unknown, first, answers.gather(1, first)), answers, nothing)
+        self._begin(Histories(told, first, answers.gather(1, first)), answers, nothing)
         self._recent = first.new_full((len(users), WINDOW), self.n_items)
         return self.observation(), {"active": self._active}
 
@@ -184,3 +189,70 @@ class UserLeavesEnv(SessionEnv):
 
     def _exhausted(self, item: Tensor, rating: Tensor) -> Tensor:
         return self._leaves
+
+
+class MisledEnv(UserLeavesEnv):
+    """Users whose ratings the agent is not told: it is told those of the next user of the batch.
+
+    What a policy loses here, it owes to ratings.
+    """
+
+    running = (*UserLeavesEnv.running, "_told")
+
+    def _begin(self, histories: Histories, answers: Tensor, excluded: Tensor) -> None:
+        self._told = answers.roll(1, 0)
+        rating = self._told.gather(1, histories.item)
+        super()._begin(replace(histories, rating=rating), answers, excluded)
+
+    def _remember(self, item: Tensor, rating: Tensor, shown: Tensor) -> None:
+        each = torch.arange(len(item))
+        told = self._told[each, item.clamp(max=self.n_items - 1)]
+        super()._remember(item, told, shown)
+
+
+def leaving_users(n_users: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Train, validation and test users, 85 / 7 / 8 %."""
+    return split_users(n_users, (0.85, 0.07, 0.08))
+
+
+def lists_far_apart(ratings: Tensor, close: Tensor, size: int = WINDOW + 1) -> Tensor:
+    """For B rows of ratings [B, V], `size` items of which no two are close -> int64 [B, size].
+
+    What somebody shows in turn who is told the rule. From each of an item's 200 best it adds the
+    best that is far from all, and keeps the best list: greedy, so that a better one may exist.
+    """
+    starts = ratings.topk(min(200, ratings.shape[1])).indices
+    best, lists = torch.full((len(ratings),), -torch.inf), None
+    for start in starts.unbind(1):
+        chosen, allowed = [start], ~close[start]
+        for _ in range(size - 1):
+            chosen.append(ratings.masked_fill(~allowed, -torch.inf).argmax(1))
+            allowed &= ~close[chosen[-1]]
+        found = torch.stack(chosen, 1)
+        worth = ratings.gather(1, found).sum(1)
+        # nothing was left to be added: the same item twice
+        worth = worth.masked_fill((found.sort(1).values.diff(dim=1) == 0).any(1), -torch.inf)
+        better = worth > best
+        best = torch.where(better, worth, best)
+        lists = found if lists is None else torch.where(better.unsqueeze(1), found, lists)
+    return lists.gather(1, ratings.gather(1, lists).argsort(dim=1, descending=True))
+
+
+def random_play(world: LeavingWorld, users: Tensor, data: Interactions) -> Interactions:
+    """The ratings that users give to random items until they leave; ids as in `data`."""
+    env = UserLeavesEnv(world, users=users, generator=torch.Generator().manual_seed(0))
+    rows = []
+    for _ in range(RANDOM_SESSIONS):
+        first, _ = env.reset(options={"users": users})
+        rows.append((users, first.item[:, 0], first.rating[:, 0]))
+        while not env.over:
+            item = torch.randint(world.n_items, (len(users),), generator=env.generator)
+            *_, info = env.step(item)
+            active = info["active"]
+            rows.append((users[active], item[active], info["rating"][active]))
+    user, item, rating = (torch.cat(column).numpy() for column in zip(*rows, strict=True))
+    ids = data.item_ids.id(world.items)
+    played = pd.DataFrame({"user": user, "item": item, "rating": rating, "timestamp": 0})
+    played = played.drop_duplicates(["user", "item"]).sort_values("user", kind="stable")
+    columns = (torch.tensor(played[name].to_numpy()) for name in played)
+    return Interactions(*columns, data.user_ids, IdMap(ids))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from recsys_rl.data.histories import Histories
-from recsys_rl.embeddings.rating_factors import RatingFactors
+from recsys_rl.embeddings.rating_factors import RatingFactors, posterior_mean
 from recsys_rl.states.base import State
 
 WINDOW = 7
@@ -48,9 +48,7 @@ class Belief(State):
     def start_from(self, embeddings: RatingFactors) -> None:
         factors = embeddings.rotated()
         self.item_vectors.weight.data[:-1] = factors.item
-        known = factors.user[factors.user.abs().sum(1) > 0]
-        spread = torch.cov(known.T) + 1e-3 * torch.eye(self.k)
-        self.mean, self.precision = known.mean(0), torch.linalg.inv(spread)
+        self.mean, self.precision = factors.prior()
 
     def forward(self, histories: Histories) -> Tensor:
         items = self.item_vectors(self.recent(histories))  # (B, W, k)
@@ -60,9 +58,8 @@ class Belief(State):
     def user(self, histories: Histories) -> Tensor:
         """The posterior mean -> float32 [B, k]."""
         vectors = self.item_vectors(histories.item)  # (B, H, k)
-        precision = self.precision + vectors.mT @ vectors / self.noise
-        told = (vectors * histories.rating.unsqueeze(2)).sum(1) / self.noise
-        return torch.linalg.solve(precision, self.precision @ self.mean + told)
+        prior = self.mean, self.precision, self.noise
+        return posterior_mean(vectors, histories.rating, *prior)
 
     def ratings(self, histories: Histories) -> Tensor:
         """Expected stars of all items -> float32 [B, V]."""
