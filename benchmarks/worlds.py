@@ -1,0 +1,198 @@
+"""Judges a policy in a world, with its test users and a fixed seed, and prints one line of JSON.
+
+    python -m benchmarks.worlds user-leaves --policy ddpg
+    python -m benchmarks.worlds user-leaves --policy ddpg --train
+    python -m benchmarks.worlds user-leaves --record
+
+The line: {world, policy, mean, low, high, length}, the mean over users with its bootstrap interval
+of 95 %, and the steps of a session. Policies named ddpg are released agents in
+`benchmarks/policies`; --train trains one of them anew, seed 0, and releases it there first. Those
+that know the rule, or who the user is, say what there is to be had. --record writes all policies
+that are not trained into the table of results.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from benchmarks import results
+from recsys_rl import train
+from recsys_rl.baselines.gaussian import GaussianLikes
+from recsys_rl.baselines.popularity import Popularity, Random
+from recsys_rl.data.histories import Histories
+from recsys_rl.data.interactions import Interactions
+from recsys_rl.data.movielens import load_ratings
+from recsys_rl.envs.user_leaves import (
+    LeavingWorld,
+    UserLeavesEnv,
+    leaving_users,
+    leaving_worlds,
+    lists_far_apart,
+    random_play,
+)
+from recsys_rl.evaluation.scores import ScoreFunction
+from recsys_rl.evaluation.sessions import (
+    HORIZONS,
+    cold_start_oracle,
+    cold_start_sessions,
+    whole_sessions,
+)
+from recsys_rl.evaluation.statistics import Evaluation
+from recsys_rl.serving import Recommender
+from recsys_rl.tasks import task_of
+
+POLICIES = Path(__file__).parent / "policies"
+DATASET = "ml-1m"
+# the agent of the registry behind a policy that is trained
+AGENTS = {
+    "user-leaves": {"ddpg": "user-leaves", "ddpg-gamma-0": "user-leaves-gamma-0"},
+    "cold-start": {},
+}
+
+
+@dataclass(frozen=True)
+class World:
+    """policies: by name, each judges itself. metric: of the evaluation; steps: of a session, where
+    all are as long."""
+
+    policies: Mapping[str, Callable[[], Evaluation]]
+    metric: str
+    steps: int | None = None
+
+
+def in_turn(lists: Tensor, n_items: int) -> ScoreFunction:
+    """Shows the items of each user's list [U, L] in turn; users int64 [B] in `histories.user`."""
+
+    def score(histories: Histories) -> Tensor:
+        step = (histories.item < n_items).sum(1) - 1  # one was known before
+        item = lists[histories.user].gather(1, (step % lists.shape[1]).unsqueeze(1))
+        return torch.zeros(len(histories), n_items).scatter_(1, item, 1.0)
+
+    return score
+
+
+def released(world: str, policy: str, items: object) -> ScoreFunction:
+    """A released agent; ValueError where its items are not those of the world."""
+    agent = Recommender.load(POLICIES / f"{world}-{policy}")
+    if list(agent.item_ids) != list(items):
+        raise ValueError("the films of this policy are not those of the data here")
+    return agent.score
+
+
+def user_leaves(data: Interactions) -> World:
+    """The sum of the ratings until the user leaves, or of 30 items."""
+    worlds = leaving_worlds(data)
+    truth, model = worlds.truth, worlds.model
+    users, _, test_users = leaving_users(data.n_users)
+    blind, telling = (UserLeavesEnv(truth, users=test_users, known=k) for k in (False, True))
+    ids = data.item_ids.id(truth.items)
+
+    def greedy(world: LeavingWorld) -> Evaluation:
+        return whole_sessions(lambda histories: world.ratings(histories.user), telling)
+
+    def one_list(world: LeavingWorld) -> Evaluation:
+        means = world.ratings(users).mean(0, keepdim=True)
+        everybody = lists_far_apart(means, world.close).expand(data.n_users, -1)
+        return whole_sessions(in_turn(everybody, world.n_items), telling)
+
+    def oracle() -> Evaluation:
+        lists = lists_far_apart(truth.ratings(torch.arange(data.n_users)), truth.close)
+        return whole_sessions(in_turn(lists, truth.n_items), telling)
+
+    policies = {
+        "random": lambda: whole_sessions(Random(random_play(truth, users[:1], data)), blind),
+        "greedy": lambda: greedy(truth),
+        "greedy-model": lambda: greedy(model),
+        "list": lambda: one_list(truth),
+        "list-model": lambda: one_list(model),
+        "oracle": oracle,
+    }
+    for name in AGENTS["user-leaves"]:
+        policies[name] = lambda name=name: whole_sessions(released("user-leaves", name, ids), blind)
+    return World(policies, "return")
+
+
+def cold_start(data: Interactions) -> World:
+    """The share of 40 shown films that a user liked; ddpg is the agent of `models/ml-1m`."""
+    task = task_of(data, "cold-start")
+    users, steps = task.test_users, max(HORIZONS)
+
+    def judged(score: ScoreFunction) -> Evaluation:
+        return cold_start_sessions(score, users)
+
+    def gaussian() -> ScoreFunction:
+        return GaussianLikes.fit(task.train, 256, torch.Generator().manual_seed(0)).score
+
+    policies = {
+        "random": lambda: judged(Random(task.train)),
+        "popular": lambda: judged(Popularity(task.train)),
+        "greedy": lambda: judged(gaussian()),
+        "ddpg": lambda: judged(Recommender.load(Path("models") / DATASET).score),
+        "oracle": lambda: cold_start_oracle(users),
+    }
+    return World(policies, f"reward@{steps}", steps)
+
+
+WORLDS: dict[str, Callable[[Interactions], World]] = {
+    "user-leaves": user_leaves,
+    "cold-start": cold_start,
+}
+
+
+def line(world: str, policy: str, metric: str, found: Evaluation, steps: int | None) -> str:
+    mean, (low, high) = found.mean(), found.interval()[metric]
+    length = mean.get("length", steps)
+    figures = {"mean": mean[metric], "low": low, "high": high, "length": length}
+    rounded = {name: round(value, 4) for name, value in figures.items()}
+    return json.dumps({"world": world, "policy": policy} | rounded)
+
+
+def trained(world: str, policy: str) -> None:
+    """Train a policy anew and release it."""
+    agent = AGENTS[world].get(policy)
+    if agent is None:
+        raise SystemExit(f"{policy} is not trained here: {', '.join(AGENTS[world]) or 'none is'}")
+    out = POLICIES.relative_to(Path.cwd()) / f"{world}-{policy}"
+    code = train.main(["--dataset", DATASET, "--agent", agent, "--threads", "1", "--out", str(out)])
+    if code:
+        raise SystemExit(code)
+
+
+def recorded(world: str, policy: str, found: Evaluation) -> pd.DataFrame:
+    key = {"dataset": DATASET, "split": world, "agent": policy, "seed": 0, "stage": "final"}
+    return results.rows_of(found, by_user=list(found.metrics), **key, protocol=world)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("world", choices=WORLDS)
+    parser.add_argument("--policy", help="all of them by default")
+    parser.add_argument("--train", action="store_true")
+    parser.add_argument("--record", action="store_true")
+    parser.add_argument("--root", type=Path, default=Path("data"))
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    if options.train:
+        trained(options.world, options.policy)
+    data = Interactions.from_ratings(load_ratings(options.root / DATASET))
+    world = WORLDS[options.world](data)
+    if options.policy not in (None, *world.policies):
+        parser.error(f"--policy is one of {', '.join(world.policies)}, not {options.policy!r}")
+    for name, judge in world.policies.items():
+        if options.policy in (None, name):
+            found = judge()
+            print(line(options.world, name, world.metric, found, world.steps), flush=True)
+            if options.record and name not in AGENTS[options.world]:
+                results.record(recorded(options.world, name, found))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""The command that judges policies in worlds, on a tiny data set."""
+
+import json
+
+import pytest
+from synthetic import write_movielens
+
+from benchmarks import worlds
+from recsys_rl.serving import Recommender
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("worlds")
+    write_movielens(folder / "ml-1m", "ml-1m", 80, 240)
+    return folder
+
+
+def judged(capsys, *arguments):
+    worlds.main(list(arguments))
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines() if line[:1] == "{"]
+
+
+def test_policies_that_know_more_earn_more(root, capsys, monkeypatch):
+    monkeypatch.setattr(worlds, "AGENTS", {"user-leaves": {}})
+    found = judged(capsys, "user-leaves", "--root", str(root))
+    assert all(line["low"] <= line["mean"] <= line["high"] for line in found)
+    mean = {line["policy"]: line["mean"] for line in found}
+    assert list(mean) == ["random", "greedy", "greedy-model", "list", "list-model", "oracle"]
+    assert mean["greedy"] < mean["list"] < mean["oracle"]
+    length = {line["policy"]: line["length"] for line in found}
+    assert length["oracle"] == 30
+
+
+def test_cold_start_sessions_are_judged_too(root, capsys):
+    (line,) = judged(capsys, "cold-start", "--policy", "oracle", "--root", str(root))
+    assert line["world"] == "cold-start"
+    assert 0 < line["mean"] <= 1
+    assert line["length"] == 40
+
+
+def test_a_released_policy_is_for_the_films_of_the_data(root):
+    with pytest.raises(ValueError, match="the films of this policy are not those of the data"):
+        worlds.released("user-leaves", "ddpg", [1, 2])
+    with pytest.raises(SystemExit):
+        worlds.main(["user-leaves", "--policy", "clairvoyant", "--root", str(root)])
+
+
+def test_only_agents_are_trained():
+    with pytest.raises(SystemExit, match="list is not trained here: ddpg, ddpg-gamma-0"):
+        worlds.main(["user-leaves", "--policy", "list", "--train"])
+
+
+def test_committed_policies_load_and_are_small():
+    folders = sorted(worlds.POLICIES.iterdir())
+    names = {f"{world}-{policy}" for world, agents in worlds.AGENTS.items() for policy in agents}
+    assert {folder.name for folder in folders} == names
+    for folder in folders:
+        assert len(Recommender.load(folder).item_ids) == 1000
+    size = sum(path.stat().st_size for path in worlds.POLICIES.rglob("*") if path.is_file())
+    assert size < 5_000_000
