@@ -166,8 +166,8 @@ def trained(world: str, policy: str) -> None:
         raise SystemExit(code)
 
 
-def recorded(world: str, policy: str, found: Evaluation) -> pd.DataFrame:
-    key = {"dataset": DATASET, "split": world, "agent": policy, "seed": 0, "stage": "final"}
+def recorded(dataset: str, world: str, policy: str, found: Evaluation) -> pd.DataFrame:
+    key = {"dataset": dataset, "split": world, "agent": policy, "seed": 0, "stage": "final"}
     return results.rows_of(found, by_user=list(found.metrics), **key, protocol=world)
 
 
@@ -177,12 +177,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--policy", help="all of them by default")
     parser.add_argument("--train", action="store_true")
     parser.add_argument("--record", action="store_true")
+    parser.add_argument("--dataset", default=DATASET, help="another has no released policies")
     parser.add_argument("--root", type=Path, default=Path("data"))
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     if options.train:
         trained(options.world, options.policy)
-    data = Interactions.from_ratings(load_ratings(options.root / DATASET))
+    data = Interactions.from_ratings(load_ratings(options.root / options.dataset))
     world = WORLDS[options.world](data)
     if options.policy not in (None, *world.policies):
         parser.error(f"--policy is one of {', '.join(world.policies)}, not {options.policy!r}")
@@ -191,7 +192,7 @@ def main(arguments: list[str] | None = None) -> None:
             found = judge()
             print(line(options.world, name, world.metric, found, world.steps), flush=True)
             if options.record and name not in AGENTS[options.world]:
-                results.record(recorded(options.world, name, found))
+                results.record(recorded(options.dataset, options.world, name, found))
 
 
 if __name__ == "__main__":

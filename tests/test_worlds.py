@@ -8,11 +8,13 @@ from synthetic import write_movielens
 from benchmarks import worlds
 from recsys_rl.serving import Recommender
 
+THERE = "--dataset", "tiny", "--root"
+
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     folder = tmp_path_factory.mktemp("worlds")
-    write_movielens(folder / "ml-1m", "ml-1m", 80, 240)
+    write_movielens(folder / "tiny", "ml-1m", 80, 240)
     return folder
 
 
@@ -23,7 +25,7 @@ def judged(capsys, *arguments):
 
 def test_policies_that_know_more_earn_more(root, capsys, monkeypatch):
     monkeypatch.setattr(worlds, "AGENTS", {"user-leaves": {}})
-    found = judged(capsys, "user-leaves", "--root", str(root))
+    found = judged(capsys, "user-leaves", *THERE, str(root))
     assert all(line["low"] <= line["mean"] <= line["high"] for line in found)
     mean = {line["policy"]: line["mean"] for line in found}
     assert list(mean) == ["random", "greedy", "greedy-model", "list", "list-model", "oracle"]
@@ -33,7 +35,7 @@ def test_policies_that_know_more_earn_more(root, capsys, monkeypatch):
 
 
 def test_cold_start_sessions_are_judged_too(root, capsys):
-    (line,) = judged(capsys, "cold-start", "--policy", "oracle", "--root", str(root))
+    (line,) = judged(capsys, "cold-start", "--policy", "oracle", *THERE, str(root))
     assert line["world"] == "cold-start"
     assert 0 < line["mean"] <= 1
     assert line["length"] == 40
@@ -43,7 +45,7 @@ def test_a_released_policy_is_for_the_films_of_the_data(root):
     with pytest.raises(ValueError, match="the films of this policy are not those of the data"):
         worlds.released("user-leaves", "ddpg", [1, 2])
     with pytest.raises(SystemExit):
-        worlds.main(["user-leaves", "--policy", "clairvoyant", "--root", str(root)])
+        worlds.main(["user-leaves", "--policy", "clairvoyant", *THERE, str(root)])
 
 
 def test_only_agents_are_trained():
