@@ -96,6 +96,46 @@ SIMULATED = [
     *agents("DRR-set-simulated-deterministic", "oracle"),
 ]
 
+LEAVING = [
+    Agent("random"),
+    Agent("greedy-model", label="greedy on the model (knows the user)"),
+    Agent("greedy", label="greedy on the truth (knows the user)"),
+    Agent("user-leaves-gamma-0", label="DDPG, gamma = 0"),
+    Agent("user-leaves-deterministic", label="DDPG as in the paper: one vector"),
+    *agents("SB3 DDPG", "SB3 TD3", "SB3 DQN", "SB3 A2C", "SB3 PPO"),
+    Agent("list-model", label="one list by the model's means (knows the rule)"),
+    Agent("user-leaves-no-ratings", label="DDPG without ratings in its state"),
+    Agent("list", label="one list by the truth's means (knows the rule)"),
+    Agent("user-leaves", label="DDPG"),
+    Agent("oracle", label="a list for each user (knows user and rule)"),
+]
+
+
+def leaving(dataset: str) -> pd.DataFrame:
+    """Users who leave: returns, lengths, and how many films are used in all sessions."""
+    metrics = {"return": "return", "length": "length", "distinct": "different films"}
+    ours = "user-leaves"
+    key = {"dataset": dataset, "split": ours, "protocol": ours}
+    told = [Agent(ours, label="DDPG, fed another user's ratings")]
+    elsewhere = [
+        Agent(ours, label="DDPG, trained in the model's world"),
+        Agent(f"{ours}-noise-1", label="the same, trusting a rating to a star"),
+    ]
+    parts = [
+        compared(metrics, LEAVING[:-1], **key),
+        compared(metrics, told, **key | {"protocol": f"{ours}, another's ratings"}),
+        compared(metrics, elsewhere, **key | {"split": f"{ours}-model"}),
+        compared(metrics, LEAVING[-1:], **key),
+    ]
+    return pd.concat(parts).fillna("")
+
+
+def leaving_gains(dataset: str) -> pd.DataFrame:
+    ours = Agent("user-leaves", label="DDPG")
+    rivals = [a for a in LEAVING if a.name.startswith(("list", "user-leaves-", "SB3"))]
+    key = {"dataset": dataset, "split": ours.name, "protocol": ours.name}
+    return gains([(ours, rival) for rival in rivals], {"return": "return"}, **key)
+
 
 def ranked(dataset: str) -> pd.DataFrame:
     """Leave-one-out: baselines, the agents of the data set, and what the literature has."""
@@ -216,6 +256,11 @@ def calibrated() -> pd.DataFrame:
                         rows[f"{name}, {dataset}, {users}{label}"] = calibration_row(
                             found, bool(label)
                         )
+    for users in ("users of the critic", "test users"):
+        key = {"dataset": "ml-1m", "split": "user-leaves", "agent": "user-leaves"}
+        found = results.select(**key, protocol=f"calibration, {users}")
+        if len(found):
+            rows[f"user-leaves, ml-1m, {users}"] = calibration_row(found, False)
     return pd.DataFrame(rows).T
 
 

@@ -5,8 +5,8 @@
     dataset   ml-1m, ml-100k
     split     leave-one-out, random-positives, ratings, temporal; cold-start (users held out whole),
               cold-start-eighth-1 to -8 (every user held out once); simulated, simulated-series
-              (liked items in a row count extra); cross-dataset (trained on `dataset`, evaluated
-              with the users of ml-latest-small)
+              with the users of ml-latest-small); user-leaves, and user-leaves-model (trained in the
+              world of a rating model)
     agent     DRR-set, DRR-set-gamma-0, ...: as in `recsys_rl.experiments`, with " (a5157ef)" behind
               it where the run is of that commit; EASE, popularity, ...:
               as in `recsys_rl.baselines.registry`; oracle: the best that a protocol allows
@@ -17,14 +17,15 @@
     protocol  leave-one-out (hr@10, ndcg@10 among all unseen items, sampled_hr@10 and
               sampled_ndcg@10 among 99 negatives), random-positives, re-ranking, seed-and-suggest,
               cold-start-sessions, temporal, simulated-A, simulated-B; training (seconds, threads);
-              "calibration, test users", ... (Q and returns at three steps)
+              "calibration, test users", ... (Q and returns at three steps); user-leaves, and
+              "user-leaves, another's ratings" (return, length)
     metric    hr@10, reward@40, distinct, popularity_percentile, training_cpu_seconds, ...; with
               validation_ in front it was measured on validation data
     user      empty: `value` is the mean over users. An integer: the value of this one of the
               evaluated users, counted from 0 by ascending user index
     value     rounded to five decimals
 
-Only cold-start sessions are kept by user. `record` adds runs, `select`, `means` and `by_user` read.
+Only sessions are kept by user. `record` adds runs, `select`, `means` and `by_user` read.
 """
 
 from __future__ import annotations

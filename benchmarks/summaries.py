@@ -19,6 +19,7 @@ from recsys_rl.evaluation.statistics import Interval, hierarchical_bootstrap, se
 
 REWARDS = {f"reward@{t}": f"T = {t}" for t in HORIZONS}  # of cold-start sessions
 SESSIONS = "cold-start-sessions"
+TRAINED = "DRR", "user-leaves", "SB3"  # how the names of agents begin that have training seeds
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def compared(metrics: Mapping[str, str], agents: Sequence[Agent], **key: str) ->
 def differences(key: Mapping[str, str], ours: Agent, theirs: Agent, metric: str) -> pd.DataFrame:
     """Ours minus theirs by seed and user, only seeds that both have: a row a seed.
 
-    Theirs is taken for every seed of ours if it has one fit, that is, if it is no agent of ours.
+    Theirs is taken for every seed of ours if it has one fit, that is, if nothing is trained there.
     """
     kept = [
         results.by_user(metric, **key, agent=agent.name, stage=agent.stage)
@@ -96,7 +97,7 @@ def differences(key: Mapping[str, str], ours: Agent, theirs: Agent, metric: str)
     if not all(map(len, kept)):
         return pd.DataFrame()
     mine, other = kept
-    if not theirs.name.startswith("DRR"):
+    if not theirs.name.startswith(TRAINED):
         other = pd.DataFrame(np.repeat(other.to_numpy(), len(mine), 0), mine.index, other.columns)
     if list(mine.columns) != list(other.columns):
         raise ValueError(f"{ours} and {theirs} were not evaluated with the same users")
@@ -104,16 +105,18 @@ def differences(key: Mapping[str, str], ours: Agent, theirs: Agent, metric: str)
     return mine.loc[seeds] - other.loc[seeds]
 
 
-def gains(pairs: Sequence[tuple[Agent, Agent]], **key: str) -> pd.DataFrame:
-    """A row a pair: the paired difference at every length of the session, over seeds and users."""
+def gains(
+    pairs: Sequence[tuple[Agent, Agent]], metrics: Mapping[str, str] = REWARDS, **key: str
+) -> pd.DataFrame:
+    """A row a pair: the paired differences, over seeds and users."""
     rows = {}
     for ours, theirs in pairs:
-        found = {m: differences(key, ours, theirs, m) for m in REWARDS}
+        found = {m: differences(key, ours, theirs, m) for m in metrics}
         first = next(iter(found.values()))
         if first.empty:
             continue
         intervals = {m: hierarchical_bootstrap(each.to_numpy()) for m, each in found.items()}
-        row = {REWARDS[m]: signed(interval) for m, interval in intervals.items()}
+        row = {metrics[m]: signed(interval) for m, interval in intervals.items()}
         over = next(iter(intervals.values())).over
         row |= {"seeds": str(len(first)), "in brackets": brackets(over, len(first))}
         rows[f"{ours} minus {theirs}"] = row

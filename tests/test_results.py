@@ -13,6 +13,7 @@ import torch
 from benchmarks import results
 from recsys_rl.baselines.registry import BASELINES
 from recsys_rl.evaluation.statistics import Evaluation
+from recsys_rl.experiments import NAMES
 
 KEY = {
     "dataset": "tiny",
@@ -26,13 +27,14 @@ SESSIONS = {name: value for name, value in KEY.items() if name != "seed"}
 SPLITS = {
     *("leave-one-out", "random-positives", "ratings", "temporal", "cold-start", "cross-dataset"),
     *(f"cold-start-eighth-{number}" for number in range(1, 9)),
-    *("simulated", "simulated-series"),
+    *("simulated", "simulated-series", "user-leaves", "user-leaves-model"),
 }
 PROTOCOLS = {
     *("leave-one-out", "random-positives", "re-ranking", "seed-and-suggest", "temporal"),
     *("cold-start-sessions", "simulated-A", "simulated-B", "training"),
     *("calibration, users of the critic", "calibration, test users"),
     *("calibration, simulator A", "calibration, simulator B"),
+    *("user-leaves", "user-leaves, another's ratings"),
 }
 STAGES = {
     *("final", "pretrained", "pretrained, gate reset", "untrained", "no history", "calibration"),
@@ -157,7 +159,9 @@ def test_the_committed_table_keeps_to_its_names():
     agents = set(table["agent"])
     beside = {"SB3 DDPG", "greedy on simulator A", "PMF, user known", "PMF folded in"}
     beside |= {f"ridge regression ({name}, alpha = 0)" for name in ("LinUCB", "HLinUCB")}
-    ours = {name for name in agents if name.startswith("DRR-") or name.endswith(" (a5157ef)")}
+    beside |= {"greedy", "greedy-model", "list", "list-model"}  # of users who leave
+    ours = {name for name in agents if name in NAMES or name.endswith(" (a5157ef)")}
+    ours |= {name for name in agents if name.startswith("DRR-")}
     assert agents - ours <= beside | {*BASELINES, "oracle"}
     assert table["value"].notna().all()
     assert not table.duplicated([*results.KEY, "metric", "user"]).any()
