@@ -313,8 +313,8 @@ def of_leaving_users() -> list[Section]:
         "-m benchmarks.worlds user-leaves --record",
     ]
     note = (
-        "*Return* is the sum of the ratings until the user leaves, 30 films at most; rows that know "
-        "the rule or the user say what there is to be had. For the environment of EasyRL4Rec "
+        "*Return* is the sum of the ratings until the user leaves, 30 films at most; rows that "
+        "know the rule or the user say what there is to be had. For the environment of EasyRL4Rec "
         "(arXiv 2402.15164), which is remade here, so that its figures stand beside these and are "
         "no rivals of theirs, DDPG 9.4, A2C 32.4 and DORL 45.8 are published."
     )
