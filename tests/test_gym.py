@@ -599,3 +599,18 @@ def test_the_example_records_test_users_only(
         kept = results.by_user(f"reward@{horizon}", **key).loc[3]
         assert found.loc[3, f"reward@{horizon}"] == pytest.approx(kept.mean(), abs=1e-5)
     assert results.means(protocol="training", **key).loc[3, "training_seconds"] > 0
+
+
+def test_the_doors_open_from_any_folder_once_installed(tmp_path: Path) -> None:
+    """The notebook imports them, and may be run from elsewhere."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    code = "import classes, utils; print(utils.task_of.__name__)"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.strip() == "task_of", done.stderr
