@@ -306,7 +306,9 @@ def main() -> None:
     name = options.dataset
     model = Recommender.load(ROOT / "models" / name)
     catalogue = Catalogue(model, options.root / name)
-    data = Interactions.from_ratings(load_ratings(options.root / name))
+    ratings = load_ratings(options.root / name)
+    known = ratings["item"].isin(model.item_ids)  # a release may leave out films of few ratings
+    data = Interactions.from_ratings(ratings[known])
     _, validation, test = groups_of(data, seed=0)
     mean = torch.from_numpy(mean_scores(model, TRIPLES))
 

@@ -215,6 +215,22 @@ def test_a_film_listed_under_two_ids_is_neither_repeated_nor_suggested_to_who_li
     assert ids_of(ask("--movies", "23", "--k", "5", "--json")[1], "suggestions")[3:] == [26, 11]
 
 
+def test_who_asks_for_a_newer_film_is_told_of_the_set_that_has_newer_ones(ask, world, tmp_path):
+    shutil.copytree(world / "data", tmp_path / "old")
+    movies = tmp_path / "old" / DATASET / "movies.csv"
+    text = re.sub(r"\(20\d\d\)", "(1999)", movies.read_text(encoding="utf-8"))
+    movies.write_text(text, encoding="utf-8")
+    there = "--root", str(tmp_path / "old")
+    hint = "recommendation.py: --dataset ml-latest-small has films to 2018"
+    code, _, err = ask("Film 20", "Avengers Endgame", *there)
+    assert code == 0
+    assert hint in err.splitlines()
+    code, _, err = ask("Avengers Endgame", *there)
+    assert code == 2
+    assert hint in err
+    assert hint not in ask("Film 20", "No such film at all", *there)[2]
+
+
 @pytest.mark.parametrize(
     ("typed", "item"),
     [

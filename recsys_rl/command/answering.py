@@ -14,7 +14,7 @@ from recsys_rl.command.errors import CommandError
 from recsys_rl.command.filters import fitting
 from recsys_rl.command.keyboard import Ask, best_ask, pick_line
 from recsys_rl.command.links import read_links
-from recsys_rl.command.matching import OFFERED, Match, names_of
+from recsys_rl.command.matching import NEWER, OFFERED, Match, names_of
 from recsys_rl.command.naming import Named, named
 from recsys_rl.command.output import Reply, as_json, as_text, style_of, suggested
 from recsys_rl.command.profiles import Answer, Row, read_profile, taste_of
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from recsys_rl.command.suggesting import Suggester
 
 SHOWN = 20  # films that a search lists
+NEWEST = "ml-latest-small", 2018  # the released set whose films end last
 
 Show = Callable[[str], None]
 
@@ -106,10 +107,14 @@ class _Call:
         arguments = self.arguments
         texts = arguments.films, arguments.dislike, arguments.seen
         found = [self._films(part) for part in texts]
-        if self.problems and not any(found) and any(texts):
-            raise CommandError(*(match.problem for match in self.problems))
-        for match in self.problems:
-            say(f"recommendation.py: {match.problem}")
+        problems = [match.problem for match in self.problems]
+        name, year = NEWEST
+        if any(NEWER in problem for problem in problems) and (self.source.last_year or year) < year:
+            problems.append(f"--dataset {name} has films to {year}")
+        if problems and not any(found) and any(texts):
+            raise CommandError(*problems)
+        for problem in problems:
+            say(f"recommendation.py: {problem}")
         liked, disliked, seen = found
         if both := [film for film in liked if film in disliked]:
             raise CommandError(f"{names_of(both)} is named as liked and as not liked: say which")

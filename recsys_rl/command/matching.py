@@ -15,6 +15,7 @@ SURE = 84  # percent of fit from which a film may be taken
 OFFERED = 66  # percent of fit from which a film is offered
 AHEAD = 5  # percent by which it must be ahead of the next
 KNOWN = 5  # times as many likes as a namesake: then it is meant
+NEWER = "newer than the data"
 CLASSIC = 0.15  # of the likes of the most liked film: a newer namesake is not what is meant
 
 
@@ -83,7 +84,7 @@ def _newer(text: str, title: str, year: int | None, index: TitleIndex) -> Match 
     if year is None and older and index.liked(older[0]) >= CLASSIC * index.most_liked:
         return None
     newest, name = max(known, default=(year, title))
-    problem = f"{name} ({newest}) is newer than the data, whose films end in {last}"
+    problem = f"{name} ({newest}) is {NEWER}, whose films end in {last}"
     if key_of(name) != key_of(text.strip()):
         problem = f"{text!r}: {problem}"
     older = older or index.part_titled(title)
@@ -130,7 +131,7 @@ def _of_namesakes(
         return Match(text, film)
     beside = f", not for {names_of(others[:MEANT])}" if others else ""
     if newer:
-        beside += f", not for that of {max(newer)[0]}, which is newer than the data"
+        beside += f", not for that of {max(newer)[0]}, which is {NEWER}"
     return Match(text, film, f"{text!r} is taken for {names_of([film])}{beside}")
 
 
@@ -154,7 +155,7 @@ def _likely(text: str, title: str, year: int | None, index: TitleIndex) -> Match
         _, newest, name = alike
         return Match(
             text,
-            problem=f"{text!r} seems to be {name} ({newest}), which is newer than the data, whose "
+            problem=f"{text!r} seems to be {name} ({newest}), which is {NEWER}, whose "
             f"films end in {index.last_year}",
         )
     if found and _is_clear(found, index) and year in (None, found[0].film.year):
