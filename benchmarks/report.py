@@ -1,10 +1,10 @@
-"""Writes docs/results.md and docs/sessions.png from the table of results, and from nothing else.
+"""Writes docs/results.md and two pictures from the table of results, and from nothing else.
 
-    python -m benchmarks.report            write both
+    python -m benchmarks.report            write docs/results.md, sessions.png and worlds.png
     python -m benchmarks.report --check    exit with 1 if docs/results.md is not up to date
 
 Here: the text, its sections and the commands behind them. The tables: `report_tables.py`; the
-picture: `report_picture.py`.
+pictures: `report_picture.py`, `worlds_picture.py`.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ from benchmarks.report_tables import (
     training_times,
 )
 from benchmarks.summaries import SESSIONS, Agent, compared, gains
+from benchmarks.worlds_picture import worlds_picture
 from recsys_rl.experiments import NAMES
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -398,7 +399,8 @@ def main(arguments: list[str] | None = None) -> None:
     path.write_text(text, encoding="utf-8")
     plt.switch_backend("agg")
     picture("ml-1m").savefig(DOCS / "sessions.png", dpi=110, metadata={"Software": None})
-    print(f"wrote {path} and {DOCS / 'sessions.png'}")
+    worlds_picture("ml-1m").savefig(DOCS / "worlds.png", dpi=110, metadata={"Software": None})
+    print(f"wrote {path} and the pictures beside it")
 
 
 if __name__ == "__main__":

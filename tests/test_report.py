@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import report, report_picture, results, summaries
+from benchmarks import report, report_picture, results, summaries, worlds_picture
 from benchmarks.summaries import Agent
 from recsys_rl.evaluation.statistics import hierarchical_bootstrap
 
@@ -135,6 +136,18 @@ def test_the_documents_link_to_files_that_are_there():
         text = (report.DOCS / name).read_text(encoding="utf-8")
         for link in re.findall(r"\]\(([^)#:]+)\)", text):
             assert (report.DOCS / link).exists(), (name, link)
+
+
+def test_the_picture_of_the_worlds_shows_every_policy_between_greedy_and_oracle():
+    for row in worlds_picture.rows():
+        found = [worlds_picture.share(row, shown) for shown in row.shown]
+        assert all(each.low <= each.mean <= each.high for each in found)
+        greedy = worlds_picture.Shown("", row.greedy, "o")
+        assert worlds_picture.share(row, greedy).mean == pytest.approx(0)
+    figure = worlds_picture.worlds_picture()
+    policies = sum(len(row.shown) for row in worlds_picture.rows())
+    assert len(figure.axes[0].containers) == policies == 6
+    plt.close(figure)
 
 
 def test_the_picture_shows_every_line_at_forty_steps():
