@@ -37,14 +37,18 @@ _EXPORTS = {
 }
 __all__ = sorted(_EXPORTS)
 
-ENVIRONMENT = "recsys_rl/ColdStart-v0"
+ENVIRONMENTS = {
+    "recsys_rl/ColdStart-v0": "recsys_rl.envs.registration:GymColdStartEnv",
+    "recsys_rl/UserLeaves-v0": "recsys_rl.envs.gym_user_leaves:GymUserLeavesEnv",
+}
 
 
 def _register() -> None:
     import gymnasium
 
-    if ENVIRONMENT not in gymnasium.registry:
-        gymnasium.register(ENVIRONMENT, "recsys_rl.envs.registration:GymColdStartEnv")
+    for name, entry_point in ENVIRONMENTS.items():
+        if name not in gymnasium.registry:
+            gymnasium.register(name, entry_point)
 
 
 class _AfterGymnasium:

@@ -178,14 +178,8 @@ def fit_likes(log: Interactions, k: int, generator: torch.Generator) -> Cooccurr
     return Cooccurrence(log.select(log.rating >= POSITIVE), k, generator, reach=None)
 
 
-def fit_ratings(log: Interactions, k: int, generator: torch.Generator) -> RatingFactors:
-    """From ratings without noise, as users of a simulated world give them."""
-    rows = log.user, log.item, log.rating
-    return RatingFactors.fit(*rows, log.n_users, log.n_items, k, ridge=1e-2, generator=generator)
-
-
 EMBEDDINGS: dict[str, Callable[[Interactions, int, torch.Generator], Any]] = {
-    "ratings": fit_ratings,
+    "ratings": RatingFactors.of,
     "pmf": fit_pmf,
     "sequence": fit_sequence,
     "likes": fit_likes,

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from recsys_rl.data.interactions import Interactions
+
 
 @dataclass(frozen=True, eq=False)
 class RatingFactors:
@@ -44,6 +46,12 @@ class RatingFactors:
             users = _solved(user, items[item], rating, n_users, ridge)
             items = _solved(item, users[user], rating, n_items, ridge)
         return cls(users, items)
+
+    @classmethod
+    def of(cls, log: Interactions, k: int, generator: torch.Generator) -> RatingFactors:
+        """From ratings without noise, as users of a simulated world give them."""
+        rows = log.user, log.item, log.rating
+        return cls.fit(*rows, log.n_users, log.n_items, k, ridge=1e-2, generator=generator)
 
     def rotated(self) -> RatingFactors:
         """The same ratings by users whose factors have the second moment I.
