@@ -28,7 +28,7 @@ from recsys_rl.envs.base import Info, SessionEnv, check_counts, check_indices
 
 FACTORS = 6
 RIDGE = 0.01  # distances between items are then distributed as in the authors' comment
-MODEL = {"k": 20, "l2": 0.2}  # of k and l2, best on a tenth of its own ratings
+MODEL_FACTORS = 20  # beside the biases
 MODEL_SHARE = 0.1  # of the ratings, for the model whose rewards an agent may learn from
 TOO_CLOSE = 75 / 6040**0.5  # stars, root mean square over users; 75 in all over those of ML-1M
 WINDOW = 7  # items that are remembered
@@ -104,17 +104,12 @@ def _fitted(
 
 
 def _model(data: Interactions, rows: Tensor, generator: torch.Generator) -> RatingFactors:
-    """A cautious model with biases, which few ratings need; they are columns of the factors.
-
-    An item counts for a standard error less than its mean, of ratings that lie a star apart:
-    otherwise the best items are those that the model overrates (Yu et al., NeurIPS 2020, MOPO).
-    """
+    """A model with biases, which few ratings need; the biases are columns of the factors."""
     mask = torch.zeros(len(data), dtype=torch.bool)
     mask[rows] = True
-    pmf = PMF(data.n_users, data.n_items, **MODEL, generator=generator)
+    pmf = PMF(data.n_users, data.n_items, MODEL_FACTORS, generator=generator)
     pmf.fit(data.select(mask), generator=generator)
-    counts = torch.bincount(data.item[rows], minlength=data.n_items)
-    user, item = pmf.user_bias.data + pmf.mean, pmf.item_bias.data - (counts + 1) ** -0.5
+    user, item = pmf.user_bias.data + pmf.mean, pmf.item_bias.data
     ones = torch.ones_like(user), torch.ones_like(item)
     return RatingFactors(
         torch.stack([user, ones[0], *pmf.user.data.T], 1),
