@@ -119,7 +119,7 @@ def leaving(dataset: str) -> pd.DataFrame:
     told = [Agent(ours, label="DDPG, fed another user's ratings")]
     elsewhere = [
         Agent(ours, label="DDPG, trained in the model's world"),
-        Agent(f"{ours}-noise-1", label="the same, trusting a rating to a star"),
+        Agent(f"{ours}-noise-1", label="the same with state.noise = 1"),
     ]
     parts = [
         compared(metrics, LEAVING[:-1], **key),
