@@ -16,7 +16,8 @@
               literature and ours in their setting); calibration
     protocol  leave-one-out (hr@10, ndcg@10 among all unseen items, sampled_hr@10 and
               sampled_ndcg@10 among 99 negatives), random-positives, re-ranking, seed-and-suggest,
-              cold-start-sessions, temporal, simulated-A, simulated-B; training (seconds, threads);
+              cold-start-sessions, temporal, simulated-A, simulated-B; training (seconds, threads,
+              and of SB3's agents turns, and whether actions are sampled: 1);
               "calibration, test users", ... (Q and returns at three steps); user-leaves, and
               "user-leaves, another's ratings" (return, length)
     metric    hr@10, reward@40, distinct, popularity_percentile, training_cpu_seconds, ...; with

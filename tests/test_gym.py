@@ -23,7 +23,7 @@ from benchmarks import results
 from recsys_rl.data.histories import POSITIVE, SHOWN, Histories
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.rewards import Reward, liked_reward, paper_reward
-from recsys_rl.envs import registration
+from recsys_rl.envs import gym_common
 from recsys_rl.envs.registration import (
     ID,
     GymColdStartEnv,
@@ -134,9 +134,9 @@ def test_the_order_of_the_imports_does_not_matter(tmp_path: Path) -> None:
 def test_the_data_folder_of_the_project_is_the_default(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert ROOT / "data" == registration.DATA_FOLDER
+    assert ROOT / "data" == gym_common.DATA_FOLDER
     write_movielens(tmp_path / "ml-tiny", "ml-100k")
-    monkeypatch.setattr(registration, "DATA_FOLDER", tmp_path)
+    monkeypatch.setattr(gym_common, "DATA_FOLDER", tmp_path)
     assert load_users(dataset="ml-tiny").train.n_items == 80
     assert GymColdStartEnv(dataset="ml-tiny", k=4).users.n_users == 60
 

@@ -157,7 +157,8 @@ def test_the_committed_table_keeps_to_its_names():
     for column, known in (("split", SPLITS), ("protocol", PROTOCOLS), ("stage", STAGES)):
         assert set(table[column]) <= known
     agents = set(table["agent"])
-    beside = {"SB3 DDPG", "greedy on simulator A", "PMF, user known", "PMF folded in"}
+    beside = {f"SB3 {name}" for name in ("A2C", "PPO", "DQN", "TD3", "DDPG")}
+    beside |= {"greedy on simulator A", "PMF, user known", "PMF folded in"}
     beside |= {f"ridge regression ({name}, alpha = 0)" for name in ("LinUCB", "HLinUCB")}
     beside |= {"greedy", "greedy-model", "list", "list-model"}  # of users who leave
     ours = {name for name in agents if name in NAMES or name.endswith(" (a5157ef)")}

@@ -3,28 +3,41 @@
     import gymnasium, recsys_rl  # the import registers it
     env = gymnasium.make("recsys_rl/UserLeaves-v0", dataset="ml-100k", action="item")
 
-One session with one user at a time; the rules are those of `UserLeavesEnv`.
+One session with one user at a time; the rules are those of `UserLeavesEnv`. `score_function` judges
+what was trained here as all other policies are judged.
 
-V = items of the catalogue, k = width of an item vector, W = `WINDOW`.
+B = batch, V = items of the catalogue, k = width of an item vector, W = `WINDOW`. Index V is
+padding.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
 import torch
 from gymnasium import spaces
-from gymnasium.error import ResetNeeded
 from torch import Tensor
 from torch.nn import functional as F
 
-from recsys_rl.data.download import DATA_FOLDER
-from recsys_rl.data.opening import open_data
+from recsys_rl.data.histories import Histories, repadded
+from recsys_rl.data.ids import IdMap
 from recsys_rl.embeddings.rating_factors import RatingFactors, posterior_mean
 from recsys_rl.envs.base import Info, known_options
+from recsys_rl.envs.gym_common import (
+    PARTS,
+    check_choice,
+    check_render_mode,
+    check_running,
+    direction,
+    interactions_of,
+    user_index,
+    whole_number,
+)
 from recsys_rl.envs.user_leaves import (
     FACTORS,
     WINDOW,
@@ -35,10 +48,87 @@ from recsys_rl.envs.user_leaves import (
     random_play,
 )
 
-PARTS = "train", "validation", "test"
+ID = "recsys_rl/UserLeaves-v0"
 ACTIONS = "item", "vector"
+WORLDS = "truth", "model"
 NOISE = 0.0025  # variance of a rating, for the posterior
 REACH = 2.0  # standard deviations of the item vectors that an action of 1 stands for
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """What plain networks read of a session, and how their vectors name items.
+
+    vectors: float32 [V + 1, k], rotated (`RatingFactors.rotated`), 0 at padding; prior: mean and
+    precision of the users' factors beside them. places: float32 [V + 1, k], each column of the item
+    vectors less its mean and over its standard deviation, 0 at padding.
+    """
+
+    vectors: Tensor
+    prior: tuple[Tensor, Tensor]
+    places: Tensor
+
+    @classmethod
+    def of(cls, factors: RatingFactors) -> Features:
+        rotated = factors.rotated()
+        item = rotated.item
+        spread = item.std(0).clamp(min=1e-6)  # a column may be constant
+        padded = (F.pad(each, (0, 0, 0, 1)) for each in (item, (item - item.mean(0)) / spread))
+        vectors, places = padded
+        return cls(vectors, rotated.prior(), places)
+
+    @property
+    def n_items(self) -> int:
+        return len(self.vectors) - 1
+
+    @property
+    def size(self) -> int:
+        """Of an observation."""
+        k = self.vectors.shape[1]
+        return k + WINDOW * (k + 1) + 1
+
+    def observation(self, histories: Histories) -> Tensor:
+        """-> float32 [B, k + W k + W + 1].
+
+        The posterior mean of the user's factors given all ratings; places and ratings of the latest
+        W items that were shown, 0 where fewer were; t / T. The first item of a history was known at
+        the start and has not been shown.
+        """
+        vectors = self.vectors[histories.item]
+        mean = posterior_mean(vectors, histories.rating, *self.prior, NOISE)
+        shown = (histories.item < self.n_items).sum(1, keepdim=True) - 1
+        lately = repadded(histories, WINDOW, self.n_items)
+        there = torch.arange(WINDOW, 0, -1) <= shown
+        places = self.places[lately.item.masked_fill(~there, self.n_items)].flatten(1)
+        return torch.cat([mean, places, lately.rating * there, histories.clock], 1)
+
+    def nearness(self, action: Tensor) -> Tensor:
+        """Minus the squared distance of `REACH` times an action to every item's place.
+
+        float32 [B, k] -> [B, V].
+        """
+        apart = self.places[:-1] - REACH * action.unsqueeze(1)
+        return -apart.square().sum(2)
+
+
+def score_function(
+    act: Callable[[np.ndarray], np.ndarray], factors: RatingFactors, action: str = "item"
+) -> Callable[[Histories], Tensor]:
+    """A policy that was trained here in the form that evaluations take (`whole_sessions`).
+
+    act: observations float32 [B, k + W k + W + 1] -> items, integers [B], or for action = "vector"
+    vectors [B, k]. The item that it shows has the largest score. ValueError for other actions.
+    """
+    check_choice("action", action, ACTIONS)
+    features = Features.of(factors)
+
+    def score(histories: Histories) -> Tensor:
+        chosen = torch.as_tensor(act(features.observation(histories).numpy()))
+        if action == "item":
+            return F.one_hot(chosen.long(), features.n_items).float()
+        return features.nearness(chosen.float())
+
+    return score
 
 
 class GymUserLeavesEnv(gymnasium.Env):
@@ -49,17 +139,19 @@ class GymUserLeavesEnv(gymnasium.Env):
     vectors less its mean and over its standard deviation.
 
     Observation: Box (k + W k + W + 1,): the posterior mean of the user's factors given the ratings,
-    the vectors of the latest W items and their ratings (0 where fewer were shown), t / T. Reward:
-    the rating. terminated: the user has left, or 30 items were shown; nothing is truncated.
+    the vectors of the latest W items, scaled in the same way, and their ratings (0 where fewer were
+    shown), t / T (`Features.observation`). Reward: the rating. terminated: the user has left, or 30
+    items were shown; nothing is truncated.
 
     info: "user" at the start; then "item" and "rating"; always "mask", bool [V], the items that may
     be shown, which is all of them. Users and items are named by their ids, by their indices in a
     world that was given. reset's option "user" names who is met. All chance is drawn from
     Gymnasium's own `np_random`.
 
-    world, factors, users: made of `part` ("train", "validation" or "test") of the data set in
-    root/dataset where they are not given, the factors by `random_play` with the train users.
-    trained_in: "truth", or "model" for the world of a rating model. render_mode: None.
+    world, factors, users (indices, int64 [U]): made of `part` ("train", "validation" or "test") of
+    the data set in root/dataset where they are not given, the factors by `random_play` with the
+    train users in the same world. trained_in: "truth", or "model" for the world of a rating model.
+    render_mode: None, there is nothing to draw.
     """
 
     metadata = {"render_modes": []}  # noqa: RUF012 - the name and type are Gymnasium's
@@ -76,36 +168,24 @@ class GymUserLeavesEnv(gymnasium.Env):
         trained_in: str = "truth",
         render_mode: str | None = None,
     ) -> None:
-        _one_of("action", action, ACTIONS)
-        _one_of("part", part, PARTS)
-        _one_of("trained_in", trained_in, ("truth", "model"))
-        if render_mode is not None:
-            raise ValueError(f"there is no render mode {render_mode!r}: render_mode is None")
+        check_choice("action", action, ACTIONS)
+        check_choice("part", part, PARTS)
+        check_choice("trained_in", trained_in, WORLDS)
+        check_render_mode(render_mode)
         if (world is None) != (factors is None):
             raise ValueError("a world and the factors that were learned in it come together")
-        self.user_ids = self.item_ids = None
-        if world is None:
-            root = DATA_FOLDER if root is None else Path(root)
-            data = open_data(dataset, root, fetch=False).interactions()
-            groups = leaving_users(data.n_users)
-            world = getattr(leaving_worlds(data), trained_in)
-            played = random_play(world, groups[0], data)
-            factors = RatingFactors.of(played, FACTORS, torch.Generator().manual_seed(0))
-            users = groups[PARTS.index(part)] if users is None else users
-            self.user_ids, self.item_ids = data.user_ids, played.item_ids
-        self.world, self.action, self.render_mode = world, action, render_mode
-        rotated = factors.rotated()
-        self.vectors, self.prior = rotated.item, rotated.prior()
-        self.standardised = (self.vectors - self.vectors.mean(0)) / self.vectors.std(0)
-        self.sessions = UserLeavesEnv(world, users=users, sessions=1)
-        n_items, k = self.vectors.shape
+        known = _of_data(root, dataset, part, trained_in) if world is None else _of(world, factors)
+        self.world, self.factors, met, self.user_ids, self.item_ids = known
+        self.action, self.render_mode = action, render_mode
+        self.features = Features.of(self.factors)
+        met = met if users is None else users
+        self.sessions = UserLeavesEnv(self.world, users=met, sessions=1)
         forms = {
-            "item": spaces.Discrete(n_items),
-            "vector": spaces.Box(-1.0, 1.0, (k,), np.float32),
+            "item": spaces.Discrete(self.world.n_items),
+            "vector": spaces.Box(-1.0, 1.0, (self.factors.item.shape[1],), np.float32),
         }
         self.action_space = forms[action]
-        size = k + WINDOW * (k + 1) + 1
-        self.observation_space = spaces.Box(-np.inf, np.inf, (size,), np.float32)
+        self.observation_space = spaces.Box(-np.inf, np.inf, (self.features.size,), np.float32)
 
     def reset(
         self, *, seed: int | None = None, options: Info | None = None
@@ -113,62 +193,65 @@ class GymUserLeavesEnv(gymnasium.Env):
         """Meet options["user"] or somebody at random; the first item is random in any case."""
         named = known_options(options, "user").get("user")
         eligible = self.sessions.eligible
-        index = None if named is None else self._index_of(named)
+        index = None if named is None else user_index(named, self.user_ids, eligible)
         super().reset(seed=seed)
         drawn = int(eligible[int(self.np_random.integers(len(eligible)))])
         first = int(self.np_random.integers(self.world.n_items))
         user = drawn if index is None else index
         started = {"users": torch.tensor([user]), "seed_items": torch.tensor([[first]])}
         self.sessions.reset(options=started)
-        told = user if self.user_ids is None else self.user_ids.id([user])[0].item()
+        told = self.user_ids.id([user])[0].item()
         return self._observation(), {"user": told, "mask": self._mask()}
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, Info]:
         """ResetNeeded before a reset and after the end; ValueError for what is no action."""
-        if self.sessions.over:
-            raise ResetNeeded("no session is running: call reset, at the start and after every end")
+        check_running(self.sessions)
         item = self._item(action)
         _, reward, terminated, _, info = self.sessions.step(torch.tensor([item]))
-        shown = item if self.item_ids is None else self.item_ids.id([item])[0].item()
+        shown = self.item_ids.id([item])[0].item()
         found = {"item": shown, "rating": float(info["rating"]), "mask": self._mask()}
         return self._observation(), float(reward), bool(terminated), False, found
 
     def _item(self, action: Any) -> int:
         """The index of the item that an action shows."""
-        values, space = np.asarray(action), self.action_space
-        if self.action == "item":
-            whole = values.dtype.kind in "iu" and values.shape == ()
-            if not whole or not 0 <= int(values) < space.n:
-                raise ValueError(f"an action is an item, 0 .. {space.n - 1}, not {action!r}")
-            return int(values)
-        inside = values.dtype.kind in "iuf" and values.shape == space.shape
-        if not inside or not (np.abs(values) <= 1 + 1e-5).all():  # as no NaN is
-            raise ValueError(f"an action is {space.shape[0]} real numbers in -1 .. 1")
-        point = REACH * torch.as_tensor(values.astype(np.float32))
-        return int((self.standardised - point).square().sum(1).argmin())
+        if self.action == "vector":
+            vector = direction(action, self.action_space.shape)
+            return int(self.features.nearness(vector.unsqueeze(0)).argmax())
+        item = whole_number(action)
+        if item is None or not 0 <= item < self.world.n_items:
+            last = self.world.n_items - 1
+            raise ValueError(f"an action is an item, 0 .. {last}, not {action!r}")
+        return item
 
     def _mask(self) -> np.ndarray:
         return np.ones(self.world.n_items, dtype=bool)
 
-    def _index_of(self, user: Any) -> int:
-        if self.user_ids is None:
-            index = user if isinstance(user, int) else -1
-        else:
-            index = int(self.user_ids.places([user])[0])
-        if index not in self.sessions.eligible:
-            raise ValueError(f"user {user!r} is not here")
-        return index
-
     def _observation(self) -> np.ndarray:
-        histories = self.sessions.observation()
-        mean = posterior_mean(self.vectors[histories.item], histories.rating, *self.prior, NOISE)
-        lately = histories.item[0, 1:][-WINDOW:], histories.rating[0, 1:][-WINDOW:]
-        fewer = WINDOW - len(lately[0])
-        vectors = F.pad(self.standardised[lately[0]], (0, 0, fewer, 0)).flatten()
-        ratings = F.pad(lately[1], (fewer, 0))
-        return torch.cat([mean[0], vectors, ratings, histories.clock[0]]).numpy()
+        return self.features.observation(self.sessions.observation())[0].numpy()
 
 
-def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise ValueError(f"{name} is one of {known}, not {value!r}")
+class _Known(NamedTuple):
+    """What sessions need. users: int64 [U], None for everybody."""
+
+    world: LeavingWorld
+    factors: RatingFactors
+    users: Tensor | None
+    user_ids: IdMap
+    item_ids: IdMap
+
+
+def _of(world: LeavingWorld, factors: RatingFactors) -> _Known:
+    if len(factors.item) != world.n_items:
+        raise ValueError(f"{len(factors.item)} vectors for {world.n_items} items")
+    ids = (IdMap(np.arange(n)) for n in (world.n_users, world.n_items))
+    return _Known(world, factors, None, *ids)
+
+
+def _of_data(root: str | Path | None, dataset: str | Path, part: str, trained_in: str) -> _Known:
+    data = interactions_of(root, dataset)
+    groups = leaving_users(data.n_users)
+    world = getattr(leaving_worlds(data), trained_in)
+    played = random_play(world, groups[0], data)  # in the model nothing of the truth is known
+    factors = RatingFactors.of(played, FACTORS, torch.Generator().manual_seed(0))
+    users = groups[PARTS.index(part)]
+    return _Known(world, factors, users, data.user_ids, played.item_ids)

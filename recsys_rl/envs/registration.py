@@ -15,7 +15,6 @@ B = batch, n = length of a memory, k = width of an item vector. Index n_items is
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,24 +23,28 @@ import gymnasium
 import numpy as np
 import torch
 from gymnasium import spaces
-from gymnasium.error import ResetNeeded
 from torch import Tensor
 from torch.nn import functional as F
 
-from recsys_rl.data.download import DATA_FOLDER
 from recsys_rl.data.histories import POSITIVE, Histories, likes_and_rejections
 from recsys_rl.data.interactions import Interactions
-from recsys_rl.data.opening import open_data
 from recsys_rl.data.rewards import Reward, liked_reward
 from recsys_rl.data.splits import Split, split_users
 from recsys_rl.embeddings.cooccurrence import Cooccurrence
 from recsys_rl.envs.base import Info, best_item, check_counts, known_options
 from recsys_rl.envs.cold_start import ColdStartEnv
+from recsys_rl.envs.gym_common import (
+    PARTS,
+    check_choice,
+    check_render_mode,
+    check_running,
+    direction,
+    interactions_of,
+    user_index,
+)
 
 ID = "recsys_rl/ColdStart-v0"
 K = 8  # width of the item vectors made here: a critic of free directions learns slowly in more
-ROUNDING = 1e-5  # by which an action may leave its box
-PARTS = "train", "validation", "test"
 
 Observation = dict[str, np.ndarray] | np.ndarray
 
@@ -54,14 +57,7 @@ def load_users(
     root: where the data sets are; the project's own folder by default. opening: other arguments of
     `open_data`, which also says what `dataset` may be.
     """
-    root = DATA_FOLDER if root is None else Path(root)
-    try:
-        data = open_data(dataset, root, **opening, fetch=False).interactions()
-    except FileNotFoundError as error:
-        raise FileNotFoundError(
-            f"{dataset} is not in {root}, and an environment downloads nothing: fetch it by "
-            f'recsys_rl.data.download.open_movielens("{dataset}", "{root}"), or name another root'
-        ) from error
+    data = interactions_of(root, dataset, **opening)
     groups = split_users(data.n_users)
     return Split(*(data.select(torch.isin(data.user, users)) for users in groups))
 
@@ -158,12 +154,10 @@ class GymColdStartEnv(gymnasium.Env):
         opening: Mapping[str, Any] | None = None,
         render_mode: str | None = None,
     ) -> None:
-        if render_mode is not None:
-            raise ValueError(f"there is no render mode {render_mode!r}: render_mode is None")
+        check_render_mode(render_mode)
         if observe not in ("items", "vectors"):
             raise ValueError(f'observe is "items" or "vectors", not {observe!r}')
-        if part not in PARTS:
-            raise ValueError(f"part is one of {PARTS}, not {part!r}")
+        check_choice("part", part, PARTS)
         if users is None:
             groups = load_users(root, dataset, **(opening or {}))
             users = getattr(groups, part)
@@ -200,7 +194,9 @@ class GymColdStartEnv(gymnasium.Env):
     ) -> tuple[Observation, Info]:
         """Meet options["user"] or somebody at random; the seed items are random in any case."""
         named = known_options(options, "user").get("user")
-        named = None if named is None else self._index_of(named)
+        if named is not None:
+            few = " or likes too few items to be met"
+            named = user_index(named, self.users.user_ids, self.sessions.eligible, few)
         super().reset(seed=seed)
         eligible = self.sessions.eligible
         user = int(eligible[int(self.np_random.integers(len(eligible)))])
@@ -209,56 +205,15 @@ class GymColdStartEnv(gymnasium.Env):
         self.sessions.reset(seed=items, options={"users": torch.tensor([user])})
         return self._observation(), {"user": self.users.user_ids.id([user])[0].item()}
 
-    def _index_of(self, user: Any) -> int:
-        """The index of a user's id; ValueError where it is nobody's who may be met."""
-        known = self._as_id(user)
-        index = -1 if known is None else int(self.users.user_ids.index([known])[0])
-        if index not in self.sessions.eligible:
-            raise ValueError(f"user {user} is not here or likes too few items to be met")
-        return index
-
-    def _as_id(self, user: Any) -> int | str | None:
-        """What names a user, of the type of the ids; None where no id has so many digits."""
-        if self.users.user_ids.text:
-            if not isinstance(user, str):
-                raise ValueError(f"a user is named by text, not by {user!r}")
-            return str(user)
-        try:
-            number = operator.index(user)
-        except TypeError:
-            number = None
-        if number is None or isinstance(user, bool):
-            raise ValueError(f"a user is named by a whole number, not by {user!r}")
-        return number if abs(number) < 2**63 else None
-
     def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, Info]:
         """ResetNeeded before a reset and after the end; ValueError for what is no action."""
-        if self.sessions.over:
-            raise ResetNeeded("no session is running: call reset, at the start and after every end")
-        direction = self._direction(action)
-        item = best_item(direction @ self.vectors.T, self.sessions.excluded)
+        check_running(self.sessions)
+        towards = direction(action, self.action_space.shape)
+        item = best_item(towards.unsqueeze(0) @ self.vectors.T, self.sessions.excluded)
         _, reward, terminated, truncated, info = self.sessions.step(item)
         liked = bool(info["rating"] >= POSITIVE)
         found = {"item": self.users.item_ids.id(item)[0].item(), "liked": liked}
         return self._observation(), float(reward), bool(terminated), bool(truncated), found
-
-    def _direction(self, action: Any) -> Tensor:
-        """An action as float32 [1, k]."""
-        shape = self.action_space.shape
-        try:
-            values = np.asarray(action.tolist() if isinstance(action, Tensor) else action)
-        except ValueError:  # lists of different lengths
-            values = np.asarray(None)
-        if values.dtype.kind not in "iuf" or values.shape != shape:
-            found = f"{values.dtype} {list(values.shape)}"
-            raise ValueError(f"an action is real numbers {list(shape)}, not {found}")
-        inside = (values >= -1 - ROUNDING) & (values <= 1 + ROUNDING)  # as no NaN is
-        if not inside.all():
-            raise ValueError(
-                "an action lies in -1 .. 1 and holds no NaN: gymnasium.wrappers.ClipAction cuts "
-                "off what is outside"
-            )
-        return torch.as_tensor(values.astype(np.float32)).unsqueeze(0)
 
     def _observation(self) -> Observation:
         histories = self.sessions.observation()

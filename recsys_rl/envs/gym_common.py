@@ -1,0 +1,105 @@
+"""What the environments in Gymnasium's form share: their data, who is met, what is an action."""
+
+from __future__ import annotations
+
+import operator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium.error import ResetNeeded
+from torch import Tensor
+
+from recsys_rl.data.download import DATA_FOLDER
+from recsys_rl.data.ids import IdMap
+from recsys_rl.data.interactions import Interactions
+from recsys_rl.data.opening import open_data
+from recsys_rl.envs.base import SessionEnv
+
+ROUNDING = 1e-5  # by which an action may leave its box
+PARTS = "train", "validation", "test"
+
+
+def interactions_of(root: str | Path | None, dataset: str | Path, **opening: Any) -> Interactions:
+    """Data that are there already; in the project's own data folder where root is None.
+
+    opening: other arguments of `open_data`. FileNotFoundError, which says what to do, for others.
+    """
+    root = DATA_FOLDER if root is None else Path(root)
+    try:
+        return open_data(dataset, root, **opening, fetch=False).interactions()
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"{dataset} is not in {root}, and an environment downloads nothing: fetch it by "
+            f'recsys_rl.data.download.open_movielens("{dataset}", "{root}"), or name another root'
+        ) from error
+
+
+def check_choice(name: str, value: Any, known: tuple[str, ...]) -> None:
+    """ValueError unless the value is one of those that are known."""
+    if value not in known:
+        raise ValueError(f"{name} is one of {known}, not {value!r}")
+
+
+def check_render_mode(render_mode: Any) -> None:
+    """ValueError for any: there is nothing to draw."""
+    if render_mode is not None:
+        raise ValueError(f"there is no render mode {render_mode!r}: render_mode is None")
+
+
+def check_running(sessions: SessionEnv) -> None:
+    """ResetNeeded before a reset and after the end."""
+    if sessions.over:
+        raise ResetNeeded("no session is running: call reset, at the start and after every end")
+
+
+def user_index(user: Any, ids: IdMap, eligible: Tensor, otherwise: str = "") -> int:
+    """The index of a user's id; ValueError where it is nobody's of `eligible`, int64 [U].
+
+    otherwise: what else may be wrong with a user, for the error.
+    """
+    known = _as_id(user, ids.text)
+    index = -1 if known is None else int(ids.index([known])[0])
+    if index not in eligible:
+        raise ValueError(f"user {user} is not here{otherwise}")
+    return index
+
+
+def _as_id(user: Any, text: bool) -> int | str | None:
+    """What names a user, of the type of the ids; None where no id has so many digits."""
+    if text:
+        if not isinstance(user, str):
+            raise ValueError(f"a user is named by text, not by {user!r}")
+        return str(user)
+    number = whole_number(user)
+    if number is None:
+        raise ValueError(f"a user is named by a whole number, not by {user!r}")
+    return number if abs(number) < 2**63 else None
+
+
+def whole_number(value: Any) -> int | None:
+    """As an integer of Python, NumPy or PyTorch says it; None for anything else."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        return None
+    return None if isinstance(value, (bool, np.bool_)) else number
+
+
+def direction(action: Any, shape: tuple[int, ...]) -> Tensor:
+    """An action of Box(-1, 1, shape) as float32 of this shape; ValueError for what is none."""
+    try:
+        values = np.asarray(action.tolist() if isinstance(action, Tensor) else action)
+    except ValueError:  # lists of different lengths
+        values = np.asarray(None)
+    if values.dtype.kind not in "iuf" or values.shape != shape:
+        found = f"{values.dtype} {list(values.shape)}"
+        raise ValueError(f"an action is real numbers {list(shape)}, not {found}")
+    inside = (values >= -1 - ROUNDING) & (values <= 1 + ROUNDING)  # as no NaN is
+    if not inside.all():
+        raise ValueError(
+            "an action lies in -1 .. 1 and holds no NaN: gymnasium.wrappers.ClipAction cuts "
+            "off what is outside"
+        )
+    return torch.as_tensor(values.astype(np.float32))
