@@ -312,6 +312,7 @@ def of_leaving_users() -> list[Section]:
         study("ml-1m", "user-leaves", *names),
         study("ml-1m", "user-leaves-model", "user-leaves", "user-leaves-noise-1"),
         "-m benchmarks.worlds user-leaves --record",
+        "-m benchmarks.user_leaves_rivals --agent PPO --seed 0",
     ]
     note = (
         "*Return* is the sum of the ratings until the user leaves, 30 films at most; rows that "

@@ -159,6 +159,16 @@ def test_lists_far_apart_keep_everybody():
     assert (means > world.ratings(users).mean(1)).all()
 
 
+def test_a_list_that_cannot_be_completed_is_refused():
+    close = torch.eye(6, dtype=torch.bool)
+    close[0] = close[:, 0] = True
+    close[1:4, 1:4] = close[4:, 4:] = True  # two groups, and 0 is close to both
+    ratings = torch.arange(6.0).expand(2, -1)
+    assert lists_far_apart(ratings, close, size=2).tolist() == [[5, 3]] * 2
+    with pytest.raises(ValueError, match="no 3 items were found"):
+        lists_far_apart(ratings, close, size=3)
+
+
 # ------------------------------------------------------------------------- what the ratings say
 
 

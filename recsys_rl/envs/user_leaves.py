@@ -192,7 +192,7 @@ class UserLeavesEnv(SessionEnv):
 
 
 class MisledEnv(UserLeavesEnv):
-    """Users whose ratings the agent is not told: it is told those of the next user of the batch.
+    """Users whose ratings the agent is not told: it is told those of the user before in the batch.
 
     What a policy loses here, it owes to ratings.
     """
@@ -220,21 +220,24 @@ def lists_far_apart(ratings: Tensor, close: Tensor, size: int = WINDOW + 1) -> T
 
     What somebody shows in turn who is told the rule. From each of an item's 200 best it adds the
     best that is far from all, and keeps the best list: greedy, so that a better one may exist.
+    ValueError where somebody has none.
     """
     starts = ratings.topk(min(200, ratings.shape[1])).indices
     best, lists = torch.full((len(ratings),), -torch.inf), None
     for start in starts.unbind(1):
         chosen, allowed = [start], ~close[start]
+        possible = torch.ones(len(ratings), dtype=torch.bool)
         for _ in range(size - 1):
+            possible &= allowed.any(1)
             chosen.append(ratings.masked_fill(~allowed, -torch.inf).argmax(1))
             allowed &= ~close[chosen[-1]]
         found = torch.stack(chosen, 1)
-        worth = ratings.gather(1, found).sum(1)
-        # nothing was left to be added: the same item twice
-        worth = worth.masked_fill((found.sort(1).values.diff(dim=1) == 0).any(1), -torch.inf)
+        worth = ratings.gather(1, found).sum(1).masked_fill(~possible, -torch.inf)
         better = worth > best
         best = torch.where(better, worth, best)
         lists = found if lists is None else torch.where(better.unsqueeze(1), found, lists)
+    if not torch.isfinite(best).all():
+        raise ValueError(f"no {size} items were found of which no two are close")
     return lists.gather(1, ratings.gather(1, lists).argsort(dim=1, descending=True))
 
 
