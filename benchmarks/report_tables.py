@@ -39,6 +39,12 @@ def ours_of(dataset: str) -> Agent:
     return trained(dataset, "cold-start", "DRR-set")[1]
 
 
+def rivalries(dataset: str) -> list[tuple[Agent, Agent]]:
+    """DRR-set beside each rival, and the pretrained agent beside the strongest."""
+    before, _ = trained(dataset, "cold-start", "DRR-set")
+    return [*((ours_of(dataset), rival) for rival in RIVALS), (before, RIVALS[-1])]
+
+
 def added(dataset: str) -> list[tuple[Agent, Agent]]:
     """What DDPG adds to the pretrained agent, and what looking ahead adds to DDPG."""
     before, after = trained(dataset, "cold-start", "DRR-set")

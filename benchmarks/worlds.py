@@ -155,13 +155,10 @@ def line(world: str, policy: str, metric: str, found: Evaluation, steps: int | N
     return json.dumps({"world": world, "policy": policy} | rounded)
 
 
-def trained(world: str, policy: str) -> None:
+def trained(world: str, policy: str, root: Path) -> None:
     """Train a policy anew and release it."""
-    agent = AGENTS[world].get(policy)
-    if agent is None:
-        raise SystemExit(f"{policy} is not trained here: {', '.join(AGENTS[world]) or 'none is'}")
-    out = POLICIES.relative_to(Path.cwd()) / f"{world}-{policy}"
-    code = train.main(["--dataset", DATASET, "--agent", agent, "--threads", "1", "--out", str(out)])
+    place = "--dataset", DATASET, "--root", str(root), "--out", str(POLICIES / f"{world}-{policy}")
+    code = train.main([*place, "--agent", AGENTS[world][policy], "--threads", "1"])
     if code:
         raise SystemExit(code)
 
@@ -181,8 +178,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--root", type=Path, default=Path("data"))
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
+    if options.record and options.world != "user-leaves":
+        parser.error("--record is for user-leaves: the study records the others")
     if options.train:
-        trained(options.world, options.policy)
+        if options.policy not in AGENTS[options.world]:
+            there = ", ".join(AGENTS[options.world]) or "none is trained here"
+            parser.error(f"--train needs a --policy that is trained here: {there}")
+        if options.dataset != DATASET:
+            parser.error(f"--train is for {DATASET}: released policies are of its films")
+        trained(options.world, options.policy, options.root)
     data = Interactions.from_ratings(load_ratings(options.root / options.dataset))
     world = WORLDS[options.world](data)
     if options.policy not in (None, *world.policies):

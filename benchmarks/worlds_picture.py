@@ -70,7 +70,8 @@ def rows(dataset: str = "ml-1m") -> list[Row]:
 
 
 def share(row: Row, shown: Shown) -> Interval:
-    """Of the way from greedy to oracle, with the interval over seeds and users."""
+    """Of the way from greedy to oracle, with the interval over seeds and users; the length of the
+    way, a mean over users, is held fixed."""
     low, high = (
         results.by_user(row.metric, **row.key, agent=name, stage="final").to_numpy()
         for name in (row.greedy, row.oracle)

@@ -333,7 +333,7 @@ def _user_leaves(data: Interactions, trained_in: str = "truth") -> Task:
     """Users who leave: trained and chosen in a world, tested in the truth with other users."""
     worlds = leaving_worlds(data)
     train, validation, test_users = leaving_users(data.n_users)
-    _needs(min(len(validation), len(test_users)) > 1, "a tenth of the users is nobody")
+    _needs(min(len(validation), len(test_users)) > 1, "one user is left to validate or to test")
     world = {"truth": worlds.truth, "model": worlds.model}[trained_in]
     log = random_play(world, train, data)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import report, report_picture, results, summaries, worlds_picture
+from benchmarks import report, report_picture, report_sections, results, summaries, worlds_picture
 from benchmarks.summaries import Agent
 from recsys_rl.evaluation.statistics import hierarchical_bootstrap
 
@@ -98,7 +98,7 @@ def test_the_reproduced_figures_are_near_the_published_ones():
 
 
 @pytest.fixture(scope="module")
-def sections() -> list[report.Section]:
+def sections() -> list[report_sections.Section]:
     return report.sections()
 
 

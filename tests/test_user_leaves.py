@@ -146,6 +146,13 @@ def test_misled_agents_see_the_ratings_of_another_and_earn_their_own():
     ]
 
 
+def test_nobody_is_misled_by_their_own_ratings():
+    env = MisledEnv(world_of(), generator=gen())
+    for users in ([3], [3, 3, 8], [3, 8, 3]):  # the first of the last is told of the last
+        with pytest.raises(ValueError, match="nobody is misled by their own"):
+            env.reset(options={"users": torch.tensor(users)})
+
+
 def test_lists_far_apart_keep_everybody():
     world, users = world_of(n_items=60), torch.arange(20)
     lists = lists_far_apart(world.ratings(users), world.close)

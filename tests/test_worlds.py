@@ -48,9 +48,21 @@ def test_a_released_policy_is_for_the_films_of_the_data(root):
         worlds.main(["user-leaves", "--policy", "clairvoyant", *THERE, str(root)])
 
 
-def test_only_agents_are_trained():
-    with pytest.raises(SystemExit, match="list is not trained here: ddpg, ddpg-gamma-0"):
-        worlds.main(["user-leaves", "--policy", "list", "--train"])
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["user-leaves", "--policy", "list", "--train"], "trained here: ddpg, ddpg-gamma-0"),
+        (["user-leaves", "--train"], "--train needs a --policy"),
+        (["cold-start", "--policy", "ddpg", "--train"], "none is trained here"),
+        (["user-leaves", "--policy", "ddpg", "--train", "--dataset", "ml-100k"], "is for ml-1m"),
+        (["cold-start", "--record"], "--record is for user-leaves"),
+    ],
+)
+def test_what_cannot_be_is_said_at_once(arguments, words, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        worlds.main(arguments)
+    assert stopped.value.code == 2
+    assert words in capsys.readouterr().err
 
 
 def test_committed_policies_load_and_are_small():

@@ -63,8 +63,8 @@ class SoftDDPG(DDPG):
         """Cross-entropy of the actor's softmax, that of Q as the target."""
         with torch.no_grad():
             q = self.critic.all(histories)
-            target = (q / TEMPERATURE).softmax(1)
-        log_policy = (self.actor.scores(histories) / TEMPERATURE).log_softmax(1)
+            target = (q / self.temperature).softmax(1)
+        log_policy = (self.actor.scores(histories) / self.temperature).log_softmax(1)
         with torch.no_grad():
             entropy = torch.special.entr(log_policy.exp()).sum(1).mean()
         loss = -(target * log_policy).sum(1).mean()

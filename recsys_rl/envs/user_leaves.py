@@ -194,10 +194,19 @@ class UserLeavesEnv(SessionEnv):
 class MisledEnv(UserLeavesEnv):
     """Users whose ratings the agent is not told: it is told those of the user before in the batch.
 
-    What a policy loses here, it owes to ratings.
+    What a policy loses here, it owes to ratings. ValueError where somebody would be told their own,
+    in a batch of one, or of one user several times in a row.
     """
 
     running = (*UserLeavesEnv.running, "_told")
+
+    def _met(
+        self, seed: int | None, options: Info | None, **starts: tuple[int, ...]
+    ) -> tuple[Tensor, Info]:
+        users, options = super()._met(seed, options, **starts)
+        if (users == users.roll(1)).any():
+            raise ValueError("nobody is misled by their own ratings: give users in another order")
+        return users, options
 
     def _begin(self, histories: Histories, answers: Tensor, excluded: Tensor) -> None:
         self._told = answers.roll(1, 0)

@@ -1,0 +1,330 @@
+"""The sections of docs/results.md: what was measured, by which commands, and the table.
+
+The tables: `report_tables.py`; the document and its head: `report.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import pandas as pd
+
+from benchmarks.report_tables import (
+    ABLATIONS,
+    BASELINES,
+    EIGHTHS,
+    EXPLORATION,
+    LEAVING,
+    ablations,
+    added,
+    calibrated,
+    cross_dataset,
+    explored,
+    leaving,
+    leaving_gains,
+    ranked,
+    reranked,
+    rivalries,
+    sessions_table,
+    simulated,
+    trained,
+    training_times,
+)
+from benchmarks.summaries import SESSIONS, Agent, compared, gains
+from recsys_rl.experiments import NAMES
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading, what was measured, the commands that made it, a note and the table."""
+
+    heading: str
+    measured: str
+    commands: Sequence[str]
+    note: str
+    table: pd.DataFrame
+
+    def markdown(self) -> str:
+        commands = ", ".join(f"`python {command}`" for command in self.commands)
+        parts = [f"## {self.heading}", f"{self.measured} Made by {commands}."]
+        return "\n\n".join([*parts, *([self.note] if self.note else []), markdown(self.table)])
+
+
+def tuning(dataset: str, *tasks: str) -> str:
+    return f"-m benchmarks.tune_baselines --dataset {dataset} --tasks {' '.join(tasks)}"
+
+
+def study(dataset: str, split: str, *names: str) -> str:
+    """For the agents that can still be trained; others are gone (see the head of the page)."""
+    known = " ".join(name for name in names if name in NAMES)
+    return f"-m benchmarks.study --dataset {dataset} --splits {split} --agents {known}"
+
+
+def sections() -> list[Section]:
+    """Everything that the document shows, in its order; nothing of what was not run yet."""
+    found = [*of_logs(), *of_cold_start(), *of_leaving_users(), *of_others()]
+    return [section for section in found if len(section.table) > 1]
+
+
+def of_logs() -> list[Section]:
+    """The protocols that rank what the log of a known user holds."""
+    found = []
+    for dataset, users, names in (
+        ("ml-1m", "6,040", ["DRR-ave", "DRR-seq"]),
+        ("ml-100k", "943", ["DRR-ave", "DRR-ave-ddpg-only", "DRR-seq"]),
+    ):
+        commands = [tuning(dataset, "leave-one-out"), study(dataset, "leave-one-out", *names)]
+        note = (
+            "Hit@10 and nDCG@10 are among all unseen items; the columns with 99 sampled negatives "
+            "serve comparison with older papers only."
+        )
+        if dataset == "ml-1m":
+            commands.append("-m benchmarks.published")
+            note += (
+                " *Published* figures are of the files of He et al. (WWW 2017), *reproduced* are "
+                "ours in that setting, with lambda of EASE chosen on the test items as there."
+            )
+        measured = f"Data set {dataset}, split leave-one-out, {users} users, 5 training seeds "
+        measured += "unless the column says another number."
+        heading = f"Leave-one-out, {dataset}"
+        found.append(Section(heading, measured, commands, note, ranked(dataset)))
+    found.append(
+        Section(
+            "Ablations of DRR-ave",
+            "Data set ml-100k, splits leave-one-out and ratings (protocol re-ranking), 5 training "
+            "seeds.",
+            [
+                study(
+                    "ml-100k",
+                    "leave-one-out ratings",
+                    *dict.fromkeys(a.name for a in ABLATIONS.values()),
+                )
+            ],
+            "Each row changes one thing; the rows on history and on one user's action change what "
+            "the trained agent is given when it is evaluated.",
+            ablations("ml-100k"),
+        )
+    )
+    found.append(
+        Section(
+            "Replay and exploration",
+            "Data set ml-100k, split and protocol leave-one-out, DRR-ave, 5 training seeds.",
+            [study("ml-100k", "leave-one-out", *chain.from_iterable(EXPLORATION.values()))],
+            "",
+            explored("ml-100k"),
+        )
+    )
+    found.append(
+        Section(
+            "Random positives",
+            "Data set ml-1m, split and protocol random-positives (ratings above 3 split 80/20 by "
+            "rows, each test row against 99 items that are no positive of the user), 5 training "
+            "seeds.",
+            [
+                tuning("ml-1m", "random-positives"),
+                study("ml-1m", "random-positives", "DRR-seq"),
+            ],
+            "",
+            compared(
+                {"sampled_hr@10": "Hit@10", "sampled_ndcg@10": "nDCG@10"},
+                [*BASELINES, *trained("ml-1m", "random-positives", "DRR-seq")],
+                dataset="ml-1m",
+                split="random-positives",
+                protocol="random-positives",
+            ),
+        )
+    )
+    found.append(
+        Section(
+            "Re-ranking",
+            "Data set ml-1m, split ratings (80/20 by rows), protocol re-ranking: the test items "
+            "that a user rated are put in order; 5 training seeds.",
+            [tuning("ml-1m", "ratings"), study("ml-1m", "ratings", "DRR-seq")],
+            "The column *random 0 to oracle 1* says how far the mean goes from a random order to "
+            "the best one.",
+            reranked("ml-1m"),
+        )
+    )
+    found.append(
+        Section(
+            "Temporal",
+            "Data set ml-1m, split and protocol temporal (the oldest 80 % of the ratings train, "
+            "full ranking of what 1,181 users rated after the last cut), 1 training seed.",
+            [tuning("ml-1m", "temporal"), study("ml-1m", "temporal", "DRR-seq")],
+            "The agents were not tuned for this split.",
+            compared(
+                {"hr@10": "Hit@10", "ndcg@10": "nDCG@10"},
+                [*BASELINES, *trained("ml-1m", "temporal", "DRR-seq")],
+                dataset="ml-1m",
+                split="temporal",
+                protocol="temporal",
+            ),
+        )
+    )
+    return found
+
+
+def of_cold_start() -> list[Section]:
+    """Sessions and suggestions for users whom no model has met."""
+    held_out = "split cold-start (users held out whole)"
+    ours = trained("ml-1m", "cold-start", "DRR-seq", "DRR-set")
+    suggesting = [*BASELINES, Agent("Gaussian of likes"), *ours]
+    names = ["DRR-set", "DRR-set-gamma-0", "DRR-set-no-linear"]
+    found = [
+        Section(
+            "Seed-and-suggest",
+            f"Data set ml-1m, {held_out}, protocol seed-and-suggest: three liked films in, three "
+            "out; 603 users, 20 draws each; training seeds in the column.",
+            [
+                tuning("ml-1m", "seed-and-suggest"),
+                study("ml-1m", "cold-start", "DRR-set", "DRR-seq"),
+            ],
+            "",
+            compared(
+                {"precision@3": "Precision@3", "hit@3": "Hit@3"},
+                suggesting,
+                dataset="ml-1m",
+                split="cold-start",
+                protocol="seed-and-suggest",
+            ),
+        )
+    ]
+    for dataset, users in (("ml-1m", 603), ("ml-100k", 94)):
+        key = {"dataset": dataset, "split": "cold-start", "protocol": SESSIONS}
+        measured = (
+            f"Data set {dataset}, {held_out}, protocol cold-start-sessions, {users} users, 5 "
+        )
+        measured += "training seeds unless the column says another number."
+        commands = [study(dataset, "cold-start", *names)]
+        beside = [
+            tuning(dataset, "cold-start"),
+            f"-m benchmarks.stable_baselines3_ddpg --dataset {dataset}",
+        ]
+        note = (
+            "A user names three liked films, then T films are shown one by one; the figure is the "
+            "share of them that the user rated 4 or more, a film without a rating counts as not "
+            "liked. *Gate reset* puts the weight of the Gaussian back to its start after "
+            "pretraining."
+        )
+        heading = f"Cold-start sessions, {dataset}"
+        found.append(
+            Section(heading, measured, [*beside, *commands], note, sessions_table(dataset))
+        )
+        found.append(
+            Section(
+                f"DRR-set minus others, {dataset}",
+                measured,
+                [*beside[:1], study(dataset, "cold-start", "DRR-set")],
+                "Differences of the share liked.",
+                gains(rivalries(dataset), **key),
+            )
+        )
+        found.append(
+            Section(
+                f"What DDPG adds, {dataset}",
+                measured,
+                commands,
+                "Differences of the share liked between the agent after DDPG and the same agent "
+                "before it, or trained in another way.",
+                gains(added(dataset), **key),
+            )
+        )
+    eighths = study("ml-100k", " ".join(EIGHTHS), "DRR-set")
+    found.append(
+        Section(
+            "Calibration of the critic",
+            "Data set ml-1m or ml-100k, split cold-start and, for *every user once*, "
+            "cold-start-eighth-1 to -8, with one training seed each; greedy sessions, 3 draws; "
+            "and split user-leaves.",
+            [study("ml-1m", "cold-start", *names[:2]), eighths],
+            "Mean Q / mean discounted return (relative error) at the first, the middle and the "
+            "last of 40 steps (30 with users who leave), means over runs; *every user once*: the "
+            "error of all together. *Worst tenth*: the largest relative error among tenths of the "
+            "sessions ordered by Q, at the middle step, mean over runs.",
+            calibrated(),
+        )
+    )
+    return found
+
+
+def of_leaving_users() -> list[Section]:
+    """A world with consequences: what is shown decides how long a session lasts."""
+    names = [agent.name for agent in LEAVING if agent.name in NAMES]
+    measured = (
+        "Data set ml-1m, split and protocol user-leaves (see [worlds](worlds.md)), 483 test users, "
+        "one session each; 5 training seeds for agents."
+    )
+    commands = [
+        study("ml-1m", "user-leaves", *names),
+        study("ml-1m", "user-leaves-model", "user-leaves", "user-leaves-noise-1"),
+        "-m benchmarks.worlds user-leaves --record",
+        "-m benchmarks.user_leaves_rivals --agent PPO --seed 0",
+    ]
+    note = (
+        "*Return* is the sum of the ratings until the user leaves, 30 films at most; rows that "
+        "know the rule or the user say what there is to be had. For the environment of EasyRL4Rec "
+        "(arXiv 2402.15164), which is remade here, so that its figures stand beside these and are "
+        "no rivals of theirs, DDPG 9.4, A2C 32.4 and DORL 45.8 are published."
+    )
+    return [
+        Section("Users who leave", measured, commands, note, leaving("ml-1m")),
+        Section(
+            "Users who leave: DDPG minus others",
+            measured,
+            commands,
+            "Differences of the return.",
+            leaving_gains("ml-1m"),
+        ),
+    ]
+
+
+def of_others() -> list[Section]:
+    """Users of another data set, simulated users, past variants, seconds."""
+    found = [
+        Section(
+            "Cross-dataset",
+            "Trained and chosen on ml-1m, evaluated with 564 users of ml-latest-small (split "
+            "cross-dataset, protocol cold-start-sessions, films of ml-1m only), 1 training seed: "
+            "the released agent.",
+            ["-m benchmarks.cross_dataset"],
+            "The last rows are paired differences.",
+            cross_dataset("ml-1m"),
+        )
+    ]
+    for dataset in ("ml-1m", "ml-100k"):
+        found.append(
+            Section(
+                f"Simulated users, {dataset}",
+                f"Data set {dataset}, splits simulated and simulated-series, protocols simulated-A "
+                "(the simulator that the agents learn in, PMF on one half of the ratings) and "
+                "simulated-B (neighbours, on the other half); mean reward of ten steps, (stars - "
+                "3) / 2 each, 5 training seeds.",
+                [f"-m benchmarks.simulated --dataset {dataset}"],
+                "In *series* a film's reward rises or falls by 0.1 for every like or dislike in a "
+                "row just before it, five at most. Values by user were not kept, so no difference "
+                "here has an interval and none is claimed.",
+                simulated(dataset),
+            )
+        )
+    found.append(
+        Section(
+            "Seconds of a training",
+            "Data set ml-1m, one thread, both stages together; training seeds in the column.",
+            ["-m benchmarks.study --dataset ml-1m"],
+            "The machines were shared with other work: read them as an order of magnitude.",
+            training_times("ml-1m"),
+        )
+    )
+    return found
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """A table of text as Markdown, its index as the first column."""
+    lines = ["| | " + " | ".join(table.columns) + " |", "|---" * (table.shape[1] + 1) + "|"]
+    lines += [
+        f"| {name} | " + " | ".join(row) + " |"
+        for name, row in zip(table.index, table.to_numpy(), strict=True)
+    ]
+    return "\n".join(lines)
