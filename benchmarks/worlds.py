@@ -21,18 +21,17 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from torch import Tensor
 
 from benchmarks import results
 from recsys_rl import train
 from recsys_rl.baselines.gaussian import GaussianLikes
 from recsys_rl.baselines.popularity import Popularity, Random
-from recsys_rl.data.histories import Histories
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.movielens import load_ratings
 from recsys_rl.envs.user_leaves import (
     LeavingWorld,
     UserLeavesEnv,
+    in_turn,
     leaving_users,
     leaving_worlds,
     lists_far_apart,
@@ -66,17 +65,6 @@ class World:
     policies: Mapping[str, Callable[[], Evaluation]]
     metric: str
     steps: int | None = None
-
-
-def in_turn(lists: Tensor, n_items: int) -> ScoreFunction:
-    """Shows the items of each user's list [U, L] in turn; users int64 [B] in `histories.user`."""
-
-    def score(histories: Histories) -> Tensor:
-        step = (histories.item < n_items).sum(1) - 1  # one was known before
-        item = lists[histories.user].gather(1, (step % lists.shape[1]).unsqueeze(1))
-        return torch.zeros(len(histories), n_items).scatter_(1, item, 1.0)
-
-    return score
 
 
 def released(world: str, policy: str, items: object) -> ScoreFunction:

@@ -52,7 +52,7 @@ BUDGETS = {
         "DRR-seq": (1140, 100),  # 12 epochs of leave-one-out
         "DRR-set": (500, 400),
         "DRR-set-simulated": (500, 500),
-        "user-leaves": (0, 900),
+        "user-leaves": (0, 1200),
     },
     "ml-1m": {
         "DRR-ave": (4000, 800),
