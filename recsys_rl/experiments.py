@@ -91,6 +91,7 @@ VARIANTS = {
     "DRR-ave-deterministic": Variant("DRR-ave-ou-noise", "ddpg.gradient", "deterministic"),
     "DRR-ave-uniform-replay-no-noise": Variant("DRR-ave-no-noise", "ddpg.replay", "uniform"),
     "DRR-ave-uniform-replay-ou-noise": Variant("DRR-ave-ou-noise", "ddpg.replay", "uniform"),
+    "DRR-seq-clock": Variant("DRR-seq", "state.name", "DRR-seq-clock"),
     "DRR-set-gamma-0": Variant("DRR-set", "ddpg.gamma", 0.0),
     "DRR-set-no-linear": Variant("DRR-set", "state.linear", ""),
     "DRR-set-no-holdout": Variant("DRR-set", "pretrain.holdout_share", 0.0),
