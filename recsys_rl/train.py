@@ -109,7 +109,7 @@ def run(options: argparse.Namespace, command: str) -> None:
     agent = training.agent
     trained = task.fit(training, checkpoints=checkpoints)
     with _trained(checkpoints):
-        found = task.test(agent.score)
+        found = task.tested(agent)
     print(f"{dataset}, {options.agent}, seed {config.seed}, {task.about}")
     metrics = bracketed(found)
     for name, text in metrics.items():
