@@ -8,8 +8,9 @@ in `evaluation.protocols.READS`:
 
     leave-one-out, by gap           hr@10 and ndcg@10, also for each gap between the test item and
                                     the rating before it, and the shares of the gaps
-    leave-one-out, ties shuffled    the history's rows of one time in random order; the mean of five
-                                    orders (the test item stays the last of the file)
+    leave-one-out, ties shuffled    rows of one time in random order, the test item among them (it
+                                    may then be one that was trained on); the mean of five orders
+    leave-one-out, ties before the test item shuffled    the same, and the test item stays
     leave-one-out, told ...         the probes of `evaluation.next_item`
 
 --baselines records popularity and EASE, with their settings of leave-one-out, on the split
@@ -51,15 +52,22 @@ def evaluations(
 ) -> Iterator[tuple[str, Evaluation]]:
     """Protocol and what it says, one after another."""
     history, target = ranking_task(leave_one_out(data), "test")
-    classes = gap_classes(history, target)
+    classes = gap_classes(history, target)  # times stay where they are, so for every order
     stream = own_stream(0, "ties")
-    shuffled = [ties_shuffled(history, stream) for _ in range(orders)]
+    logs = [ties_shuffled(data, stream) for _ in range(orders)]
+    shuffled = {
+        "ties shuffled": [ranking_task(leave_one_out(log), "test") for log in logs],
+        "ties before the test item shuffled": [
+            (ties_shuffled(history, stream), target) for _ in range(orders)
+        ],
+    }
     for reads in READS if reads_clock else ["order"]:
         ending = READS[reads]
         found = leave_one_out_metrics(score, history, target, reads=reads)
         yield f"{NAME}, by gap{ending}", by_gap(found, classes)
-        tied = [leave_one_out_metrics(score, each, target, reads=reads) for each in shuffled]
-        yield f"{NAME}, ties shuffled{ending}", by_gap(averaged(tied), classes)
+        for name, tasks in shuffled.items():
+            tied = [leave_one_out_metrics(score, *task, reads=reads) for task in tasks]
+            yield f"{NAME}, {name}{ending}", by_gap(averaged(tied), classes)
     for name, request in PROBES.items() if reads_clock else ():
         found = leave_one_out_metrics(told(score, request), history, target, reads="request")
         yield f"{NAME}, {name}", by_gap(found, classes)

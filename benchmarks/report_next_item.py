@@ -84,9 +84,9 @@ def worth(dataset: str = "ml-1m") -> pd.DataFrame:
     titles = METRICS | {f"hr@10, {gap}": f"Hit@10, {gap}" for gap in GAPS}
     for reads, ending in READS.items():
         models = agents("DRR-seq", CLOCK) if reads == "order" else agents(CLOCK)
-        for protocol, label in (("by gap", ""), ("ties shuffled", ", ties shuffled")):
-            key = {"dataset": dataset, "split": split, "protocol": f"{split}, {protocol}{ending}"}
-            rows += _rows(key, reads, models, titles, label)
+        for order in ("by gap", "ties before the test item shuffled", "ties shuffled"):
+            key = {"dataset": dataset, "split": split, "protocol": f"{split}, {order}{ending}"}
+            rows += _rows(key, reads, models, titles, "" if order == "by gap" else f", {order}")
     for probe in PROBES:
         key = {"dataset": dataset, "split": split, "protocol": f"{split}, {probe}"}
         rows += _rows(key, "request", agents(CLOCK), titles, f", {probe}")

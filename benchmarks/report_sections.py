@@ -195,8 +195,9 @@ def of_the_next_item() -> list[Section]:
             "one training seed each.",
             worth_of,
             "Columns by gap are of the users whose test item has that gap to the rating before it; "
-            "*ties shuffled* puts equal time stamps of a history in random order, the mean of five "
-            "orders. *Three classes*, *told*: what the agent is told of the request is not true.",
+            "*ties shuffled* puts equal time stamps in random order, the test item among them, the "
+            "mean of five orders. *Three classes*, *told*: what the agent is told of the request is "
+            "not true.",
             worth(),
         ),
         Section(

@@ -31,14 +31,19 @@ SPLITS = {
     *(f"cold-start-eighth-{number}" for number in range(1, 9)),
     *("simulated", "simulated-series", "user-leaves", "user-leaves-model", "after-a-pause"),
 }
+TIES = "ties shuffled", "ties before the test item shuffled"
 PROTOCOLS = {
     *("leave-one-out", "random-positives", "re-ranking", "seed-and-suggest", "temporal"),
     *("cold-start-sessions", "simulated-A", "simulated-B", "training"),
     *("calibration, users of the critic", "calibration, test users"),
     *("calibration, simulator A", "calibration, simulator B"),
     *("user-leaves", "user-leaves, another's ratings"),
-    *(f"{name}{ending}" for name in ("leave-one-out", "after-a-pause") for ending in READS.values()),
-    *(f"leave-one-out, {n}{end}" for n in ("by gap", "ties shuffled") for end in READS.values()),
+    *(
+        f"{name}{ending}"
+        for name in ("leave-one-out", "after-a-pause")
+        for ending in READS.values()
+    ),
+    *(f"leave-one-out, {n}{end}" for n in ("by gap", *TIES) for end in READS.values()),
     *(f"leave-one-out, {probe}" for probe in PROBES),
 }
 STAGES = {
