@@ -196,8 +196,8 @@ def of_the_next_item() -> list[Section]:
             worth_of,
             "Columns by gap are of the users whose test item has that gap to the rating before it; "
             "*ties shuffled* puts equal time stamps in random order, the test item among them, the "
-            "mean of five orders. *Three classes*, *told*: what the agent is told of the request is "
-            "not true.",
+            "mean of five orders. *Three classes*, *told*: what the agent is told of the request "
+            "is not true.",
             worth(),
         ),
         Section(
