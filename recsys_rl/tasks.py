@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from recsys_rl.agent.build import MakeEnv, Training, build, check
 from recsys_rl.agent.config import Config
 from recsys_rl.agent.ddpg import DDPG
 from recsys_rl.agent.training import Trained, train
-from recsys_rl.data.histories import POSITIVE
+from recsys_rl.data.histories import POSITIVE, UNKNOWN_TIME
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.notes import note
 from recsys_rl.data.splits import (
@@ -117,6 +117,12 @@ class Task:
             validate, metric = self.validate_clock, f"{MEAN}{metric}"
         by_score = validate and (lambda agent: validate(agent.score))
         return train(training, validate=by_score, metric=metric, **options)
+
+    def without_clock(self) -> Task:
+        """The same where nobody knows when the rows were rated: their order alone is learned."""
+        unknown = torch.full_like(self.train.timestamp, UNKNOWN_TIME)
+        train = replace(self.train, timestamp=unknown)
+        return replace(self, train=train, validate_clock=None, test_clock=None)
 
     def tested(self, agent: DDPG, score: ScoreFunction | None = None) -> dict[str, Evaluation]:
         """Every protocol for an agent, or for a score function made of it.

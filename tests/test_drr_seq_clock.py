@@ -185,6 +185,20 @@ def test_the_whole_path_and_the_same_seed_gives_the_same_agent(tmp_path) -> None
     assert list(task.tested(plain)) == ["leave-one-out"]
 
 
+def test_rows_without_times_are_learned_in_their_order() -> None:
+    task = task_of(dated_log(), "leave-one-out")
+    trained = []
+    for each in (task, task.without_clock()):
+        training = each.build(CONFIG)
+        pretrain(training, 6)
+        trained.append((each, training.agent))
+    (_, dated), (undated, agent) = trained
+    assert list(undated.tested(agent)) == ["leave-one-out"]
+    request = agent.actor.state.request_vectors.weight
+    assert request[0].abs().sum() > 0 == request[1:].abs().sum()
+    assert dated.actor.state.request_vectors.weight[1:].abs().sum() > 0
+
+
 @pytest.fixture(scope="module")
 def trained() -> tuple[Interactions, object]:
     log = dated_log()
