@@ -3,8 +3,9 @@
 `results/results.csv.gz` is one tidy table, one number a row:
 
     dataset   ml-1m, ml-100k
-    split     leave-one-out, random-positives, ratings, temporal; cold-start (users held out whole),
-              cold-start-eighth-1 to -8 (every user held out once); simulated, simulated-series
+    split     leave-one-out, after-a-pause, random-positives, ratings, temporal; cold-start (users
+              held out whole), cold-start-eighth-1 to -8 (every user held out once);
+              simulated, simulated-series; cross-dataset (trained on ml-1m, cold-start sessions
               with the users of ml-latest-small); user-leaves, and user-leaves-model (trained in the
               world of a rating model)
     agent     DRR-set, DRR-set-gamma-0, ...: as in `recsys_rl.experiments`, with " (a5157ef)" behind
@@ -15,7 +16,11 @@
               shuffled"; "one user's action for all"; published, reproduced (figures of the
               literature and ours in their setting); calibration
     protocol  leave-one-out (hr@10, ndcg@10 among all unseen items, sampled_hr@10 and
-              sampled_ndcg@10 among 99 negatives), random-positives, re-ranking, seed-and-suggest,
+              sampled_ndcg@10 among 99 negatives), and "leave-one-out, times of past ratings",
+              "leave-one-out, time of the request" for agents that read the clock, whose
+              leave-one-out is without it; "leave-one-out, by gap", "..., ties shuffled" and others
+              of `next_item.py`; after-a-pause, with the same endings; random-positives, re-ranking,
+              seed-and-suggest,
               cold-start-sessions, temporal, simulated-A, simulated-B; training (seconds, threads,
               and of SB3's agents turns, and whether actions are sampled: 1);
               "calibration, test users", ... (Q and returns at three steps); user-leaves, and

@@ -76,7 +76,7 @@ def run(
         if stage in measured.stages:
             continue
         rows = []
-        for protocol, found in task.test(score).items():
+        for protocol, found in task.tested(training.agent, score).items():
             by_user = [metric for metric in found.metrics if not metric.startswith("step@")]
             full = key | {"stage": stage, "protocol": protocol}
             rows.append(results.rows_of(found, by_user=by_user, counts=counts, **full))

@@ -12,15 +12,17 @@ from typing import Any, NamedTuple
 
 from recsys_rl.agent.config import Config, DDPGConfig, EnvConfig, PretrainConfig, StateConfig
 
+SEQ = Config(
+    state=StateConfig("DRR-seq", k=96, n=200),
+    pretrain=PretrainConfig(batch_size=1024, lr=4e-3),
+    env=EnvConfig(sessions=128),
+    weight_decay=0.01,
+    validate_every=1000,
+)
 ROOTS = {
     "DRR-ave": Config(),
-    "DRR-seq": Config(
-        state=StateConfig("DRR-seq", k=96, n=200),
-        pretrain=PretrainConfig(batch_size=1024, lr=4e-3),
-        env=EnvConfig(sessions=128),
-        weight_decay=0.01,
-        validate_every=1000,
-    ),
+    "DRR-seq": SEQ,
+    "DRR-seq-clock": SEQ.with_field("state.name", "DRR-seq-clock"),
     "DRR-set": Config(
         state=StateConfig("DRR-set", k=128, n=43, linear="gaussian"),
         pretrain=PretrainConfig(lr=2e-3),
@@ -50,6 +52,7 @@ BUDGETS = {
     "ml-100k": {
         "DRR-ave": (1000, 400),
         "DRR-seq": (1140, 100),  # 12 epochs of leave-one-out
+        "DRR-seq-clock": (1140, 100),
         "DRR-set": (500, 400),
         "DRR-set-simulated": (500, 500),
         "user-leaves": (0, 1200),
@@ -57,6 +60,7 @@ BUDGETS = {
     "ml-1m": {
         "DRR-ave": (4000, 800),
         "DRR-seq": (7680, 300),  # 8 epochs of leave-one-out
+        "DRR-seq-clock": (11520, 300),  # 12 epochs: half of the rows hide something
         "DRR-set": (5000, 1200),
         "DRR-set-simulated": (1000, 2000),
         "user-leaves": (0, 1500),

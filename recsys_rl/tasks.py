@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -19,10 +19,11 @@ from recsys_rl.agent.build import MakeEnv, Training, build, check
 from recsys_rl.agent.config import Config
 from recsys_rl.agent.ddpg import DDPG
 from recsys_rl.agent.training import Trained, train
-from recsys_rl.data.histories import POSITIVE
+from recsys_rl.data.histories import POSITIVE, UNKNOWN_TIME
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.notes import note
 from recsys_rl.data.splits import (
+    after_a_pause,
     leave_one_out,
     random_split,
     split_by_time,
@@ -42,6 +43,7 @@ from recsys_rl.envs.user_leaves import (
 )
 from recsys_rl.evaluation.calibration import Calibration, calibration
 from recsys_rl.evaluation.protocols import (
+    READS,
     leave_one_out_metrics,
     random_positive_metrics,
     random_positive_split,
@@ -60,6 +62,7 @@ from recsys_rl.evaluation.sessions import (
 from recsys_rl.evaluation.statistics import Evaluation
 
 MADE = "simulated", "user-leaves"  # sessions that a split makes, and no log
+MEAN = "mean "  # before a metric: over all that a model may be told of the clock
 SAMPLE = 2000  # users on whom a learning curve is measured
 Evaluate = Callable[[ScoreFunction], dict[str, Evaluation]]  # protocol -> what it says
 
@@ -72,7 +75,8 @@ class Task:
     None where a split has no validation part. test: every protocol of the split. about: one line.
     make_env: for `build`, where sessions are not made from a log, and env, their name. test_users:
     rows of the users held out whole, where there are some. calibrate: Q against returns with users
-    the critic learned from and with others, where sessions have an end that counts.
+    the critic learned from and with others, where sessions have an end that counts. validate_clock,
+    test_clock: for agents that read the clock, in place of `validate` and beside `test`.
     """
 
     train: Interactions
@@ -84,6 +88,8 @@ class Task:
     env: str = ""
     test_users: Interactions | None = None
     calibrate: Callable[[DDPG], dict[str, Calibration]] | None = None
+    validate_clock: Callable[[ScoreFunction], dict[str, float]] | None = None
+    test_clock: Evaluate | None = None
 
     def build(self, config: Config, **options: Any) -> Training:
         """Agent, environment, demonstrations and replay for this task (`agent.build.build`)."""
@@ -106,8 +112,28 @@ class Task:
 
     def fit(self, training: Training, **options: Any) -> Trained:
         """Train with this task's validation (`agent.training.train`)."""
-        validate = self.validate and (lambda agent: self.validate(agent.score))
-        return train(training, validate=validate, metric=self.metric, **options)
+        validate, metric = self.validate, self.metric
+        if self.validate_clock and training.agent.actor.state.reads_clock:
+            validate, metric = self.validate_clock, f"{MEAN}{metric}"
+        by_score = validate and (lambda agent: validate(agent.score))
+        return train(training, validate=by_score, metric=metric, **options)
+
+    def without_clock(self) -> Task:
+        """The same where nobody knows when the rows were rated: their order alone is learned."""
+        unknown = torch.full_like(self.train.timestamp, UNKNOWN_TIME)
+        train = replace(self.train, timestamp=unknown)
+        return replace(self, train=train, validate_clock=None, test_clock=None)
+
+    def tested(self, agent: DDPG, score: ScoreFunction | None = None) -> dict[str, Evaluation]:
+        """Every protocol for an agent, or for a score function made of it.
+
+        One that reads the clock has rows of its own for what it is told.
+        """
+        score = score or agent.score
+        found = self.test(score)
+        if self.test_clock and agent.actor.state.reads_clock:
+            found |= self.test_clock(score)
+        return found
 
 
 def task_of(data: Interactions, split: str) -> Task:
@@ -163,8 +189,52 @@ def _leave_one_out(data: Interactions) -> Task:
     def test(score: ScoreFunction) -> dict[str, Evaluation]:
         return {"leave-one-out": leave_one_out_metrics(score, history, target, negatives)}
 
+    def validate_clock(score: ScoreFunction) -> dict[str, float]:
+        found = validate(score) | {
+            f"{metric}{ending}": value
+            for reads, ending in WITH_CLOCK.items()
+            for metric, value in leave_one_out_metrics(score, split.train, sample, reads=reads)
+            .mean()
+            .items()
+        }
+        values = [found[f"ndcg@10{ending}"] for ending in READS.values()]
+        return found | {f"{MEAN}ndcg@10": sum(values) / len(values)}
+
     about = "leave one out: each user's latest item among all unseen items, and among 99"
-    return Task(split.train, validate, "ndcg@10", test, about)
+    return Task(
+        split.train,
+        validate,
+        "ndcg@10",
+        test,
+        about,
+        validate_clock=validate_clock,
+        test_clock=_with_clock("leave-one-out", history, target),
+    )
+
+
+WITH_CLOCK = {reads: ending for reads, ending in READS.items() if reads != "order"}
+
+
+def _with_clock(name: str, history: Interactions, target: Interactions) -> Evaluate:
+    """The protocol for models that are told times, each way under a name of its own."""
+    return lambda score: {
+        f"{name}{ending}": leave_one_out_metrics(score, history, target, reads=reads)
+        for reads, ending in WITH_CLOCK.items()
+    }
+
+
+def _after_a_pause(data: Interactions) -> Task:
+    split = after_a_pause(data)
+    history, target = split.train, split.test
+    _needs(len(target) > 0, "nobody has paused for a day")
+
+    def test(score: ScoreFunction) -> dict[str, Evaluation]:
+        return {"after-a-pause": leave_one_out_metrics(score, history, target)}
+
+    about = "the first item after each user's last pause of a day or more, among all unseen items"
+    return Task(
+        history, None, "", test, about, test_clock=_with_clock("after-a-pause", history, target)
+    )
 
 
 def _random_positives(data: Interactions) -> Task:
@@ -376,6 +446,7 @@ def _user_leaves(data: Interactions, trained_in: str = "truth") -> Task:
 SERIES = 0.1  # what a like in a row adds to the next reward, in the split simulated-series
 SPLITS: dict[str, Callable[[Interactions], Task]] = {
     "leave-one-out": _leave_one_out,
+    "after-a-pause": _after_a_pause,
     "random-positives": _random_positives,
     "ratings": _ratings,
     "temporal": _temporal,

@@ -31,10 +31,11 @@ from recsys_rl.data import opening
 from recsys_rl.data.arguments import Parser
 from recsys_rl.data.atomic_files import FolderInUse, writable
 from recsys_rl.data.download import DataUnavailable
-from recsys_rl.data.notes import say
+from recsys_rl.data.notes import note, say
 from recsys_rl.evaluation.statistics import Evaluation
 from recsys_rl.experiments import NAMES, config_of
 from recsys_rl.serving import release
+from recsys_rl.states.registry import STATES
 from recsys_rl.tasks import SPLITS, split_for, task_of
 
 PROBLEMS = (BadCheckpoint, FolderInUse, Diverged, DataUnavailable, ValueError, OSError)
@@ -97,6 +98,11 @@ def run(options: argparse.Namespace, command: str) -> None:
     split = options.split or split_for(config.env.name)
     task = task_of(data.interactions(), split)
     task.check(config)
+    if options.order == "file" and STATES[config.state.name].reads_clock:
+        note(
+            f"{options.agent} reads the clock, and these rows have no times: it learns their order"
+        )
+        task = task.without_clock()
     checkpoints = options.checkpoints and Checkpoints(
         options.checkpoints,
         f"{dataset}-{split}-{options.agent}",
@@ -109,7 +115,7 @@ def run(options: argparse.Namespace, command: str) -> None:
     agent = training.agent
     trained = task.fit(training, checkpoints=checkpoints)
     with _trained(checkpoints):
-        found = task.test(agent.score)
+        found = task.tested(agent)
     print(f"{dataset}, {options.agent}, seed {config.seed}, {task.about}")
     metrics = bracketed(found)
     for name, text in metrics.items():

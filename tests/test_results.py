@@ -12,6 +12,8 @@ import torch
 
 from benchmarks import results
 from recsys_rl.baselines.registry import BASELINES
+from recsys_rl.evaluation.next_item import PROBES
+from recsys_rl.evaluation.protocols import READS
 from recsys_rl.evaluation.statistics import Evaluation
 from recsys_rl.experiments import NAMES
 
@@ -27,14 +29,22 @@ SESSIONS = {name: value for name, value in KEY.items() if name != "seed"}
 SPLITS = {
     *("leave-one-out", "random-positives", "ratings", "temporal", "cold-start", "cross-dataset"),
     *(f"cold-start-eighth-{number}" for number in range(1, 9)),
-    *("simulated", "simulated-series", "user-leaves", "user-leaves-model"),
+    *("simulated", "simulated-series", "user-leaves", "user-leaves-model", "after-a-pause"),
 }
+TIES = "ties shuffled", "ties before the test item shuffled"
 PROTOCOLS = {
     *("leave-one-out", "random-positives", "re-ranking", "seed-and-suggest", "temporal"),
     *("cold-start-sessions", "simulated-A", "simulated-B", "training"),
     *("calibration, users of the critic", "calibration, test users"),
     *("calibration, simulator A", "calibration, simulator B"),
     *("user-leaves", "user-leaves, another's ratings"),
+    *(
+        f"{name}{ending}"
+        for name in ("leave-one-out", "after-a-pause")
+        for ending in READS.values()
+    ),
+    *(f"leave-one-out, {n}{end}" for n in ("by gap", *TIES) for end in READS.values()),
+    *(f"leave-one-out, {probe}" for probe in PROBES),
 }
 STAGES = {
     *("final", "pretrained", "pretrained, gate reset", "untrained", "no history", "calibration"),

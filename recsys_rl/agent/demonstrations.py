@@ -16,7 +16,7 @@ from torch import Tensor
 
 from recsys_rl.agent.losses import FullSoftmax, HindsightLoss
 from recsys_rl.agent.networks import Actor
-from recsys_rl.data.histories import Histories
+from recsys_rl.data.histories import Histories, Times
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.envs.base import SessionEnv
 from recsys_rl.envs.logged import LoggedEnv
@@ -56,11 +56,12 @@ class Window(NamedTuple):
 
     items: Tensor  # int64 [B, L], right-padded
     following: Tensor  # int64 [B, L], right-padded
+    times: Times | None = None  # of items and of those that follow, for states that read them
 
     def loss(self, actor: Actor) -> Tensor:
         """Cross-entropy among all items, at every position."""
         there = self.following < actor.state.n_items  # (B, L)
-        action = actor.state.sequence(self.items)[there]
+        action = actor.state.sequence(self.items, self.times)[there]
         return FullSoftmax.apply(action, actor.item_vectors, self.following[there])
 
 
@@ -122,11 +123,11 @@ class LogWindows:
         step = torch.arange(int(length.max()))
         inside = step < length.unsqueeze(1)
         row = torch.where(inside, start.unsqueeze(1) + step, 0)
+        after = (row + 1).clamp(max=len(self.log) - 1)
         return Window(
             torch.where(inside, self.log.item[row], self.log.n_items),
-            torch.where(
-                inside, self.log.item[(row + 1).clamp(max=len(self.log) - 1)], self.log.n_items
-            ),
+            torch.where(inside, self.log.item[after], self.log.n_items),
+            Times(self.log.timestamp[row], self.log.timestamp[after]),
         )
 
     def _plan(self) -> list[tuple[Tensor, Tensor]]:

@@ -66,6 +66,29 @@ def reward_curves(played: Mapping[str, pd.DataFrame], horizon: int) -> Figure:
     return figure
 
 
+def hits_by_gap(
+    found: Mapping[str, Mapping[str, float]], shares: Mapping[str, float], metric: str = "Hit@10"
+) -> Figure:
+    """What the next-item task is worth: a metric by the gap between the test item and the last one.
+
+    found: name of a model, and of what it reads -> group of users -> mean; shares: group -> its
+    share of the users.
+    """
+    figure, axes = plt.subplots(figsize=(9, 4.2))
+    width = 0.8 / len(found)
+    for number, ((name, values), colour) in enumerate(zip(found.items(), cycle(COLOURS))):
+        place = np.arange(len(shares)) + (number - (len(found) - 1) / 2) * width
+        bars = axes.bar(place, [values[g] for g in shares], 0.92 * width, color=colour, label=name)
+        axes.bar_label(bars, fmt=lambda value: f"{value:.2f}".lstrip("0"), fontsize=8)
+    axes.set_xticks(range(len(shares)), [f"{g}\n{s:.0%} of users" for g, s in shares.items()])
+    axes.set(ylabel=metric, title="By the gap between the test item and the rating before it")
+    axes.legend(frameon=False, fontsize=9)
+    _bare(axes)
+    axes.grid(axis="x", visible=False)
+    figure.tight_layout()
+    return figure
+
+
 def calibration_plot(found: Mapping[str, Calibration], gamma: float) -> Figure:
     """Q against the returns that followed: by step, and by tenths of Q at the middle step.
 

@@ -6,9 +6,12 @@ reported beside full ones: Krichene & Rendle 2020. `docs/protocols.md` says what
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
+from recsys_rl.data.histories import Histories
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.random_streams import own_stream
 from recsys_rl.data.splits import Split, random_split
@@ -69,6 +72,24 @@ def ranking_task(split: Split, part: str) -> tuple[Interactions, Interactions]:
     raise ValueError(f'part is "validation" or "test", not {part!r}')
 
 
+# What a model is told beside the order of a history, and how a protocol's name ends then.
+READS = {"order": "", "past": ", times of past ratings", "request": ", time of the request"}
+
+
+def histories_before(
+    history: Interactions, target: Interactions, rows: Tensor, reads: str = "order"
+) -> Histories:
+    """What is known of the users of some target rows, int64 [B], when their item is asked for.
+
+    reads: "order" alone; "past", with the times of the ratings in `history`; "request", with the
+    time of the target's rating, too, which a service would have to know beforehand.
+    """
+    if reads not in READS:
+        raise ValueError(f"reads is one of {tuple(READS)}, not {reads!r}")
+    known = history.histories(target.user[rows], times=reads != "order")
+    return replace(known, request=target.timestamp[rows]) if reads == "request" else known
+
+
 def leave_one_out_metrics(
     score: ScoreFunction,
     history: Interactions,
@@ -77,6 +98,7 @@ def leave_one_out_metrics(
     k: int = 10,
     batch_size: int = 512,
     seed: int = 0,
+    reads: str = "order",
 ) -> Evaluation:
     """Full ranking, and ranking among 99 sampled negatives, from the same scores.
 
@@ -84,6 +106,7 @@ def leave_one_out_metrics(
     all of their rows in `history`. hr@k, ndcg@k: the target among every item without a row in
     `history`. sampled_hr@k, sampled_ndcg@k: among `negatives` (int64 [len(target), 99], see
     `sample_negatives`), NaN for a row of -1. `seed` orders ties in the lists only.
+    reads: what a model that reads the clock is told, see `histories_before`.
     """
     if (target.user[1:] == target.user[:-1]).any():
         raise ValueError("leave-one-out needs one target row a user")
@@ -95,7 +118,9 @@ def leave_one_out_metrics(
         unseen = ~history.mask_of(users)
         if not unseen.gather(1, item[:, None]).all():
             raise ValueError("a target is part of its user's history")
-        scores = checked_scores(score, history.histories(users), history.n_items)
+        scores = checked_scores(
+            score, histories_before(history, target, rows, reads), history.n_items
+        )
         counts = rank_counts(scores, item, unseen)
         part = {f"hr@{k}": hit_rate(*counts, k), f"ndcg@{k}": ndcg(*counts, k)}
         if negatives is not None:
