@@ -2,6 +2,7 @@
 
     python -m recsys_rl.train --dataset ml-100k --agent DRR-set --out models/local/ml-100k
     python -m recsys_rl.train --agent DRR-set --set ddpg.gamma=0 --checkpoints checkpoints --resume
+    torchrun --nproc-per-node 2 -m recsys_rl.train --agent DRR-set     (`docs/scale.md`)
     python -m recsys_rl.train --dataset films.csv --columns user=uid item=film rating=score \\
         --positive 7 --order file --out models/local/films
 
@@ -23,6 +24,7 @@ from pathlib import Path
 
 import torch
 
+from recsys_rl.agent import ranks
 from recsys_rl.agent.checkpoint import BadCheckpoint, Checkpoints
 from recsys_rl.agent.config import Config
 from recsys_rl.agent.ddpg import Diverged
@@ -37,7 +39,8 @@ from recsys_rl.experiments import NAMES, config_of
 from recsys_rl.serving import release
 from recsys_rl.tasks import SPLITS, split_for, task_of
 
-PROBLEMS = (BadCheckpoint, FolderInUse, Diverged, DataUnavailable, ValueError, OSError)
+STOPPED = BadCheckpoint, FolderInUse, Diverged, ranks.RankLost
+PROBLEMS = (*STOPPED, DataUnavailable, ValueError, OSError)
 
 
 def _whole(text: str) -> int:
@@ -90,8 +93,10 @@ def run(options: argparse.Namespace, command: str) -> None:
     if options.resume and not options.checkpoints:
         raise ValueError("--resume needs --checkpoints: the folder to go on from")
     folders = [folder for folder in (options.out, options.checkpoints) if folder]
-    writable(*folders)  # before the training, not after it
-    data = opening.open_data(**opening.options_of(options))
+    if ranks.rank() == 0:
+        writable(*folders)  # before the training, not after it
+    with ranks.first_of_machine_first():
+        data = opening.open_data(**opening.options_of(options))
     dataset = data.name
     config = configured(options, dataset)
     split = options.split or split_for(config.env.name)
@@ -108,6 +113,8 @@ def run(options: argparse.Namespace, command: str) -> None:
     training = task.build(config)
     agent = training.agent
     trained = task.fit(training, checkpoints=checkpoints)
+    if ranks.rank() > 0:
+        return
     with _trained(checkpoints):
         found = task.test(agent.score)
     print(f"{dataset}, {options.agent}, seed {config.seed}, {task.about}")
@@ -163,7 +170,8 @@ def main(argv: list[str] | None = None) -> int:
         arguments = sys.argv[1:] if argv is None else argv
         options = _parser().parse_args(arguments)
         torch.set_num_threads(options.threads)
-        run(options, f"python -m recsys_rl.train {shlex.join(arguments)}")
+        with ranks.joined():
+            run(options, f"python -m recsys_rl.train {shlex.join(arguments)}")
         return 0
     except Interrupted as error:
         say(f"recsys_rl.train: {error}")
