@@ -28,6 +28,7 @@ from recsys_rl.agent import ranks
 from recsys_rl.agent.checkpoint import BadCheckpoint, Checkpoints
 from recsys_rl.agent.config import Config
 from recsys_rl.agent.ddpg import Diverged
+from recsys_rl.agent.tracking import tensorboard
 from recsys_rl.agent.training import Interrupted
 from recsys_rl.data import opening
 from recsys_rl.data.arguments import Parser
@@ -75,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--checkpoint-every", type=_seconds, default=60.0, metavar="SECONDS")
     add("--resume", action="store_true", help="go on from the checkpoint that is there")
     add("--out", type=Path, metavar="DIR", help="where the release goes")
+    add("--tensorboard", type=Path, metavar="DIR", help="where its figures go as it trains")
     add("--threads", type=_whole, default=torch.get_num_threads())
     return parser
 
@@ -92,7 +94,7 @@ def configured(options: argparse.Namespace, dataset: str) -> Config:
 def run(options: argparse.Namespace, command: str) -> None:
     if options.resume and not options.checkpoints:
         raise ValueError("--resume needs --checkpoints: the folder to go on from")
-    folders = [folder for folder in (options.out, options.checkpoints) if folder]
+    folders = [f for f in (options.out, options.checkpoints, options.tensorboard) if f]
     if ranks.rank() == 0:
         writable(*folders)  # before the training, not after it
     with ranks.first_of_machine_first():
@@ -112,7 +114,8 @@ def run(options: argparse.Namespace, command: str) -> None:
     )
     training = task.build(config)
     agent = training.agent
-    trained = task.fit(training, checkpoints=checkpoints)
+    with tensorboard(options.tensorboard if ranks.rank() == 0 else None) as callbacks:
+        trained = task.fit(training, checkpoints=checkpoints, callbacks=callbacks)
     if ranks.rank() > 0:
         return
     with _trained(checkpoints):

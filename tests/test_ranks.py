@@ -89,6 +89,7 @@ def followed(config: Config, rows: Rows) -> Tensor:
 def without_chance() -> None:
     """Nothing is masked at random: two halves would draw other masks than the whole."""
     PooledDropout.forward = lambda self, x: x
+    PooledDropout.SIZE = 1
     GatedLinear.MASKED = 0.0
 
 
@@ -119,6 +120,7 @@ def free_port() -> int:
 
 def test_two_ranks_with_half_of_each_batch_follow_one_with_the_whole(tmp_path, monkeypatch):
     monkeypatch.setattr(PooledDropout, "forward", lambda self, x: x)
+    monkeypatch.setattr(PooledDropout, "SIZE", 1)
     monkeypatch.setattr(GatedLinear, "MASKED", 0.0)
     multiprocessing.spawn(one_of_two, (free_port(), tmp_path), nprocs=2)
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
