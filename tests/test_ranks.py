@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import pandas as pd
 import psutil
 import pytest
 import torch
@@ -18,13 +20,14 @@ from synthetic import write_movielens
 from torch import Tensor, multiprocessing
 from toys import SMALL, SMALL_SET, changed, mixed_log
 
-from recsys_rl import train
+from recsys_rl import train as command_line
 from recsys_rl.agent import ranks
-from recsys_rl.agent.build import build
+from recsys_rl.agent.build import Training, build
+from recsys_rl.agent.checkpoint import Checkpoints
 from recsys_rl.agent.config import Config
 from recsys_rl.agent.ddpg import DDPG
 from recsys_rl.agent.replay import PrioritizedReplayBuffer, ReplayBuffer, Transitions
-from recsys_rl.agent.training import ddpg_update
+from recsys_rl.agent.training import Callback, Interrupted, Progress, ddpg_update, train
 from recsys_rl.data.histories import Histories
 from recsys_rl.states.layers import PooledDropout
 from recsys_rl.states.linear import GatedLinear
@@ -86,24 +89,11 @@ def followed(config: Config, rows: Rows) -> Tensor:
     return torch.stack(seen)
 
 
-def without_chance() -> None:
+def without_chance(patch: pytest.MonkeyPatch) -> None:
     """Nothing is masked at random: two halves would draw other masks than the whole."""
-    PooledDropout.forward = lambda self, x: x
-    PooledDropout.SIZE = 1
-    GatedLinear.MASKED = 0.0
-
-
-def one_of_two(rank: int, port: int, folder: Path) -> None:
-    torch.set_num_threads(1)
-    without_chance()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ranks, "own_streams", lambda *_: None)  # both make the same batches
-        patch.setattr(ranks, "share", lambda total, _: total)
-        for name, value in surroundings(rank, port).items():
-            patch.setenv(name, value)
-        with ranks.joined():
-            found = {name: followed(config, HALVES[rank]) for name, config in AGENTS.items()}
-    torch.save(found, folder / f"{rank}.pt")
+    patch.setattr(PooledDropout, "forward", lambda self, x: x)
+    patch.setattr(PooledDropout, "SIZE", 1)
+    patch.setattr(GatedLinear, "MASKED", 0.0)
 
 
 def surroundings(rank: int, port: int) -> dict[str, str]:
@@ -112,23 +102,108 @@ def surroundings(rank: int, port: int) -> dict[str, str]:
     return {name: str(value) for name, value in numbers.items()} | {"MASTER_ADDR": "127.0.0.1"}
 
 
+def one_of_two(rank: int, port: int, folder: Path) -> None:
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in surroundings(rank, port).items():
+            patch.setenv(name, value)
+        with ranks.joined():
+            patch.setattr(PooledDropout, "SIZE", 2**12)
+            found = stopped_and_gone_on(folder) | begun_by_one(folder)
+            without_chance(patch)
+            patch.setattr(ranks, "own_streams", lambda *_: None)  # both make the same batches
+            patch.setattr(ranks, "share", lambda total, _: total)
+            found |= {name: followed(config, HALVES[rank]) for name, config in AGENTS.items()}
+    torch.save(found, folder / f"{rank}.pt")
+
+
 def free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return found.getsockname()[1]
 
 
-def test_two_ranks_with_half_of_each_batch_follow_one_with_the_whole(tmp_path, monkeypatch):
-    monkeypatch.setattr(PooledDropout, "forward", lambda self, x: x)
-    monkeypatch.setattr(PooledDropout, "SIZE", 1)
-    monkeypatch.setattr(GatedLinear, "MASKED", 0.0)
-    multiprocessing.spawn(one_of_two, (free_port(), tmp_path), nprocs=2)
-    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
+@pytest.fixture(scope="module")
+def of_two(tmp_path_factory) -> list[dict[str, Tensor]]:
+    """What two processes found, by rank."""
+    folder = tmp_path_factory.mktemp("two")
+    with pytest.raises(Interrupted):
+        train_toy(checkpoints_in(folder / "one"), stop_at(7))
+    multiprocessing.spawn(one_of_two, (free_port(), folder), nprocs=2)
+    return [torch.load(folder / f"{rank}.pt") for rank in (0, 1)]
+
+
+def test_two_ranks_with_half_of_each_batch_follow_one_with_the_whole(of_two, monkeypatch):
+    without_chance(monkeypatch)
+    first, second = of_two
     for name, config in AGENTS.items():
         assert torch.equal(first[name], second[name]), "the ranks stay together, to the last bit"
         whole = followed(config, WHOLE)
         assert float((first[name] - whole).abs().max()) < 1e-5, name
         assert float((whole[-1] - whole[0]).abs().max()) > 1e-3, "it has learned"
+
+
+# ------------------------------------------------------- stopped, and gone on with two and with one
+
+BRIEF = changed(SMALL_SET, {"pretrain.updates": 4, "ddpg.updates": 6, "validate_every": 3})
+
+
+def checkpoints_in(folder: Path) -> Checkpoints:
+    return Checkpoints(folder, "toy", BRIEF, mixed_log(), every=3600)
+
+
+def train_toy(
+    checkpoints: Checkpoints | None, *callbacks: Callback
+) -> tuple[Training, pd.DataFrame]:
+    """A short training in this process, or of this rank."""
+    training = build(BRIEF, mixed_log())
+    how = {"validate": lambda agent: {"score": float(agent.updated)}, "metric": "score"}
+    trained = train(training, checkpoints=checkpoints, callbacks=callbacks, **how)
+    return training, trained.history
+
+
+def stop_at(update: int) -> Callback:
+    def callback(progress: Progress) -> None:
+        if progress.update == update:
+            signal.raise_signal(signal.SIGTERM)
+
+    return callback
+
+
+def end_of(training: Training) -> Tensor:
+    """Weights, what was played, and where the streams are."""
+    replay = training.replay.columns
+    streams = [training.agent.generator.get_state(), training.environment.generator.get_state()]
+    parts = [weights_of(training.agent), replay["items_after"], replay["reward"], *streams]
+    return torch.cat([part.double().reshape(-1) for part in parts])
+
+
+def stopped_and_gone_on(folder: Path) -> dict[str, Tensor]:
+    """In either stage, by a signal to one of the two."""
+    checkpoints = checkpoints_in(folder / "two")
+    for update in (3, 7):
+        with pytest.raises(Interrupted, match=f"stopped after update {update} of 10"):
+            train_toy(checkpoints, *[stop_at(update)] * ranks.rank())
+    whole, in_pieces = (train_toy(where)[0] for where in (None, checkpoints))
+    return {"whole": end_of(whole), "in pieces": end_of(in_pieces)}
+
+
+def begun_by_one(folder: Path) -> dict[str, Tensor]:
+    training, history = train_toy(checkpoints_in(folder / "one"))
+    assert history["update"].tolist() == list(range(11))
+    return {"begun by one": weights_of(training.agent), "its end": end_of(training)}
+
+
+def test_two_ranks_that_were_stopped_end_as_those_that_were_not(of_two):
+    for found in of_two:
+        assert torch.equal(found["whole"], found["in pieces"])
+    assert not torch.equal(of_two[0]["whole"], of_two[1]["whole"]), "sessions are a rank's own"
+
+
+def test_two_ranks_go_on_with_what_one_process_began(of_two):
+    first, second = of_two
+    assert torch.equal(first["begun by one"], second["begun by one"])
+    assert not torch.equal(first["its end"], second["its end"])
 
 
 # ------------------------------------------------------------------------- streams, shares, replays
@@ -237,6 +312,6 @@ def test_a_killed_rank_ends_the_job_and_one_process_goes_on(tmp_path, monkeypatc
     assert found[0].endswith(f"the last good state is {latest}")
     made, pretrain = [], DDPG.pretrain
     monkeypatch.setattr(DDPG, "pretrain", lambda *parts: made.append(1) or pretrain(*parts))
-    assert train.main(arguments(root, folder)) == 0
+    assert command_line.main(arguments(root, folder)) == 0
     assert "reward@40" in capsys.readouterr().out
     assert len(made) < SHORT["pretrain.updates"], "it goes on where the two were"
