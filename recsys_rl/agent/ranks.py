@@ -19,12 +19,15 @@ import contextlib
 import datetime
 import io
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, distributed
+from torch.distributed.rendezvous import rendezvous
 
+from recsys_rl.data.notes import shortened
 from recsys_rl.data.random_streams import own_stream
 
 PATIENCE = datetime.timedelta(minutes=60)  # rank 0 validates while the others wait
@@ -56,12 +59,22 @@ def joined() -> Iterator[None]:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
         backend = "cpu:gloo,cuda:nccl"
     with _lost():
-        distributed.init_process_group(backend, timeout=PATIENCE)
+        _join(backend)
     try:
         with contextlib.nullcontext() if rank() == 0 else _silence():
             yield
     finally:
         distributed.destroy_process_group()
+
+
+def _join(backend: str) -> None:
+    """torchrun keeps its store over restarts: the addresses of processes that are gone, too."""
+    store, own, world = next(rendezvous("env://", timeout=PATIENCE))
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    store = distributed.PrefixStore(f"attempt {attempt}", store)
+    distributed.init_process_group(
+        backend, store=store, rank=own, world_size=world, timeout=PATIENCE
+    )
 
 
 @contextlib.contextmanager
@@ -77,10 +90,9 @@ def _lost() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        reason = str(error).strip().splitlines()
+        reason = shortened(re.sub(r"^\[\S*\] ", "", str(error)))  # where in torch it was
         raise RankLost(
-            "another process of this training has ended or cannot be reached "
-            f"({reason[-1] if reason else type(error).__name__})"
+            f"another process of this training has ended or cannot be reached ({reason})"
         ) from error
 
 
