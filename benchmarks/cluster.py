@@ -75,7 +75,7 @@ def on_ray(
             "Ray is not installed: pip install 'recsys-rl[cluster]', or use --task and --of"
         ) from None
     if not ray.is_initialized():
-        ray.init(address)
+        ray.init(address, **({"include_dashboard": False} if address == "local" else {}))
     take = ray.remote(num_cpus=threads, max_retries=RETRIES)
     remote = take(lambda data, where: work(data, where))  # Ray takes plain functions alone
     shared, failed = ray.put(data), []

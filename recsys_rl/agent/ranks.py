@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import io
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -79,8 +78,11 @@ def _join(backend: str) -> None:
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    nothing = io.StringIO()
-    with contextlib.redirect_stdout(nothing), contextlib.redirect_stderr(nothing):
+    with (
+        open(os.devnull, "w") as nothing,
+        contextlib.redirect_stdout(nothing),
+        contextlib.redirect_stderr(nothing),
+    ):
         yield
 
 
