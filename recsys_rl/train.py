@@ -2,6 +2,7 @@
 
     python -m recsys_rl.train --dataset ml-100k --agent DRR-set --out models/local/ml-100k
     python -m recsys_rl.train --agent DRR-set --set ddpg.gamma=0 --checkpoints checkpoints --resume
+    torchrun --nproc-per-node 2 -m recsys_rl.train --agent DRR-set     (`docs/scale.md`)
     python -m recsys_rl.train --dataset films.csv --columns user=uid item=film rating=score \\
         --positive 7 --order file --out models/local/films
 
@@ -23,9 +24,11 @@ from pathlib import Path
 
 import torch
 
+from recsys_rl.agent import ranks
 from recsys_rl.agent.checkpoint import BadCheckpoint, Checkpoints
 from recsys_rl.agent.config import Config
 from recsys_rl.agent.ddpg import Diverged
+from recsys_rl.agent.tracking import tensorboard
 from recsys_rl.agent.training import Interrupted
 from recsys_rl.data import opening
 from recsys_rl.data.arguments import Parser
@@ -38,7 +41,8 @@ from recsys_rl.serving import release
 from recsys_rl.states.registry import STATES
 from recsys_rl.tasks import SPLITS, split_for, task_of
 
-PROBLEMS = (BadCheckpoint, FolderInUse, Diverged, DataUnavailable, ValueError, OSError)
+STOPPED = BadCheckpoint, FolderInUse, Diverged, ranks.RankLost
+PROBLEMS = (*STOPPED, DataUnavailable, ValueError, OSError)
 
 
 def _whole(text: str) -> int:
@@ -73,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--checkpoint-every", type=_seconds, default=60.0, metavar="SECONDS")
     add("--resume", action="store_true", help="go on from the checkpoint that is there")
     add("--out", type=Path, metavar="DIR", help="where the release goes")
+    add("--tensorboard", type=Path, metavar="DIR", help="where its figures go as it trains")
     add("--threads", type=_whole, default=torch.get_num_threads())
     return parser
 
@@ -90,9 +95,11 @@ def configured(options: argparse.Namespace, dataset: str) -> Config:
 def run(options: argparse.Namespace, command: str) -> None:
     if options.resume and not options.checkpoints:
         raise ValueError("--resume needs --checkpoints: the folder to go on from")
-    folders = [folder for folder in (options.out, options.checkpoints) if folder]
-    writable(*folders)  # before the training, not after it
-    data = opening.open_data(**opening.options_of(options))
+    folders = [f for f in (options.out, options.checkpoints, options.tensorboard) if f]
+    if ranks.rank() == 0:
+        writable(*folders)  # before the training, not after it
+    with ranks.first_of_machine_first():
+        data = opening.open_data(**opening.options_of(options))
     dataset = data.name
     config = configured(options, dataset)
     split = options.split or split_for(config.env.name)
@@ -113,7 +120,10 @@ def run(options: argparse.Namespace, command: str) -> None:
     )
     training = task.build(config)
     agent = training.agent
-    trained = task.fit(training, checkpoints=checkpoints)
+    with tensorboard(options.tensorboard if ranks.rank() == 0 else None) as callbacks:
+        trained = task.fit(training, checkpoints=checkpoints, callbacks=callbacks)
+    if ranks.rank() > 0:
+        return
     with _trained(checkpoints):
         found = task.tested(agent)
     print(f"{dataset}, {options.agent}, seed {config.seed}, {task.about}")
@@ -169,7 +179,8 @@ def main(argv: list[str] | None = None) -> int:
         arguments = sys.argv[1:] if argv is None else argv
         options = _parser().parse_args(arguments)
         torch.set_num_threads(options.threads)
-        run(options, f"python -m recsys_rl.train {shlex.join(arguments)}")
+        with ranks.joined():
+            run(options, f"python -m recsys_rl.train {shlex.join(arguments)}")
         return 0
     except Interrupted as error:
         say(f"recsys_rl.train: {error}")

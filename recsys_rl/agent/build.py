@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from recsys_rl.agent import rank_states, ranks
 from recsys_rl.agent.config import Config
 from recsys_rl.agent.ddpg import DDPG, VectorDDPG
 from recsys_rl.agent.demonstrations import (
@@ -89,9 +90,12 @@ def build(
         raise ValueError("give the reward to the environment that make_env makes")
     environment = make_env(later, _stream(config, 1))
     check_limit(config, environment)
+    environment.sessions = ranks.share(environment.sessions, "env.sessions")
     demonstrations = make_demonstrations(agent, environment, first, later, make_env)
     note_few_backups(config)
-    return Training(agent, environment, demonstrations, make_replay(agent, environment))
+    training = Training(agent, environment, demonstrations, make_replay(agent, environment))
+    rank_states.begin(training._asdict(), config.seed)
+    return training
 
 
 def check(config: Config, log: Interactions, sessions: bool = True) -> None:
@@ -235,13 +239,13 @@ def make_demonstrations(
 ) -> Demonstrations:
     """Logged: the next items of the log. Else on-policy, with `first` users while pretraining."""
     config = agent.config
+    batch_size = ranks.share(config.pretrain.batch_size, "pretrain.batch_size")
     if config.env.name == "logged":
         if agent.actor.state.windows:
-            generator = _stream(config, 2)
-            return LogWindows(first, config.state.n, config.pretrain.batch_size, generator)
-        return LogMoments(environment, config.pretrain.batch_size)
+            return LogWindows(first, config.state.n, batch_size, _stream(config, 2))
+        return LogMoments(environment, batch_size)
     while_pretraining = make(first, _stream(config, 2))
-    while_pretraining.sessions = config.pretrain.batch_size
+    while_pretraining.sessions = batch_size
     return OnPolicyDemonstrations(
         while_pretraining,
         lambda histories, excluded: agent.explore(histories, excluded).item,
@@ -255,7 +259,8 @@ def make_replay(agent: DDPG, environment: SessionEnv) -> ReplayBuffer:
     """An empty replay buffer of the kind that the configuration names."""
     config, env, state = agent.config.ddpg, agent.config.env, agent.actor.state
     width = state.item_vectors.embedding_dim if agent.keeps_action else 0
-    played = env.sessions * env.horizon  # at once, so that they must fit
+    sessions = ranks.share(env.sessions, "env.sessions")
+    played = sessions * env.horizon  # at once, so that they must fit
     capacity = max(played, min(CAPACITY, ROUNDS * played))
     form = state.session_items, agent.n_items, capacity
     beside = {"action": width, "shown": environment.shown_beside}

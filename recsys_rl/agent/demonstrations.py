@@ -29,6 +29,9 @@ class Demonstration(Protocol):
 
     def loss(self, actor: Actor) -> Tensor: ...
 
+    def rows(self, n_items: int) -> int | Tensor:
+        """What the loss is a mean over, as several processes need it."""
+
 
 class Demonstrations(Protocol):
     """An endless stream of batches that can be saved and gone on with."""
@@ -50,6 +53,9 @@ class NextItem(NamedTuple):
         """Cross-entropy among all items."""
         return FullSoftmax.apply(actor(self.histories), actor.item_vectors, self.item)
 
+    def rows(self, n_items: int) -> int:
+        return len(self.item)
+
 
 class Window(NamedTuple):
     """B stretches of users' logs: items and, at each, the item rated next."""
@@ -64,6 +70,9 @@ class Window(NamedTuple):
         action = actor.state.sequence(self.items, self.times)[there]
         return FullSoftmax.apply(action, actor.item_vectors, self.following[there])
 
+    def rows(self, n_items: int) -> Tensor:
+        return (self.following < n_items).sum()
+
 
 class HindsightBatch(NamedTuple):
     """B moments of sessions, with the answers that hindsight gives to each."""
@@ -75,6 +84,9 @@ class HindsightBatch(NamedTuple):
     def loss(self, actor: Actor) -> Tensor:
         scores = actor.scores(self.histories)
         return HindsightLoss.apply(scores, self.relevant, self.excluded, ANY_HIT_WEIGHT)
+
+    def rows(self, n_items: int) -> Tensor:
+        return self.relevant.any(1).sum()
 
 
 class LogMoments:

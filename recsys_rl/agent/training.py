@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from recsys_rl.agent import rank_states, ranks
 from recsys_rl.agent.build import Training
 from recsys_rl.agent.checkpoint import Checkpoints
 from recsys_rl.agent.ddpg import DDPG, Diverged, Losses
@@ -86,7 +87,11 @@ def train(
     pretrained: keeps the end of the pretraining, for agents that differ in DDPG alone
     (`Config.pretraining`); a training that finds it there starts from it.
 
-    Raises Diverged where a loss is no number, BadCheckpoint and FolderInUse.
+    In several processes (`agent.ranks`) each of them calls this with its own share. Rank 0
+    validates, saves and shows the progress; the others have the same history and weights.
+
+    Raises Diverged where a loss is no number, BadCheckpoint and FolderInUse, and RankLost where
+    another process of the training has ended.
     """
     agent, environment, demonstrations, replay = training
     pretrain, config = agent.config.pretrain.updates, agent.config
@@ -94,28 +99,29 @@ def train(
     common = {name: part for name, part in parts.items() if name != "replay"}  # still empty
     progress = Progress(total=pretrain + config.ddpg.updates)
     with (
-        _held(checkpoints),
-        _held(pretrained),
+        _told(progress, checkpoints),
+        rank_states.hold(checkpoints),
+        rank_states.hold(pretrained),
         _bar(progress, metric) as show,
         _stop_flag() as stop,
     ):
-        if checkpoints and (saved := checkpoints.load(parts)):
+        if checkpoints and (saved := rank_states.load(checkpoints, parts)):
             vars(progress).update(saved)
-        elif pretrained and (saved := pretrained.load(common)):
+        elif pretrained and (saved := rank_states.load(pretrained, common)):
             vars(progress).update(saved | {"total": progress.total})
         while True:
             milestone = progress.update in (pretrain, progress.total)
             if milestone or progress.update % config.validate_every == 0:
                 _select(progress, agent, validate, metric, milestone)
                 _save(checkpoints, parts, progress)
-                if pretrained and progress.update == pretrain and not pretrained.latest.exists():
+                if pretrained and progress.update == pretrain and _missing(pretrained):
                     _save(pretrained, common, progress)
             show(progress)
-            if stop:
-                raise _interrupted(progress, checkpoints, stop[0])
+            if signalled := int(ranks.largest(stop[0] if stop else 0)):
+                raise _interrupted(progress, checkpoints, signalled)
             if progress.update == progress.total:
                 break
-            with _told(progress, checkpoints), _timed(progress):
+            with _timed(progress):
                 if progress.update < pretrain:
                     report = agent.pretrain(next(demonstrations))
                 else:
@@ -127,7 +133,7 @@ def train(
             progress.rows.append({"update": progress.update, "stage": stage} | report)
             for callback in callbacks:
                 callback(progress)
-            if stop or (checkpoints and checkpoints.due):
+            if ranks.largest(bool(stop or (checkpoints and checkpoints.due))):
                 _save(checkpoints, parts, progress)
     if not config.ddpg.updates:  # no DDPG at all
         progress.weights["final"] = progress.weights["pretrained"]
@@ -210,7 +216,9 @@ def _select(
         value = float(progress.update) if milestone else None
     else:
         # a checkpoint takes plain numbers alone
-        figures = {name: float(figure) for name, figure in validate(agent).items()}
+        figures = ranks.from_first(
+            lambda: {name: float(figure) for name, figure in validate(agent).items()}
+        )
         value = figures.get(metric, math.nan)
         if not math.isfinite(value):
             raise ValueError(f"validation gives no number for {metric!r} to choose by: {figures}")
@@ -226,7 +234,11 @@ def _copied(network: nn.Module) -> Weights:
 
 def _save(checkpoints: Checkpoints | None, parts: dict[str, Any], progress: Progress) -> None:
     if checkpoints:
-        checkpoints.save(parts, dict(vars(progress)))
+        rank_states.save(checkpoints, parts, dict(vars(progress)))
+
+
+def _missing(checkpoints: Checkpoints) -> bool:
+    return ranks.from_first(lambda: not checkpoints.latest.exists())
 
 
 def _interrupted(progress: Progress, checkpoints: Checkpoints | None, number: int) -> Interrupted:
@@ -241,12 +253,12 @@ def _interrupted(progress: Progress, checkpoints: Checkpoints | None, number: in
 
 @contextlib.contextmanager
 def _told(progress: Progress, checkpoints: Checkpoints | None) -> Iterator[None]:
-    """A loss that is no number ends the training with a word about where it stood."""
+    """What ends the training comes with a word about where it stood."""
     try:
         yield
-    except Diverged as error:
+    except (Diverged, ranks.RankLost) as error:
         kept = f"; the last good state is {checkpoints.latest}" if checkpoints else ""
-        raise Diverged(f"update {progress.update + 1}: {error}{kept}") from None
+        raise type(error)(f"update {progress.update + 1}: {error}{kept}") from None
 
 
 @contextlib.contextmanager
@@ -255,10 +267,6 @@ def _timed(progress: Progress) -> Iterator[None]:
     yield
     spent = time.perf_counter() - wall, time.process_time() - cpu
     progress.seconds = [a + b for a, b in zip(progress.seconds, spent, strict=True)]
-
-
-def _held(checkpoints: Checkpoints | None) -> contextlib.AbstractContextManager[None]:
-    return checkpoints.open() if checkpoints else contextlib.nullcontext()
 
 
 @contextlib.contextmanager
