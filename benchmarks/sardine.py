@@ -10,7 +10,8 @@ actions. An action is DRR's: each item scores a . v_i, and the ten best are the 
 simulator's ten numbers of an item, and beside them its topic, one of ten.
 
 The algorithm is `VectorDDPG`: the critic sees the vector, the actor follows dQ/da. It explores by
-noise on the vector, more of it in some sessions than in others.
+noise, more of it in some sessions than in others, on the best by Q of 16 vectors near the actor's
+(as Kalashnikov et al., CoRL 2018, arXiv 1806.10293, choose by samples); it is judged without.
 
 B = sessions, V = items, w = width of a vector.
 """
@@ -64,19 +65,19 @@ TRAIN, TEST = 100_000, 100  # users, who are the seeds of the simulator; those o
 ROUNDS = 100  # of sessions that the replay keeps
 BATCH, WIDTH = 128, 128  # transitions of an update; neurons of a layer
 LAST = 10  # steps of a session that a state counts one by one
+PROPOSALS, NEAR = 16, 0.1  # vectors that the critic chooses among, and their deviation
 REACH = 0.5  # of what is added to the taste, at most, in each place of a vector
 SOFTNESS = 0.05  # of the slate that the critic's gradient goes through
-UPDATES = 20_000
 ROOT = Config(
     # n: a session's check asks for it, the state reads NUMBERS columns
     state=StateConfig("sardine", k=2 * TOPICS, n=STEPS + 1, embeddings="random"),
     pretrain=PretrainConfig(updates=0),
     ddpg=DDPGConfig(
-        updates=UPDATES,
-        actor_lr=5e-4,
+        updates=6_000,
+        actor_lr=2e-4,
         gamma=0.8,
         n_steps=1,
-        tau=0.01,
+        tau=0.02,
         bc_weight=0.0,
         replay="uniform",
         epsilon=0.0,
@@ -216,10 +217,11 @@ class TasteActor(Actor):
 class SlateDDPG(VectorDDPG):
     """The paper's form, with an actor that starts at the taste and a critic that reads slates.
 
-    It explores by normal noise; its deviations, one a session, are `session_epsilons` of
-    `ddpg.ou_sigma`.
+    It explores near the best by Q of some vectors near the actor's, by normal noise; its
+    deviations, one a session, are `session_epsilons` of `ddpg.ou_sigma`.
     """
 
+    critic_lr = 2e-3
     warmup = 0.1
 
     @staticmethod
@@ -236,9 +238,18 @@ class SlateDDPG(VectorDDPG):
     @torch.no_grad()
     def explore(self, histories: Histories, excluded: Tensor, noise: OUNoise) -> Choice:
         action = self.actor(histories)
-        moved = action + noise.sample(self.generator)
+        moved = self.best_near(histories, action) + noise.sample(self.generator)
         slate = slates_of(moved)
         return Choice(slate[:, 0], (slate == slates_of(action)).all(1), moved)
+
+    def best_near(self, histories: Histories, action: Tensor) -> Tensor:
+        """The one with the largest Q of vectors near an action, itself included -> [B, w]."""
+        vectors = action.unsqueeze(1).repeat(1, PROPOSALS, 1)
+        vectors[:, 1:] += NEAR * torch.randn(vectors[:, 1:].shape, generator=self.generator)
+        each = torch.arange(len(action))
+        rows = histories.at(each.repeat_interleave(PROPOSALS))
+        q = self.critic(rows, vectors.flatten(0, 1)).view(-1, PROPOSALS)
+        return vectors[each, q.argmax(1)]
 
     @torch.no_grad()
     def slates(self, histories: Histories) -> Tensor:

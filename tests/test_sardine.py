@@ -2,6 +2,7 @@
 
 import builtins
 import importlib
+import json
 import sys
 
 import pytest
@@ -114,3 +115,15 @@ def test_noise_is_larger_in_some_sessions_than_in_others(there, small):
     noise = small.new_noise(16).sample(torch.Generator().manual_seed(0)).norm(dim=1)
     assert noise[0] == 0
     assert noise[-4:].mean() > 2 * noise[1:5].mean()
+
+
+def test_committed_policies_load_and_judge_one_line(there, started, capsys, monkeypatch):
+    monkeypatch.setattr(there, "TEST", 2)
+    for name in worlds.AGENTS["sardine"]:
+        folder = worlds.POLICIES / f"sardine-{name}"
+        assert there.load(folder).config == there.config_of(f"sardine{name[4:]}", 0)
+        assert sum(path.stat().st_size for path in folder.iterdir()) < 250_000
+        worlds.main(["sardine", "--policy", name])
+        line = json.loads(capsys.readouterr().out)
+        assert (line["world"], line["policy"], line["length"]) == ("sardine", name, 100)
+        assert line["low"] <= line["mean"] <= line["high"]
