@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -40,7 +41,7 @@ from recsys_rl.agent.config import Config, DDPGConfig, EnvConfig, PretrainConfig
 from recsys_rl.agent.ddpg import Choice, VectorDDPG
 from recsys_rl.agent.exploration import OUNoise, session_epsilons
 from recsys_rl.agent.networks import Actor, VectorCritic
-from recsys_rl.agent.replay import ReplayBuffer, Transitions
+from recsys_rl.agent.replay import PrioritizedReplayBuffer, Transitions
 from recsys_rl.agent.training import train
 from recsys_rl.data.histories import Histories
 from recsys_rl.envs.base import Info, SessionEnv, Step
@@ -74,12 +75,12 @@ ROOT = Config(
     pretrain=PretrainConfig(updates=0),
     ddpg=DDPGConfig(
         updates=6_000,
-        actor_lr=2e-4,
+        actor_lr=5e-4,
         gamma=0.8,
         n_steps=1,
         tau=0.02,
         bc_weight=0.0,
-        replay="uniform",
+        replay="prioritized",
         epsilon=0.0,
         ou_sigma=0.1,
         gradient="deterministic",
@@ -186,8 +187,13 @@ class SlateCritic(VectorCritic):
     """Q(s, a) reads the vector by the slate that it shows: the mean of the slate's vectors.
 
     Vectors that show the same slate are worth the same. The mean is weighted as DCG weighs ranks;
-    its gradient is that of the softmax over all items.
+    its gradient is that of the softmax over all items. Beside it stand products by topic: with the
+    taste, and of the topics with the clicks lately.
     """
+
+    def __init__(self, *sizes: Any) -> None:
+        super().__init__(*sizes)
+        self.join = nn.Linear(WIDTH + 2 * self.state.k, WIDTH)
 
     def forward(self, histories: Histories, action: Tensor) -> Tensor:
         vectors = self.item_vectors
@@ -198,11 +204,14 @@ class SlateCritic(VectorCritic):
         if action.requires_grad:
             soft = (scores / SOFTNESS).softmax(1) @ vectors
             mean = soft + (mean - soft).detach()
-        return super().forward(histories, mean)
+        products = mean * histories.rating[:, : 2 * TOPICS]
+        return super().forward(histories, torch.cat([mean, products], 1))
 
 
 class TasteActor(Actor):
     """a = the user's taste + what the network emits, which is next to nothing before training."""
+
+    squashed = False
 
     def initialise(self, generator: torch.Generator) -> None:
         super().initialise(generator)
@@ -257,7 +266,7 @@ class SlateDDPG(VectorDDPG):
         return slates_of(self.actor(histories))
 
 
-class Replay(ReplayBuffer):
+class Replay(PrioritizedReplayBuffer):
     """Draws BATCH transitions, however few sessions step together."""
 
     def sample(
@@ -282,7 +291,9 @@ def trained(config: Config) -> SlateDDPG:
     agent, env = new_agent(config), config.env
     environment = SlateEnv(env.sessions, torch.Generator().manual_seed(config.seed + 1))
     capacity = ROUNDS * env.sessions * STEPS
-    replay = Replay(NUMBERS, agent.n_items, capacity, action=config.state.k)
+    replay = Replay(
+        NUMBERS, agent.n_items, capacity, action=config.state.k, anneal=config.ddpg.updates
+    )
     train(Training(agent, environment, iter(()), replay))
     return agent
 
