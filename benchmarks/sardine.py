@@ -74,18 +74,18 @@ ROOT = Config(
     state=StateConfig("sardine", k=2 * TOPICS, n=STEPS + 1, embeddings="random"),
     pretrain=PretrainConfig(updates=0),
     ddpg=DDPGConfig(
-        updates=6_000,
-        actor_lr=5e-4,
+        updates=1_500,
+        actor_lr=1e-3,
         gamma=0.8,
         n_steps=1,
         tau=0.02,
         bc_weight=0.0,
         replay="prioritized",
         epsilon=0.0,
-        ou_sigma=0.1,
+        ou_sigma=0.05,
         gradient="deterministic",
     ),
-    env=EnvConfig("simulated", sessions=16, horizon=STEPS, n_seed=1),
+    env=EnvConfig("simulated", sessions=8, horizon=STEPS, n_seed=1),
 )
 AGENTS = {"sardine": {}, "sardine-gamma-0": {"ddpg.gamma": 0.0}}
 Policy = Callable[[Histories], Tensor]  # -> the slates to show, int64 [B, SLATE]
