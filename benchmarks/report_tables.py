@@ -305,7 +305,8 @@ def calibration_row(found: pd.DataFrame, pooled: bool) -> dict[str, str]:
         q, returns = mean[f"q, {step} step"], mean[f"return, {step} step"]
         error = abs(q - returns) / returns if pooled else mean[f"error, {step} step"]
         row[f"{step} step"] = f"{q:.2f} / {returns:.2f} ({error:.3f})"
-    row["worst tenth"] = f"{mean['worst tenth']:.3f}"
+    worst = mean["worst tenth"]  # infinite where nothing was earned in a tenth
+    row["worst tenth"] = f"{worst:.3f}" if np.isfinite(worst) else ""
     runs = found.groupby(["split", "seed"], observed=True).ngroups
     return row | {"runs": str(runs)}
 
