@@ -291,7 +291,7 @@ def calibrated() -> pd.DataFrame:
         found = results.select(split="sardine", agent=name, protocol="calibration, test users")
         if len(found):
             rows[f"{name}, test users"] = calibration_row(found, False)
-    return pd.DataFrame(rows).T
+    return pd.DataFrame(rows).T.fillna("")
 
 
 def calibration_row(found: pd.DataFrame, pooled: bool) -> dict[str, str]:
@@ -305,8 +305,8 @@ def calibration_row(found: pd.DataFrame, pooled: bool) -> dict[str, str]:
         q, returns = mean[f"q, {step} step"], mean[f"return, {step} step"]
         error = abs(q - returns) / returns if pooled else mean[f"error, {step} step"]
         row[f"{step} step"] = f"{q:.2f} / {returns:.2f} ({error:.3f})"
-    worst = mean["worst tenth"]  # infinite where nothing was earned in a tenth
-    row["worst tenth"] = f"{worst:.3f}" if np.isfinite(worst) else ""
+    if "worst tenth" in mean:  # not where nothing is earned in a tenth
+        row["worst tenth"] = f"{mean['worst tenth']:.3f}"
     runs = found.groupby(["split", "seed"], observed=True).ngroups
     return row | {"runs": str(runs)}
 

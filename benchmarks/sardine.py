@@ -398,11 +398,12 @@ def rows_of(agent: SlateDDPG, name: str, spent: dict[str, float]) -> pd.DataFram
     found = judged(agent.slates, held_out())
     print(f"{name}, seed {agent.config.seed}: {found.mean()}", flush=True)
     final = key | {"stage": "final"}
-    return pd.concat([
+    rows = pd.concat([
         results.rows_of(found, by_user=list(found.metrics), protocol="sardine", **final),
         results.rows(spent, protocol="training", **final),
         *calibration_rows({"test users": calibrated(agent, held_out())}, key),
     ])  # fmt: skip
+    return rows[np.isfinite(rows["value"])]  # a relative error is not where all are bored
 
 
 def main(arguments: list[str] | None = None) -> None:
