@@ -20,6 +20,8 @@ from benchmarks.report_tables import (
     LEAVING,
     ablations,
     added,
+    bored,
+    bored_gains,
     calibrated,
     cross_dataset,
     explored,
@@ -65,7 +67,8 @@ def study(dataset: str, split: str, *names: str) -> str:
 
 def sections() -> list[Section]:
     """Everything that the document shows, in its order; nothing of what was not run yet."""
-    found = [*of_logs(), *of_the_next_item(), *of_cold_start(), *of_leaving_users(), *of_others()]
+    found = [*of_logs(), *of_the_next_item(), *of_cold_start(), *of_leaving_users()]
+    found += [*of_bored_users(), *of_others()]
     return [section for section in found if len(section.table) > 1]
 
 
@@ -285,12 +288,13 @@ def of_cold_start() -> list[Section]:
             "Calibration of the critic",
             "Data set ml-1m or ml-100k, split cold-start and, for *every user once*, "
             "cold-start-eighth-1 to -8, with one training seed each; greedy sessions, 3 draws; "
-            "and split user-leaves.",
+            "split user-leaves; and split sardine, 3 seeds.",
             [study("ml-1m", "cold-start", *names[:2]), eighths],
             "Mean Q / mean discounted return (relative error) at the first, the middle and the "
-            "last of 40 steps (30 with users who leave), means over runs; *every user once*: the "
-            "error of all together. *Worst tenth*: the largest relative error among tenths of the "
-            "sessions ordered by Q, at the middle step, mean over runs.",
+            "last of 40 steps (30 with users who leave, 100 with users who get bored), means over "
+            "runs; *every user once*: the error of all together. *Worst tenth*: the largest "
+            "relative error among tenths of the sessions ordered by Q, at the middle step, mean "
+            "over runs.",
             calibrated(),
         )
     )
@@ -324,6 +328,31 @@ def of_leaving_users() -> list[Section]:
             commands,
             "Differences of the return.",
             leaving_gains("ml-1m"),
+        ),
+    ]
+
+
+def of_bored_users() -> list[Section]:
+    """A world with consequences that others made."""
+    measured = (
+        "SARDINE's SlateTopK-Bored (see [worlds](worlds.md)), split and protocol sardine, 100 test "
+        "users, one session of 100 slates each; 3 training seeds for agents."
+    )
+    commands = [
+        "-m benchmarks.worlds sardine --record",
+        *(
+            f"-m benchmarks.sardine --agent {name} --seed 0"
+            for name in ("sardine", "sardine-gamma-0")
+        ),
+    ]
+    return [
+        Section("Users who get bored", measured, commands, "", bored()),
+        Section(
+            "Users who get bored: DDPG minus others",
+            measured,
+            commands,
+            "Differences of the clicks.",
+            bored_gains(),
         ),
     ]
 

@@ -2,12 +2,12 @@
 
 `results/results.csv.gz` is one tidy table, one number a row:
 
-    dataset   ml-1m, ml-100k
+    dataset   ml-1m, ml-100k, sardine
     split     leave-one-out, after-a-pause, random-positives, ratings, temporal; cold-start (users
               held out whole), cold-start-eighth-1 to -8 (every user held out once);
               simulated, simulated-series; cross-dataset (trained on ml-1m, cold-start sessions
               with the users of ml-latest-small); user-leaves, and user-leaves-model (trained in the
-              world of a rating model)
+              world of a rating model); sardine
     agent     DRR-set, DRR-set-gamma-0, ...: as in `recsys_rl.experiments`, with " (a5157ef)" behind
               it where the run is of that commit; EASE, popularity, ...:
               as in `recsys_rl.baselines.registry`; oracle: the best that a protocol allows
@@ -24,7 +24,7 @@
               cold-start-sessions, temporal, simulated-A, simulated-B; training (seconds, threads,
               and of SB3's agents turns, and whether actions are sampled: 1);
               "calibration, test users", ... (Q and returns at three steps); user-leaves, and
-              "user-leaves, another's ratings" (return, length)
+              "user-leaves, another's ratings" (return, length); sardine (return: clicks, length)
     metric    hr@10, reward@40, distinct, popularity_percentile, training_cpu_seconds, ...; with
               validation_ in front it was measured on validation data
     user      empty: `value` is the mean over users. An integer: the value of this one of the

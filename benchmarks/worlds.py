@@ -3,6 +3,7 @@
     python -m benchmarks.worlds user-leaves --policy ddpg
     python -m benchmarks.worlds user-leaves --policy ddpg --train
     python -m benchmarks.worlds user-leaves --record
+    python -m benchmarks.worlds sardine --policy ddpg
 
 The line: {world, policy, mean, low, high, length}, the mean over users with its bootstrap interval
 of 95 %, and the steps of a session. Policies named ddpg are released agents in
@@ -54,6 +55,7 @@ DATASET = "ml-1m"
 AGENTS = {
     "user-leaves": {"ddpg": "user-leaves", "ddpg-gamma-0": "user-leaves-gamma-0"},
     "cold-start": {},
+    "sardine": {"ddpg": "sardine", "ddpg-gamma-0": "sardine-gamma-0"},
 }
 
 
@@ -129,10 +131,28 @@ def cold_start(data: Interactions) -> World:
     return World(policies, f"reward@{steps}", steps)
 
 
+def sardine(_data: object) -> World:
+    """The clicks of a session in the simulator of others (`benchmarks/sardine.py`)."""
+    from benchmarks import sardine as there  # the simulator is not installed everywhere
+
+    users = there.held_out()
+    policies = {
+        name: lambda make=make: there.judged(make(), users)
+        for name, make in there.untrained().items()
+    }
+    for name in AGENTS["sardine"]:
+        folder = POLICIES / f"sardine-{name}"
+        policies[name] = lambda folder=folder: there.judged(there.load(folder).slates, users)
+    return World(policies, "return")
+
+
 WORLDS: dict[str, Callable[[Interactions], World]] = {
     "user-leaves": user_leaves,
     "cold-start": cold_start,
+    "sardine": sardine,
 }
+WITHOUT_RATINGS = ("sardine",)
+RECORDED = "user-leaves", "sardine"  # the study records the others
 
 
 def line(world: str, policy: str, metric: str, found: Evaluation, steps: int | None) -> str:
@@ -145,6 +165,11 @@ def line(world: str, policy: str, metric: str, found: Evaluation, steps: int | N
 
 def trained(world: str, policy: str, root: Path) -> None:
     """Train a policy anew and release it."""
+    if world == "sardine":
+        from benchmarks import sardine as there
+
+        agent = there.trained(there.config_of(AGENTS[world][policy], 0))
+        return there.save(agent, POLICIES / f"{world}-{policy}")
     place = "--dataset", DATASET, "--root", str(root), "--out", str(POLICIES / f"{world}-{policy}")
     code = train.main([*place, "--agent", AGENTS[world][policy], "--threads", "1"])
     if code:
@@ -166,8 +191,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--root", type=Path, default=Path("data"))
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    if options.record and options.world != "user-leaves":
-        parser.error("--record is for user-leaves: the study records the others")
+    if options.record and options.world not in RECORDED:
+        parser.error(f"--record is for {' and '.join(RECORDED)}: the study records the others")
     if options.train:
         if options.policy not in AGENTS[options.world]:
             there = ", ".join(AGENTS[options.world]) or "none is trained here"
@@ -175,7 +200,10 @@ def main(arguments: list[str] | None = None) -> None:
         if options.dataset != DATASET:
             parser.error(f"--train is for {DATASET}: released policies are of its films")
         trained(options.world, options.policy, options.root)
-    data = Interactions.from_ratings(load_ratings(options.root / options.dataset))
+    data, dataset = None, options.world
+    if options.world not in WITHOUT_RATINGS:
+        dataset = options.dataset
+        data = Interactions.from_ratings(load_ratings(options.root / dataset))
     world = WORLDS[options.world](data)
     if options.policy not in (None, *world.policies):
         parser.error(f"--policy is one of {', '.join(world.policies)}, not {options.policy!r}")
@@ -184,7 +212,7 @@ def main(arguments: list[str] | None = None) -> None:
             found = judge()
             print(line(options.world, name, world.metric, found, world.steps), flush=True)
             if options.record and name not in AGENTS[options.world]:
-                results.record(recorded(options.dataset, options.world, name, found))
+                results.record(recorded(dataset, options.world, name, found))
 
 
 if __name__ == "__main__":

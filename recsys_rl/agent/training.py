@@ -170,7 +170,8 @@ def play(agent: DDPG, environment: SessionEnv) -> Played:
     observations, steps = [environment.observation()], []
     while not environment.over:
         choice = agent.explore(observations[-1], environment.excluded, noise)
-        after, reward, terminated, _, info = environment.step(choice.item)
+        shown = choice.action if environment.takes_vectors else choice.item
+        after, reward, terminated, _, info = environment.step(shown)
         if not torch.isfinite(reward[info["active"]]).all():
             raise Diverged("a reward is NaN or infinite")
         observations.append(after)

@@ -45,6 +45,7 @@ class SessionEnv:
 
     finite = True  # whether the limit belongs to the task
     repeats = False  # whether an item may be shown again
+    takes_vectors = False  # whether `step` takes the vectors that an agent emits, in place of items
     shown_beside = 0  # items in `Histories.shown`: what no history names, and cannot be shown again
     running: tuple[str, ...] = ("_histories", "_answers", "excluded", "_active", "_steps")
     n_items: int
