@@ -235,13 +235,14 @@ def make_demonstrations(
 ) -> Demonstrations:
     """Logged: the next items of the log. Else on-policy, with `first` users while pretraining."""
     config = agent.config
+    batch_size, negatives = config.pretrain.batch_size, config.pretrain.negatives
     if config.env.name == "logged":
         if agent.actor.state.windows:
             generator = _stream(config, 2)
-            return LogWindows(first, config.state.n, config.pretrain.batch_size, generator)
-        return LogMoments(environment, config.pretrain.batch_size)
+            return LogWindows(first, config.state.n, batch_size, generator, negatives)
+        return LogMoments(environment, batch_size, negatives)
     while_pretraining = make(first, _stream(config, 2))
-    while_pretraining.sessions = config.pretrain.batch_size
+    while_pretraining.sessions = batch_size
     return OnPolicyDemonstrations(
         while_pretraining,
         lambda histories, excluded: agent.explore(histories, excluded).item,
