@@ -36,7 +36,7 @@ def some_demonstration(size: int = 16) -> NextItem:
 
 
 def test_the_loss_of_a_moment_is_the_cross_entropy_of_the_next_item() -> None:
-    agent, (histories, item) = agent_of(), some_demonstration()
+    agent, (histories, item, _) = agent_of(), some_demonstration()
     expected = F.cross_entropy(agent.actor.scores(histories), item)
     torch.testing.assert_close(some_demonstration().loss(agent.actor), expected)
 
