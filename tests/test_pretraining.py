@@ -111,7 +111,7 @@ def test_moments_of_a_log_are_what_users_rated_next() -> None:
     log = random_log(N_USERS, N_ITEMS)
     training = build(SMALL, log)
     stream = LogMoments(training.environment, 400)
-    histories, item = next(stream)
+    histories, item, _ = next(stream)
     assert not torch.equal(item, next(stream).item)
     assert float((histories.user == N_USERS).float().mean()) == pytest.approx(0.2, abs=0.07)
     for user, known, target in zip(
