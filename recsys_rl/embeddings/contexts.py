@@ -14,7 +14,7 @@ from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.memory_limit import is_small
 from recsys_rl.embeddings.sparse import Ones
 
-CONTEXTS = 2048  # of a large catalogue; ML-1M's have xx % of the ratings
+CONTEXTS = 2048  # of a large catalogue
 _ROWS = 2**22  # of a log that are counted at once
 _COLUMNS = 256  # of a table of users and contexts that is there at once
 
@@ -78,12 +78,17 @@ def _positive(pairs: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     return pairs.div_(rows.unsqueeze(1)).div_(columns).clamp_(min=1).log_()
 
 
-def leading(
-    table: Tensor, k: int, generator: torch.Generator, passes: int = 4
-) -> tuple[Tensor, Tensor]:
-    """The k leading left singular vectors and values of a table [V, C] (Halko et al. 2011)."""
-    basis = torch.randn(table.shape[1], min(k + 16, *table.shape), generator=generator)
-    for _ in range(passes):
-        basis = torch.linalg.qr(table.T @ (table @ basis)).Q
-    left, strength, _ = torch.linalg.svd(table @ basis, full_matrices=False)
-    return left[:, :k], strength[:k]
+def extended(table: Tensor, items: Tensor, k: int) -> Tensor:
+    """Vectors whose products are about the table of all pairs, from columns of it -> [V, k].
+
+    The k strongest eigenvectors among the contexts `items` [C] are extended to all items; where a
+    strength is negative its absolute value counts, as in a singular value.
+
+    Source: Williams & Seeger, NIPS 2001 (the Nystrom method).
+    """
+    within = table[items].double()
+    strength, directions = torch.linalg.eigh((within + within.T) / 2)
+    strongest = strength.abs().argsort(descending=True)[:k]
+    strength, directions = strength[strongest].abs(), directions[:, strongest]
+    there = strength > 1e-6 * strength[0]  # others would be rounding, divided by nothing
+    return table @ (directions[:, there] / strength[there].sqrt()).float()

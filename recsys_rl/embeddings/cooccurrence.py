@@ -61,11 +61,11 @@ class Cooccurrence:
             items = limited.most_frequent(log, contexts)
             near = reach is not None
             table = limited.near(log, reach, items) if near else limited.shared(log, items)
-            left, strength = limited.leading(table, k, generator)
+            vectors = limited.extended(table, items, k)
         else:
             information = self._shared(log) if reach is None else self._information(log, reach)
             left, strength = self._singular(information, k, generator)
-        vectors = left * strength.sqrt()
+            vectors = left * strength.sqrt()
         vectors = F.pad(vectors, (0, k - vectors.shape[1]))  # there may be fewer items than k
         vectors = vectors - vectors.mean(0)
         # a rotation spreads the strong directions over all columns, so over all attention heads
