@@ -32,7 +32,7 @@ from recsys_rl.embeddings.cooccurrence import (
 )
 from recsys_rl.embeddings.sparse import CentredOnes, Ones
 from recsys_rl.envs.logged import LoggedEnv
-from recsys_rl.evaluation.protocols import leave_one_out_metrics
+from recsys_rl.evaluation.protocols import leave_one_out_metrics, sample_negatives
 from recsys_rl.evaluation.sessions import cold_start_sessions
 
 N_USERS, N_ITEMS = 4000, 30_000
@@ -202,6 +202,25 @@ def test_a_hundred_thousand_items_are_allowed_where_pairs_are_not(
 def test_rows_of_users() -> None:
     log = random_log()
     assert torch.equal(rows_of_users(log, torch.tensor([3, 7])), (log.user == 3) | (log.user == 7))
+
+
+def test_negatives_of_a_large_catalogue_are_uniform_different_and_unknown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(memory_limit, "DENSE_CELLS", 1)
+    log = random_log()
+    users = torch.arange(log.n_users).repeat_interleave(2000)
+    free = log.n_items - log.offsets.diff()[users]
+    drawn = sample_negatives(log, users, 5, gen(), allow_fewer=True)
+    assert torch.equal(drawn[:, 0] < 0, free < 5)
+    drawn, users = drawn[free >= 5], users[free >= 5]
+    assert not log.mask_of(users).gather(1, drawn).any()
+    assert (drawn.sort(1).values.diff(dim=1) > 0).all()
+    some = drawn[users == users[0]]
+    unknown = (~log.mask_of(users[:1]))[0]
+    for column in (some[:, 0], some[:, 4]):
+        share = column.bincount(minlength=log.n_items)[unknown] / len(some)
+        assert float((share * unknown.sum() - 1).abs().max()) < 0.3
 
 
 # ---------------------------------------------------------------------------- sampled softmax
