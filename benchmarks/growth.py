@@ -1,7 +1,7 @@
 """How time and memory grow with the data: synthetic logs of the shapes of MovieLens' sets.
 
     python -m benchmarks.growth --shapes ml-100k ml-1m ml-10m ml-20m ml-32m
-    python -m benchmarks.growth --picture           # docs/growth.png, from what was measured
+    python -m benchmarks.growth --picture           # docs/growth.png and a table, of these rows
 
 Users, items and ratings are as many as in the set; how many ratings a user has and an item gets is
 log-normal, with medians near those of the set. Every stage runs in a process of its own, whose peak
@@ -244,7 +244,25 @@ def measure(shape: str, stages: list[str], threads: int) -> None:
             print(f"{shape:8} {stage:38} {seconds:9.3f} s {gib:6.2f} GiB", flush=True)
 
 
-# ---------------------------------------------------------------------------- the picture
+# ---------------------------------------------------------------------------- what is shown
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """Seconds and GiB of every stage (rows) and shape (columns)."""
+    shapes = [shape for shape in SHAPES if shape in set(table["shape"])]
+    lines = ["| | " + " | ".join(shapes) + " |", "|---|" + "---|" * len(shapes)]
+    for name in ("users", "items", "ratings"):
+        numbers = (f"{getattr(SHAPES[shape], name):,}" for shape in shapes)
+        lines.append(f"| {name} | " + " | ".join(numbers) + " |")
+    columns = (table[name] for name in ("shape", "stage", "seconds", "gib"))
+    cells = {
+        (shape, stage): f"{seconds:.2g} s, {gib:.2g} GiB"
+        for shape, stage, seconds, gib in zip(*columns, strict=True)
+    }
+    for stage in STAGES:
+        row = (cells.get((shape, stage), "") for shape in shapes)
+        lines.append(f"| {stage} | " + " | ".join(row) + " |")
+    return "\n".join(lines)
 
 
 def exponent(size: np.ndarray, value: np.ndarray) -> float:
@@ -302,6 +320,7 @@ def main(arguments: list[str] | None = None) -> None:
         measure(shape, options.stages, options.threads)
     if options.picture:
         picture(pd.read_csv(TABLE))
+        print(markdown(pd.read_csv(TABLE)))
 
 
 if __name__ == "__main__":
