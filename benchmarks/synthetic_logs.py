@@ -9,7 +9,7 @@ import pandas as pd
 
 LEAST = 20  # ratings of a user, as in MovieLens
 STARS = 1, 3, 1, 7, 5, 20, 13, 27, 9, 14  # per cent with .5, 1, 1.5 .. stars
-ROUNDS = 6  # of drawing by popularity; what is missing then is drawn uniformly
+ROUNDS = 3  # of drawing by popularity; what is missing then is drawn uniformly
 
 
 class Shape(NamedTuple):
@@ -45,7 +45,7 @@ def pairs(shape: Shape, rng: np.random.Generator) -> np.ndarray:
     # every item once, so that there are as many as there should be
     first = rng.integers(shape.users, size=shape.items) * shape.items + np.arange(shape.items)
     found = np.sort(first)
-    for number in range(2 * ROUNDS):
+    for number in range(ROUNDS + 1):
         missing = np.maximum(wanted - np.bincount(found // shape.items, minlength=shape.users), 0)
         user = np.repeat(np.arange(shape.users), missing)
         if number < ROUNDS:
