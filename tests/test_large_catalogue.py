@@ -18,7 +18,7 @@ from recsys_rl.agent.config import Config
 from recsys_rl.agent.demonstrations import LogMoments, LogWindows
 from recsys_rl.agent.losses import Catalogue, FullSoftmax, Sample, sampled_softmax
 from recsys_rl.baselines.counts import refuse_gram
-from recsys_rl.baselines.registry import BASELINES
+from recsys_rl.baselines.registry import BASELINES, check_baselines
 from recsys_rl.data import memory_limit
 from recsys_rl.data.ids import IdMap
 from recsys_rl.data.interactions import Interactions
@@ -197,6 +197,11 @@ def test_a_hundred_thousand_items_are_allowed_where_pairs_are_not(
         refuse_likes(log)
     with pytest.raises(ValueError, match=r"30,000 x 30,000, which takes 23 GiB"):
         refuse_gram(log)
+    monkeypatch.setenv(memory_limit.SETTING, "1")
+    for name in ("EASE", "item-kNN", "HLinUCB"):
+        with pytest.raises(ValueError, match=r"30,000, which takes .* GiB of memory where 1 GiB"):
+            check_baselines([name], log)
+    check_baselines(["Gaussian of likes", "popularity", "PMF", "iALS"], log)
 
 
 def test_rows_of_users() -> None:
