@@ -26,6 +26,7 @@ from recsys_rl.data.splits import (
     after_a_pause,
     leave_one_out,
     random_split,
+    rows_of_users,
     split_by_time,
     split_holdout_users,
     split_users,
@@ -149,6 +150,10 @@ def _generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+def _shuffled(count: int, seed: int) -> Tensor:
+    return torch.randperm(count, generator=_generator(seed))
+
+
 def _needs(there: bool, who: str) -> None:
     if not there:
         raise ValueError(f"the data are too few for this split: {who}")
@@ -175,7 +180,7 @@ def _leave_one_out(data: Interactions) -> Task:
     split = leave_one_out(data)
     _needs(len(split.test) > 0, "nobody has rated three items")
     few = torch.zeros(len(split.validation), dtype=torch.bool)
-    few[torch.randperm(len(few), generator=_generator(1))[:SAMPLE]] = True
+    few[_shuffled(len(few), 1)[:SAMPLE]] = True
     sample = split.validation.select(few)
     few_negatives = sample_negatives(
         data, sample.user, NEGATIVES, generator=_generator(2), allow_fewer=True
@@ -296,13 +301,16 @@ def users_of_eighth(data: Interactions, number: int) -> tuple[Tensor, Tensor, Te
 
 
 def _cold_start(data: Interactions, users: tuple[Tensor, Tensor, Tensor]) -> Task:
-    train, validation, test_users = (data.select(torch.isin(data.user, some)) for some in users)
-    for part, held_out in {"validation": validation, "test": test_users}.items():
+    train, validation, test_users = (data.select(rows_of_users(data, some)) for some in users)
+    few = validation  # of a large set, or each validation would take hours
+    if len(users[1]) > SAMPLE:
+        few = data.select(rows_of_users(data, users[1][_shuffled(len(users[1]), 1)[:SAMPLE]]))
+    for part, held_out in {"validation": few, "test": test_users}.items():
         likes = torch.bincount(held_out.user[held_out.rating >= POSITIVE], minlength=1)
         _needs(int(likes.max()) >= 6, f"no {part} user likes six items")
 
     def validate(score: ScoreFunction) -> dict[str, float]:
-        found = cold_start_sessions(score, validation, draws=3).mean()
+        found = cold_start_sessions(score, few, draws=3).mean()
         return {name: value for name, value in found.items() if name.startswith("reward")}
 
     def test(score: ScoreFunction) -> dict[str, Evaluation]:

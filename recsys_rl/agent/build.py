@@ -240,10 +240,12 @@ def make_demonstrations(
     """Logged: the next items of the log. Else on-policy, with `first` users while pretraining."""
     config = agent.config
     batch_size = ranks.share(config.pretrain.batch_size, "pretrain.batch_size")
+    negatives = config.pretrain.negatives
     if config.env.name == "logged":
         if agent.actor.state.windows:
-            return LogWindows(first, config.state.n, batch_size, _stream(config, 2))
-        return LogMoments(environment, batch_size)
+            generator = _stream(config, 2)
+            return LogWindows(first, config.state.n, batch_size, generator, negatives)
+        return LogMoments(environment, batch_size, negatives)
     while_pretraining = make(first, _stream(config, 2))
     while_pretraining.sessions = batch_size
     return OnPolicyDemonstrations(

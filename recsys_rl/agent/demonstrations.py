@@ -14,7 +14,13 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from recsys_rl.agent.losses import FullSoftmax, HindsightLoss
+from recsys_rl.agent.losses import (
+    Catalogue,
+    FullSoftmax,
+    HindsightLoss,
+    Sample,
+    sampled_softmax,
+)
 from recsys_rl.agent.networks import Actor
 from recsys_rl.data.histories import Histories, Times
 from recsys_rl.data.interactions import Interactions
@@ -48,10 +54,11 @@ class NextItem(NamedTuple):
 
     histories: Histories
     item: Tensor  # int64 [B]
+    sample: Sample | None = None
 
     def loss(self, actor: Actor) -> Tensor:
-        """Cross-entropy among all items."""
-        return FullSoftmax.apply(actor(self.histories), actor.item_vectors, self.item)
+        """Cross-entropy among all items, or among a sample of them."""
+        return _next_item_loss(actor, actor(self.histories), self.item, self.sample)
 
     def rows(self, n_items: int) -> int:
         return len(self.item)
@@ -63,12 +70,13 @@ class Window(NamedTuple):
     items: Tensor  # int64 [B, L], right-padded
     following: Tensor  # int64 [B, L], right-padded
     times: Times | None = None  # of items and of those that follow, for states that read them
+    sample: Sample | None = None
 
     def loss(self, actor: Actor) -> Tensor:
-        """Cross-entropy among all items, at every position."""
+        """Cross-entropy among all items, or among a sample of them, at every position."""
         there = self.following < actor.state.n_items  # (B, L)
         action = actor.state.sequence(self.items, self.times)[there]
-        return FullSoftmax.apply(action, actor.item_vectors, self.following[there])
+        return _next_item_loss(actor, action, self.following[there], self.sample)
 
     def rows(self, n_items: int) -> Tensor:
         return (self.following < n_items).sum()
@@ -89,17 +97,26 @@ class HindsightBatch(NamedTuple):
         return self.relevant.any(1).sum()
 
 
-class LogMoments:
-    """Random moments of logs and the item rated there, drawn as the environment draws them."""
+def _sample(catalogue: Catalogue | None, generator: torch.Generator) -> Sample | None:
+    return None if catalogue is None else catalogue.sample(generator)
 
-    def __init__(self, environment: LoggedEnv, batch_size: int) -> None:
+
+class LogMoments:
+    """Random moments of logs and the item rated there, drawn as the environment draws them.
+
+    negatives: items in the sample that a loss takes for the catalogue; 0: it takes all.
+    """
+
+    def __init__(self, environment: LoggedEnv, batch_size: int, negatives: int = 0) -> None:
         self.environment, self.batch_size = environment, batch_size
+        self.catalogue = Catalogue(environment.log, negatives) if negatives else None
 
     def __iter__(self) -> Iterator[NextItem]:
         return self
 
     def __next__(self) -> NextItem:
-        return NextItem(*self.environment.moments(self.batch_size))
+        moments = self.environment.moments(self.batch_size)
+        return NextItem(*moments, _sample(self.catalogue, self.environment.generator))
 
     def state_dict(self) -> dict[str, Any]:
         return {}  # all chance is the environment's
@@ -113,11 +130,19 @@ class LogWindows:
 
     Logs longer than n are cut into stretches of at most n items, at a new random place in every
     epoch. Stretches of like length share a batch of some `tokens` items, so that little of it is
-    padding.
+    padding. negatives: as in `LogMoments`.
     """
 
-    def __init__(self, log: Interactions, n: int, tokens: int, generator: torch.Generator) -> None:
+    def __init__(
+        self,
+        log: Interactions,
+        n: int,
+        tokens: int,
+        generator: torch.Generator,
+        negatives: int = 0,
+    ) -> None:
         self.log, self.n, self.tokens, self.generator = log, n, tokens, generator
+        self.catalogue = Catalogue(log, negatives) if negatives else None
         self.inputs = (log.offsets.diff() - 1).clamp(
             min=0
         )  # [n_users]: the last row is only a target
@@ -140,6 +165,7 @@ class LogWindows:
             torch.where(inside, self.log.item[row], self.log.n_items),
             torch.where(inside, self.log.item[after], self.log.n_items),
             Times(self.log.timestamp[row], self.log.timestamp[after]),
+            _sample(self.catalogue, self.generator),
         )
 
     def _plan(self) -> list[tuple[Tensor, Tensor]]:

@@ -1,9 +1,15 @@
-"""Losses over the whole catalogue, forward and gradient in one pass."""
+"""Losses over the whole catalogue, forward and gradient in one pass; and over a sample of it."""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+
+from recsys_rl.data.interactions import Interactions
+from recsys_rl.embeddings.batching import rows
 
 
 class FullSoftmax(torch.autograd.Function):
@@ -36,6 +42,44 @@ class FullSoftmax(torch.autograd.Function):
     def backward(ctx, scale: Tensor) -> tuple[Tensor, Tensor, None]:
         d_vectors, d_items = ctx.saved_tensors
         return d_vectors * scale, d_items * scale, None
+
+
+class Sample(NamedTuple):
+    """Items that stand for the catalogue."""
+
+    item: Tensor  # int64 [m], an item may come again
+    log_count: Tensor  # float32 [m], log of how often each is expected among the m
+
+
+class Catalogue:
+    """Draws samples of `count` items: half of them uniform, half as often as a log has rows of
+    them."""
+
+    def __init__(self, log: Interactions, count: int) -> None:
+        self.log, self.often, self.uniform = log, count // 2, count - count // 2
+        share = torch.bincount(log.item, minlength=log.n_items) / max(1, len(log))
+        self.log_count = (self.uniform / log.n_items + self.often * share).log()
+
+    def sample(self, generator: torch.Generator) -> Sample:
+        anything = torch.randint(self.log.n_items, (self.uniform,), generator=generator)
+        row = torch.randint(len(self.log), (self.often,), generator=generator)
+        item = torch.cat([anything, self.log.item[row]])
+        return Sample(item, self.log_count[item])
+
+
+def sampled_softmax(vectors: Tensor, items: Tensor, target: Tensor, sample: Sample) -> Tensor:
+    """`FullSoftmax` with the sum over all other items estimated from a sample of them.
+
+    An item counts 1 / (how often it is expected), which makes the estimate of the sum unbiased; its
+    logarithm is not. vectors [T, w], items [V, w], target int64 [T].
+
+    Source: Bengio & Senecal, AISTATS 2003 (importance sampling, known as the logQ correction).
+    """
+    chosen = rows(items, torch.cat([target, sample.item]))  # (T + m, w)
+    own = (vectors * chosen[: len(target)]).sum(1, keepdim=True)
+    others = vectors @ chosen[len(target) :].T - sample.log_count  # (T, m)
+    others = others.masked_fill(sample.item == target.unsqueeze(1), -torch.inf)
+    return F.cross_entropy(torch.cat([own, others], 1), torch.zeros_like(target))
 
 
 class HindsightLoss(torch.autograd.Function):

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from recsys_rl.data.histories import Histories
 from recsys_rl.data.interactions import Interactions
+from recsys_rl.data.memory_limit import is_small
 from recsys_rl.data.random_streams import own_stream
 from recsys_rl.data.splits import Split, random_split
 from recsys_rl.evaluation.metrics import (
@@ -48,16 +49,34 @@ def sample_negatives(
     """
     if known.n_items < n and allow_fewer:
         return torch.full((len(users), n), -1)
+    draw = _by_keys if is_small(known.n_items, known.n_items) else _by_rejection
     drawn = []
     for batch in users.split(batch_size):
-        keys = torch.rand(len(batch), known.n_items, generator=generator)
         seen = known.mask_of(batch)
         fewer = seen.sum(1) > known.n_items - n
         if fewer.any() and not allow_fewer:
             raise ValueError(f"a user has fewer than {n} unknown items among {known.n_items}")
-        items = keys.masked_fill_(seen, -1).topk(n).indices
-        drawn.append(items.masked_fill_(fewer.unsqueeze(1), -1))
+        drawn.append(draw(seen, n, generator).masked_fill_(fewer.unsqueeze(1), -1))
     return torch.cat(drawn)
+
+
+def _by_keys(seen: Tensor, n: int, generator: torch.Generator | None) -> Tensor:
+    """n items not in `seen` (bool [B, V]): those with the largest of V random keys -> [B, n]."""
+    return torch.rand(seen.shape, generator=generator).masked_fill_(seen, -1).topk(n).indices
+
+
+def _by_rejection(seen: Tensor, n: int, generator: torch.Generator | None) -> Tensor:
+    """The same from 2 n draws, of which the first n that are new and not seen count."""
+    drawn = torch.randint(seen.shape[1], (len(seen), 2 * n), generator=generator)
+    ordered, order = drawn.sort(dim=1, stable=True)
+    again = torch.nn.functional.pad(ordered[:, 1:] == ordered[:, :-1], (1, 0))
+    fits = ~torch.empty_like(again).scatter_(1, order, again) & ~seen.gather(1, drawn)
+    place = fits.cumsum(1)
+    place = torch.where(fits & (place <= n), place - 1, n)  # the last column is thrown away
+    items = drawn.new_zeros(len(seen), n + 1).scatter_(1, place, drawn)[:, :n]
+    few = (fits.sum(1) < n).nonzero().squeeze(1)
+    items[few] = _by_keys(seen[few], n, generator)
+    return items
 
 
 def ranking_task(split: Split, part: str) -> tuple[Interactions, Interactions]:
