@@ -97,6 +97,12 @@ class HindsightBatch(NamedTuple):
         return self.relevant.any(1).sum()
 
 
+def _next_item_loss(actor: Actor, action: Tensor, item: Tensor, sample: Sample | None) -> Tensor:
+    if sample is None:
+        return FullSoftmax.apply(action, actor.item_vectors, item)
+    return sampled_softmax(action, actor.item_vectors, item, sample)
+
+
 def _sample(catalogue: Catalogue | None, generator: torch.Generator) -> Sample | None:
     return None if catalogue is None else catalogue.sample(generator)
 
