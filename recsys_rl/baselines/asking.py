@@ -2,7 +2,7 @@
 
 Every asker scores all items from histories, whose `shown` are the items of the other half, those
 that may be recommended after the last answer (`ElicitationEnv`). Random, popular and greedy
-questions are scored by `Random`, `Popularity` and `GaussianLikes`.
+questions are scored by `Random`, `Popularity` and `LikeGaussian.score`.
 
 Sources: Rashid et al., IUI 2002 (entropy, popularity); Frazier et al., SIAM J. Control Optim.
 47(5), 2008 (the knowledge gradient).
@@ -15,9 +15,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from recsys_rl.baselines.gaussian import GaussianLikes
 from recsys_rl.data.histories import Histories, exclusion_mask
-from recsys_rl.embeddings.like_posterior import Posterior, posterior
+from recsys_rl.embeddings.like_posterior import LikeGaussian, Posterior
 
 LIST = 10  # items that are recommended
 CERTAIN = 0.02  # no answer is expected with more than 1 - this
@@ -30,9 +29,9 @@ class Belief:
     that cannot be asked, bool [B, V]. judged: those that may be recommended, int64 [B, J].
     """
 
-    def __init__(self, gaussian: GaussianLikes, histories: Histories) -> None:
+    def __init__(self, gaussian: LikeGaussian, histories: Histories) -> None:
         self.vectors, self.noise = gaussian.item_vectors, gaussian.noise
-        self.posterior: Posterior = posterior(histories, self.vectors, self.noise)
+        self.posterior: Posterior = gaussian.posterior(histories)
         self.expected = self.posterior.user_vector @ self.vectors.T
         self.excluded = exclusion_mask(histories, len(self.noise))
         self.judged = histories.shown
@@ -67,7 +66,7 @@ def only(candidates: Tensor, scores: Tensor, n_items: int) -> Tensor:
 class VarianceQuestions:
     """The item whose like is least certain: the largest variance of the posterior."""
 
-    def __init__(self, gaussian: GaussianLikes) -> None:
+    def __init__(self, gaussian: LikeGaussian) -> None:
         self.gaussian = gaussian
 
     def __call__(self, histories: Histories) -> Tensor:
@@ -79,7 +78,7 @@ class VarianceQuestions:
 class EntropyQuestions:
     """The item whose answer is least certain: the largest entropy of the expected like."""
 
-    def __init__(self, gaussian: GaussianLikes) -> None:
+    def __init__(self, gaussian: LikeGaussian) -> None:
         self.gaussian = gaussian
 
     def __call__(self, histories: Histories) -> Tensor:
@@ -96,7 +95,7 @@ class KnowledgeGradient:
     """
 
     def __init__(
-        self, gaussian: GaussianLikes, candidates: int = 40, leaders: int | None = 30
+        self, gaussian: LikeGaussian, candidates: int = 30, leaders: int | None = 30
     ) -> None:
         self.gaussian, self.candidates, self.leaders = gaussian, candidates, leaders
 

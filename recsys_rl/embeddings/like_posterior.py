@@ -8,6 +8,7 @@ B = batch, S = answers, V = n_items, p = width. Index V is padding.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -17,6 +18,8 @@ from torch.nn import functional as F
 from recsys_rl.data.histories import Histories, answers
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.embeddings.cooccurrence import like_components
+
+WIDTH = 128  # components
 
 
 def gaussian_of_likes(
@@ -57,23 +60,43 @@ class Posterior(NamedTuple):
         return x @ self.root.mT
 
 
-@torch.no_grad()
-def posterior(
-    histories: Histories, item_vectors: Tensor, noise: Tensor, memory: int | None = None
-) -> Posterior:
-    """Given the answers of histories: liked is 1, all else 0.
+@dataclass(frozen=True, eq=False)
+class LikeGaussian:
+    """A user likes item i (1) or not (0) as m_i + x_i . z + e_i, z ~ N(0, I), e_i ~ N(0, s_i).
 
-    memory: of likes and of rejections the latest so many count; None: all.
+    What is not liked and what is not seen are both 0, as in the likes that it is fitted on.
+
+    item_vectors: float32 [V, p + 1], x and m. noise: float32 [V], s > 0.
     """
-    memory = memory or max(1, histories.item.shape[1])
-    item, liked = answers(histories, memory, len(item_vectors))  # (B, S)
-    known = F.pad(item_vectors, (0, 0, 0, 1))[item]  # padding has no covariance with any item
-    x, mean = known[..., :-1], known[..., -1]
-    kernel = x @ x.mT  # (B, S, S)
-    kernel.diagonal(dim1=1, dim2=2).add_(F.pad(noise, (0, 1), value=1.0)[item])
-    lower = torch.linalg.cholesky(kernel)
-    told = torch.cat([x, (liked - mean).unsqueeze(2)], 2)
-    root, surprise = torch.linalg.solve_triangular(lower, told, upper=False).split(
-        [x.shape[2], 1], 2
-    )
-    return Posterior((root.mT @ surprise).squeeze(2), root)
+
+    item_vectors: Tensor
+    noise: Tensor
+
+    @classmethod
+    def fit(cls, train: Interactions, k: int = WIDTH, seed: int = 0) -> LikeGaussian:
+        generator = torch.Generator().manual_seed(seed)
+        mean, components, noise = gaussian_of_likes(train, k, generator)
+        return cls(torch.cat([components, mean.unsqueeze(1)], 1), noise)
+
+    @property
+    def n_items(self) -> int:
+        return len(self.noise)
+
+    @torch.no_grad()
+    def posterior(self, histories: Histories) -> Posterior:
+        """Of z, given the answers of histories."""
+        longest = max(1, histories.item.shape[1])
+        item, liked = answers(histories, longest, self.n_items)  # (B, S)
+        known = F.pad(self.item_vectors, (0, 0, 0, 1))[item]  # padding tells nothing of any item
+        x, mean = known[..., :-1], known[..., -1]
+        kernel = x @ x.mT  # (B, S, S)
+        kernel.diagonal(dim1=1, dim2=2).add_(F.pad(self.noise, (0, 1), value=1.0)[item])
+        lower = torch.linalg.cholesky(kernel)
+        told = torch.cat([x, (liked - mean).unsqueeze(2)], 2)
+        solved = torch.linalg.solve_triangular(lower, told, upper=False)
+        root, surprise = solved[..., :-1], solved[..., -1:]
+        return Posterior((root.mT @ surprise).squeeze(2), root)
+
+    def score(self, histories: Histories) -> Tensor:
+        """Expected likes of all items -> float32 [B, V]."""
+        return self.posterior(histories).user_vector @ self.item_vectors.T

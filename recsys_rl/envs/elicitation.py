@@ -16,11 +16,12 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from recsys_rl.data.histories import POSITIVE, SHOWN, Histories
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.random_streams import own_stream
-from recsys_rl.envs.base import Info, SessionEnv, Step, check_counts
+from recsys_rl.envs.base import Info, SessionEnv, Step, check_counts, check_indices
 from recsys_rl.envs.simulated import some_likes
 
 LEAST = 3  # items that a user likes beside those that are named
@@ -134,6 +135,11 @@ class ElicitationEnv(SessionEnv):
         return users, torch.cat(named)
 
     def step(self, item: Tensor) -> Step:
+        """As in `SessionEnv`; who asks what cannot be asked has asked nothing."""
+        self._check_running()
+        check_indices("items", item, tuple(self._active.shape), self.n_items)
+        barred = F.pad(self.excluded, (0, 1)).gather(1, item.unsqueeze(1)).squeeze(1)
+        item = item.masked_fill(barred, self.n_items)
         observation, reward, terminated, truncated, info = super().step(item)
         if terminated.all():  # all sessions are as long
             top, hits = self.recommended()
