@@ -2,6 +2,7 @@
 
     python -m benchmarks.worlds user-leaves --policy ddpg
     python -m benchmarks.worlds user-leaves --policy ddpg --train
+    python -m benchmarks.worlds elicitation --policy ddpg
     python -m benchmarks.worlds user-leaves --record
 
 The line: {world, policy, mean, low, high, length}, the mean over users with its bootstrap interval
@@ -24,12 +25,14 @@ import torch
 from torch import Tensor
 
 from benchmarks import results
+from benchmarks.elicitation import Elicitation, judged, train_policy
 from recsys_rl import train
 from recsys_rl.baselines.gaussian import GaussianLikes
 from recsys_rl.baselines.popularity import Popularity, Random
 from recsys_rl.data.histories import Histories
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.movielens import load_ratings
+from recsys_rl.envs.elicitation import LIST, QUESTIONS
 from recsys_rl.envs.user_leaves import (
     LeavingWorld,
     UserLeavesEnv,
@@ -54,6 +57,7 @@ DATASET = "ml-1m"
 # the agent of the registry behind a policy that is trained
 AGENTS = {
     "user-leaves": {"ddpg": "user-leaves", "ddpg-gamma-0": "user-leaves-gamma-0"},
+    "elicitation": {"ddpg": ""},  # trained by `elicitation.train_policy`
     "cold-start": {},
 }
 
@@ -141,8 +145,23 @@ def cold_start(data: Interactions) -> World:
     return World(policies, f"reward@{steps}", steps)
 
 
+def asking(data: Interactions) -> World:
+    """The share of liked items among ten that are recommended after five questions; `greedy` asks
+    about the likeliest like, and the ceiling is `all-known`: every answer of the asked half."""
+    world = Elicitation(data)
+
+    def judge(name: str) -> Evaluation:
+        return judged(world, name, "test", QUESTIONS, 0, world.gaussian.score)
+
+    names = {name: name for name in ("random", "greedy", "tree", *AGENTS["elicitation"])}
+    names |= {"oracle": "knowledge gradient", "all-known": "all answers known"}
+    policies = {policy: lambda name=name: judge(name) for policy, name in names.items()}
+    return World(policies, f"precision@{LIST}", QUESTIONS)
+
+
 WORLDS: dict[str, Callable[[Interactions], World]] = {
     "user-leaves": user_leaves,
+    "elicitation": asking,
     "cold-start": cold_start,
 }
 
@@ -157,6 +176,9 @@ def line(world: str, policy: str, metric: str, found: Evaluation, steps: int | N
 
 def trained(world: str, policy: str, root: Path) -> None:
     """Train a policy anew and release it."""
+    if world == "elicitation":
+        data = Interactions.from_ratings(load_ratings(root / DATASET))
+        return train_policy(policy, data, DATASET)
     place = "--dataset", DATASET, "--root", str(root), "--out", str(POLICIES / f"{world}-{policy}")
     code = train.main([*place, "--agent", AGENTS[world][policy], "--threads", "1"])
     if code:
@@ -179,7 +201,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     if options.record and options.world != "user-leaves":
-        parser.error("--record is for user-leaves: the study records the others")
+        parser.error("--record is for user-leaves: other scripts record the others")
     if options.train:
         if options.policy not in AGENTS[options.world]:
             there = ", ".join(AGENTS[options.world]) or "none is trained here"

@@ -52,6 +52,11 @@ class Belief:
         x, y = self.vectors[one, :-1], self.vectors[other, :-1]
         return x @ y.mT - self.posterior.seen(x) @ self.posterior.seen(y).mT
 
+    def lift(self, one: Tensor, other: Tensor) -> Tensor:
+        """How much an answer of 1 more to items [B, C] lifts the means of others -> [B, C, J]."""
+        spread = self.variance(one) + self.noise[one]
+        return self.covariance(one, other) / spread.unsqueeze(2)
+
     def variance(self, items: Tensor) -> Tensor:
         """Of the like of items [B, C], without noise -> float32 [B, C]."""
         x = self.vectors[items, :-1]
@@ -109,10 +114,13 @@ class KnowledgeGradient:
 
 def knowledge_gradient(belief: Belief, candidates: Tensor, leaders: Tensor) -> Tensor:
     """Expected sum of the ten best means after the answer less that before it -> float32 [B, C]."""
+    return gradient_of(belief, candidates, leaders, belief.lift(candidates, leaders))
+
+
+def gradient_of(belief: Belief, candidates: Tensor, leaders: Tensor, lift: Tensor) -> Tensor:
+    """The same where `Belief.lift` is known already."""
     mean = belief.expected.gather(1, leaders).unsqueeze(1)  # (B, 1, J)
     liked = belief.expected.gather(1, candidates)  # (B, C)
-    spread = belief.variance(candidates) + belief.noise[candidates]
-    lift = belief.covariance(candidates, leaders) / spread.unsqueeze(2)  # (B, C, J)
     chance = liked.clamp(CERTAIN, 1 - CERTAIN)
     yes = best_sum(mean + lift * (1 - liked).unsqueeze(2))
     no = best_sum(mean - lift * liked.unsqueeze(2))

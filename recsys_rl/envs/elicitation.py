@@ -1,4 +1,4 @@
-"""Ask first, recommend afterwards: questions about one half of the catalogue, ten items of the other.
+"""Ask first, recommend afterwards: questions about one half of a catalogue, items of the other.
 
 A question earns nothing by itself. What counts is how well the ten items are chosen that are
 recommended after the last answer, so that the best question is the one whose answer helps most, and
@@ -50,11 +50,13 @@ class ElicitationEnv(SessionEnv):
     other half that the user rated 4 or more, the best by `rank`. info has these ten and whether
     they are liked, in the last step: "top" int64 [B, 10], "hits" bool [B, 10].
 
+    relevant_items: bool [B, V], those of the other half that are liked, for the judge alone.
+
     users: all rows of those who may be met. half: the number of the asked half; without one every
     reset draws another.
     """
 
-    running = (*SessionEnv.running, "_relevant", "_recommendable")
+    running = (*SessionEnv.running, "relevant_items", "_recommendable")
 
     def __init__(
         self,
@@ -106,7 +108,7 @@ class ElicitationEnv(SessionEnv):
         ].all():
             raise ValueError("a seed item is one of the asked half that its user rated 4 or more")
         rating = rating[:, :-1]
-        self._relevant = (rating >= POSITIVE) & ~asked
+        self.relevant_items = (rating >= POSITIVE) & ~asked
         self._recommendable = (~asked).nonzero().squeeze(1)
         answers = rating.masked_fill(~asked | named, 0.0)
         unknown = torch.full_like(users, self.n_users)
@@ -151,7 +153,7 @@ class ElicitationEnv(SessionEnv):
         """What would be recommended now -> items int64 [B, 10], best first; bool [B, 10], liked."""
         scores = self.rank(self.observation())[:, self._recommendable]
         top = self._recommendable[scores.topk(LIST).indices]
-        return top, self._relevant.gather(1, top)
+        return top, self.relevant_items.gather(1, top)
 
     def _shown_beside(self) -> Tensor:
         return self._recommendable.expand(len(self._active), -1)

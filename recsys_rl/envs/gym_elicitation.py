@@ -3,8 +3,8 @@
     import gymnasium, recsys_rl  # the import registers it
     env = gymnasium.make("recsys_rl/Elicitation-v0", dataset="ml-100k")
 
-One session with one user at a time; the rules are those of `ElicitationEnv`. `score_function` judges
-what was trained here as all other askers are judged.
+One session with one user at a time; the rules are those of `ElicitationEnv`. `score_function`
+judges what was trained here as all other askers are judged.
 
 B = batch, V = n_items, p = width of the Gaussian of likes.
 """
@@ -70,8 +70,8 @@ def score_function(
 class GymElicitationEnv(gymnasium.Env):
     """`horizon` questions to one user, then ten items of the other half of the catalogue.
 
-    Action: Discrete(V), the index of the item to ask about. Who asks what cannot be asked (the other
-    half, what was named or asked before) has asked nothing. Observation: Box (p + 4,), see
+    Action: Discrete(V), the index of the item to ask about. Who asks what cannot be asked (the
+    other half, what was named or asked before) has asked nothing. Observation: Box (p + 4,), see
     `flat_observation`. Reward: 0 until the last question, then the share of the ten recommended
     items that the user rated 4 or more, the ten best by the Gaussian of likes. terminated: after
     the last question; nothing is truncated.
