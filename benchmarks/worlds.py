@@ -178,7 +178,8 @@ def trained(world: str, policy: str, root: Path) -> None:
     """Train a policy anew and release it."""
     if world == "elicitation":
         data = Interactions.from_ratings(load_ratings(root / DATASET))
-        return train_policy(policy, data, DATASET)
+        train_policy(policy, data, DATASET)
+        return
     place = "--dataset", DATASET, "--root", str(root), "--out", str(POLICIES / f"{world}-{policy}")
     code = train.main([*place, "--agent", AGENTS[world][policy], "--threads", "1"])
     if code:
