@@ -28,10 +28,10 @@ NAMED = 0, 3  # liked items that are named before
 
 @dataclass(frozen=True)
 class Budget:
-    rounds: int = 160
+    rounds: int = 16
     users: int = 64  # in a round
     siblings: int = 8  # sessions of each of them
-    lr: float = 2e-3
+    lr: float = 4e-3
 
     def rate(self, done: int) -> float:
         """Falls to a tenth."""
