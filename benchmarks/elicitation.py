@@ -32,6 +32,7 @@ from recsys_rl.baselines.asking_tree import QuestionTree
 from recsys_rl.baselines.popularity import Popularity, Random
 from recsys_rl.data.interactions import Interactions, fingerprint
 from recsys_rl.data.movielens import load_ratings
+from recsys_rl.data.splits import split_holdout_users
 from recsys_rl.embeddings.like_posterior import LikeGaussian
 from recsys_rl.evaluation.elicitation import (
     MakeAsker,
@@ -49,6 +50,7 @@ QUESTIONS = 3, 5, 10, 20
 NAMED = 0, 3
 LEARNED = ("ddpg",)
 METRIC = "precision@10"
+HOLDOUT = 0.25  # of the train users, whom the asker meets and its Gaussian does not
 WEIGHTS = "weights.safetensors"
 
 
@@ -117,10 +119,11 @@ def recorded_data(path: Path) -> str:
 
 ABOUT = """# An asker that learned what to ask
 
-Two networks of one hidden layer of 32, which read 15 numbers of each of thirty candidate questions
+Two networks of one hidden layer of 32, which read 17 numbers of each of thirty candidate questions
 and correct the knowledge gradient, or say what the ten items at the end will be worth
-(`recsys_rl/agent/asking.py`). Trained with the train users of {dataset}, seed {seed}: {budget}. The
-Gaussian of likes beside them is fitted anew from the same ratings, which takes seconds.
+(`recsys_rl/agent/asking.py`). Trained with the train users of {dataset}, seed {seed}: {budget}. In
+training the Gaussian of likes is fitted on three quarters of them, and the sessions are with the
+others; here it is fitted anew on all, which takes seconds.
 
     python -m benchmarks.worlds elicitation --policy {name} --train
 """
@@ -129,10 +132,13 @@ Gaussian of likes beside them is fitted anew from the same ratings, which takes 
 def train_policy(
     name: str, data: Interactions, dataset: str, seed: int = 0, budget: Budget = BUDGET
 ) -> None:
-    """Train a policy anew and release it."""
-    world = Elicitation(data)
-    asker = Asker(world.gaussian, torch.Generator().manual_seed(seed))
-    rows = fit_asker(asker, world.parts["train"], seed, budget)
+    """Train a policy anew and release it.
+
+    It plays with train users whom its Gaussian has not met, as it will have to.
+    """
+    first, later = split_holdout_users(Elicitation(data).parts["train"], HOLDOUT, seed)
+    asker = Asker(LikeGaussian.fit(first), torch.Generator().manual_seed(seed))
+    rows = fit_asker(asker, later, seed, budget)
     folder = POLICIES / f"elicitation-{name}"
     sessions = f"{budget.rounds} rounds of {budget.siblings} sessions with each of {budget.users}"
     about = {"name": name, "dataset": dataset, "seed": seed, "budget": f"{sessions} users"}

@@ -16,18 +16,18 @@ import torch
 from torch import Tensor, nn
 
 from recsys_rl.baselines.asking import LIST, Belief, gradient_of, only
-from recsys_rl.data.histories import Histories
+from recsys_rl.data.histories import POSITIVE, Histories
 from recsys_rl.embeddings.like_posterior import LikeGaussian
 
 CANDIDATES, LEADERS = 30, 30
-FEATURES = 15
+FEATURES = 17
 WIDTH = 32
 SHARPNESS = 4.0  # of the softmax of the knowledge gradient, in its standard deviations
 EDGE = 0.05  # in expected likes: what is so close to the tenth of the list may enter or leave it
 
 
 class Read(NamedTuple):
-    """candidates: int64 [B, C]. features: float32 [B, C, F], the first is `teacher`."""
+    """candidates: int64 [B, C]. features: float32 [B, C, F]."""
 
     candidates: Tensor
     features: Tensor
@@ -37,8 +37,9 @@ class Read(NamedTuple):
 def read(gaussian: LikeGaussian, histories: Histories) -> Read:
     """What each question could change.
 
-    The knowledge gradient comes first, mean 0 and variance 1 among the candidates; last but one the
-    mean expected like of the ten best, last the share of the questions that were asked.
+    The knowledge gradient comes first, mean 0 and variance 1 among the candidates. The last four
+    are of the state: how many likes and how many others are known, as log(1 + n), t / T, and the
+    mean expected like of the ten best.
     """
     belief = Belief(gaussian, histories)
     candidates, leaders = belief.candidates(CANDIDATES), belief.leaders(LEADERS)
@@ -49,6 +50,11 @@ def read(gaussian: LikeGaussian, histories: Histories) -> Read:
     lift = belief.lift(candidates, leaders)  # (B, C, J)
     size, chance = lift.abs(), liked.clamp(0, 1)
     near = torch.exp(-(mean - mean[:, LIST - 1 : LIST]).abs() / EDGE).unsqueeze(1)
+    likes = histories.rating >= POSITIVE
+    known = [
+        kind.sum(1, keepdim=True).float().log1p().expand_as(liked)
+        for kind in (likes, (histories.item < gaussian.n_items) & ~likes)
+    ]
     columns = [
         _standardised(gradient_of(belief, candidates, leaders, lift)),
         liked,
@@ -63,8 +69,9 @@ def read(gaussian: LikeGaussian, histories: Histories) -> Read:
         lift.square().mean(2).sqrt(),
         size.amax(2),
         (near * size).sum(2),
-        mean[:, :LIST].mean(1, keepdim=True).expand_as(liked),
+        *known,
         histories.clock.expand_as(liked),
+        mean[:, :LIST].mean(1, keepdim=True).expand_as(liked),
     ]
     return Read(candidates, torch.stack(columns, 2))
 
@@ -104,7 +111,7 @@ class Asker(nn.Module):
 
     def values(self, features: Tensor) -> Tensor:
         """Q of candidates: [..., F] -> [...]."""
-        return features[..., -2] + self._added(self.critic, features)
+        return features[..., -1] + self._added(self.critic, features)
 
     def _added(self, network: nn.Module, features: Tensor) -> Tensor:
         return network((features - self.centre) / self.scale).squeeze(-1)

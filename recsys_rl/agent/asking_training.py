@@ -12,7 +12,9 @@ B = sessions, C = candidates, T = questions, F = features.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import NamedTuple
 
 import torch
@@ -22,13 +24,15 @@ from recsys_rl.agent.asking import CANDIDATES, Asker
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.envs.elicitation import ElicitationEnv
 
-LENGTHS = 3, 5, 5, 10, 10, 20  # questions of a round's sessions, drawn at random
+LENGTHS = 3, 5, 10, 20  # questions of a round's sessions
 NAMED = 0, 3  # liked items that are named before
+CRITIC_LR, CRITIC_UPDATES = 2e-3, 60  # in a round
+CRITIC_ROUNDS, CRITIC_BATCH = 8, 1024  # rounds and questions of an update
 
 
 @dataclass(frozen=True)
 class Budget:
-    rounds: int = 16
+    rounds: int = 24
     users: int = 64  # in a round
     siblings: int = 8  # sessions of each of them
     lr: float = 4e-3
@@ -48,13 +52,20 @@ class Sessions(NamedTuple):
     chosen: Tensor
     returns: Tensor
 
+    def asked(self) -> Tensor:
+        """Features of what was asked and, last, the return -> float32 [B T, F + 1]."""
+        place = self.chosen[..., None, None].expand(-1, -1, 1, self.features.shape[3])
+        features = self.features.gather(2, place).squeeze(2)  # (B, T, F)
+        returns = self.returns[:, None, None].expand(-1, features.shape[1], 1)
+        return torch.cat([features, returns], 2).flatten(0, 1)
+
 
 def fit_asker(
     asker: Asker,
     train: Interactions,
     seed: int = 0,
     budget: Budget = BUDGET,
-    lengths: tuple[int, ...] = LENGTHS,
+    lengths: Sequence[int] = LENGTHS,
 ) -> list[dict[str, float]]:
     """Trains an asker with train users -> what was measured, a dict a round.
 
@@ -64,10 +75,10 @@ def fit_asker(
         raise ValueError(f"{train.n_items} items are too few to learn {max(lengths)} questions")
     generator = torch.Generator().manual_seed(seed)
     actor = torch.optim.Adam(asker.actor.parameters(), budget.lr)
-    critic = torch.optim.Adam(asker.critic.parameters(), budget.lr)
-    rows = []
+    critic = torch.optim.Adam(asker.critic.parameters(), CRITIC_LR)
+    kinds, rows, asked = list(product(lengths, NAMED)), [], []
     for done in range(budget.rounds):
-        length, named = (_drawn(kinds, generator) for kinds in (lengths, NAMED))
+        length, named = kinds[done % len(kinds)]
         env = ElicitationEnv(
             train,
             asker.gaussian.score,
@@ -79,19 +90,15 @@ def fit_asker(
         played = play(asker, env, budget.siblings, generator)
         if not done:
             asker.fit_scale(played.features)
-        for optimizer in (actor, critic):
-            optimizer.param_groups[0]["lr"] = budget.rate(done)
+        actor.param_groups[0]["lr"] = budget.rate(done)
+        asked.append(played.asked())
         losses = {
             "actor_loss": improve_actor(asker, actor, played, budget.siblings),
-            "critic_loss": improve_critic(asker, critic, played),
+            "critic_loss": improve_critic(asker, critic, asked, generator),
         }
         earned = {"questions": length, "named": named, "return": played.returns.mean().item()}
         rows.append(earned | losses)
     return rows
-
-
-def _drawn(kinds: tuple[int, ...], generator: torch.Generator) -> int:
-    return kinds[int(torch.randint(len(kinds), (), generator=generator))]
 
 
 def play(asker: Asker, env: ElicitationEnv, siblings: int, generator: torch.Generator) -> Sessions:
@@ -128,11 +135,27 @@ def improve_actor(
     return _descend(optimizer, -(chosen.sum(1) * advantage).mean())
 
 
-def improve_critic(asker: Asker, optimizer: torch.optim.Optimizer, played: Sessions) -> float:
-    """Towards the return, at the questions that were asked."""
-    place = played.chosen[..., None, None].expand(-1, -1, 1, played.features.shape[3])
-    q = asker.values(played.features.gather(2, place).squeeze(2))  # (B, T)
-    return _descend(optimizer, (q - played.returns.unsqueeze(1)).square().mean())
+def improve_critic(
+    asker: Asker,
+    optimizer: torch.optim.Optimizer,
+    asked: Sequence[Tensor],
+    generator: torch.Generator,
+) -> float:
+    """Towards the returns of all sessions so far, at the questions that were asked.
+
+    asked: of every round, `Sessions.asked`. Every round counts the same, however long it was.
+    """
+    losses = []
+    for _ in range(CRITIC_UPDATES):
+        drawn = torch.randint(len(asked), (CRITIC_ROUNDS,), generator=generator)
+        rows = [asked[number] for number in drawn.tolist()]
+        size = CRITIC_BATCH // CRITIC_ROUNDS
+        batch = torch.cat([
+            each[torch.randint(len(each), (size,), generator=generator)] for each in rows
+        ])  # fmt: skip
+        error = asker.values(batch[:, :-1]) - batch[:, -1]
+        losses.append(_descend(optimizer, error.square().mean()))
+    return sum(losses) / len(losses)
 
 
 def _descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> float:
