@@ -2,6 +2,7 @@
 
     python -m benchmarks.elicitation                   all askers, test users, into the table
     python -m benchmarks.elicitation --part validation --questions 5 --print
+    python -m benchmarks.elicitation --questions 5 10 --calibrate
     python -m benchmarks.worlds elicitation --policy ddpg --train
 
 The world: `recsys_rl/envs/elicitation.py`. The ranker behind every asker is the Gaussian of likes;
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +26,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from benchmarks import results
+from benchmarks.study import calibration_rows
 from recsys_rl.agent.asking import Asker
 from recsys_rl.agent.asking_training import BUDGET, Budget, fit_asker
 from recsys_rl.baselines.asking import EntropyQuestions, KnowledgeGradient, VarianceQuestions
@@ -34,6 +36,8 @@ from recsys_rl.data.interactions import Interactions, fingerprint
 from recsys_rl.data.movielens import load_ratings
 from recsys_rl.data.splits import split_holdout_users
 from recsys_rl.embeddings.like_posterior import LikeGaussian
+from recsys_rl.envs.elicitation import ElicitationEnv
+from recsys_rl.evaluation.calibration import Calibration, calibration
 from recsys_rl.evaluation.elicitation import (
     MakeAsker,
     all_answers_known,
@@ -157,6 +161,22 @@ def judged(
     return elicitation(make, users, rank, questions=questions, n_seed=n_seed)
 
 
+def calibrations(world: Elicitation, name: str, questions: int) -> dict[str, Calibration]:
+    """Q of a learned asker against what the lists earn; nothing is known before."""
+    asker = load_asker(POLICIES / f"elicitation-{name}", world.gaussian, world.data)
+    groups = {"users of the critic": world.parts["train"], "test users": world.parts["test"]}
+    return {
+        who: calibration(
+            asker.score,
+            asker.q,
+            ElicitationEnv(users, world.gaussian.score, half=0, horizon=questions),
+            gamma=1.0,
+            draws=1,
+        )
+        for who, users in groups.items()
+    }
+
+
 def protocol(questions: int, n_seed: int, rank: str) -> str:
     named = f", {n_seed} named" if n_seed else ""
     ranked = "" if rank == "Gaussian" else f", ranked by {rank}"
@@ -172,11 +192,17 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--questions", nargs="+", type=int, default=QUESTIONS)
     parser.add_argument("--named", nargs="+", type=int, default=NAMED)
     parser.add_argument("--rank", choices=["Gaussian", "DRR-set"], default="Gaussian")
+    parser.add_argument(
+        "--calibrate", action="store_true", help="the critic's Q, and no list is judged"
+    )
     parser.add_argument("--print", action="store_true", help="record nothing")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     data = Interactions.from_ratings(load_ratings(options.root / options.dataset))
     world = Elicitation(data)
+    if options.calibrate:
+        record_calibration(world, options.dataset, options.questions, options.print)
+        return
     rank = world.gaussian.score
     if options.rank == "DRR-set":
         released = Recommender.load(Path("models") / options.dataset)
@@ -202,6 +228,21 @@ def main(arguments: list[str] | None = None) -> None:
                     rows.append(results.rows_of(found, by_user=[METRIC], **key))
             if rows:
                 results.record(pd.concat(rows))
+
+
+def record_calibration(
+    world: Elicitation, dataset: str, questions: Sequence[int], only_print: bool
+) -> None:
+    """Rows as the study makes them, with the number of questions in the name of the split."""
+    for name in LEARNED:
+        for number in questions:
+            found = calibrations(world, name, number)
+            for who, each in found.items():
+                errors = {step: round(each.error(place), 3) for step, place in each.steps.items()}
+                print(f"{name}, {number} questions, {who}: {errors}", flush=True)
+            if not only_print:
+                key = {"dataset": dataset, "split": f"elicitation-{number}", "agent": name}
+                results.record(pd.concat(calibration_rows(found, key | {"seed": 0})))
 
 
 def show(where: str, name: str, found: Evaluation, first: Evaluation, spent: float) -> None:

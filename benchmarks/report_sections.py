@@ -238,11 +238,11 @@ def of_cold_start() -> list[Section]:
             "Calibration of the critic",
             "Data set ml-1m or ml-100k, split cold-start and, for *every user once*, "
             "cold-start-eighth-1 to -8, with one training seed each; greedy sessions, 3 draws; "
-            "and split user-leaves.",
+            "and splits user-leaves and elicitation-5, -10.",
             [study("ml-1m", "cold-start", *names[:2]), eighths],
             "Mean Q / mean discounted return (relative error) at the first, the middle and the "
-            "last of 40 steps (30 with users who leave), means over runs; *every user once*: the "
-            "error of all together. *Worst tenth*: the largest relative error among tenths of the "
+            "last of 40 steps (30 with users who leave, 5 or 10 questions of the learned asker), "
+            "means over runs; *every user once*: the error of all together. *Worst tenth*: the largest relative error among tenths of the "
             "sessions ordered by Q, at the middle step, mean over runs.",
             calibrated(),
         )

@@ -6,7 +6,8 @@
     split     leave-one-out, random-positives, ratings, temporal; cold-start (users held out whole),
               cold-start-eighth-1 to -8 (every user held out once); simulated, simulated-series
               with the users of ml-latest-small); user-leaves, and user-leaves-model (trained in the
-              world of a rating model); elicitation (the users of cold-start)
+              world of a rating model); elicitation (the users of cold-start),
+              elicitation-5 and -10 (calibration after so many questions)
     agent     DRR-set, DRR-set-gamma-0, ...: as in `recsys_rl.experiments`, with " (a5157ef)" behind
               it where the run is of that commit; EASE, popularity, ...:
               as in `recsys_rl.baselines.registry`; oracle: the best that a protocol allows
