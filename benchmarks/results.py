@@ -7,7 +7,8 @@
               held out whole), cold-start-eighth-1 to -8 (every user held out once);
               simulated, simulated-series; cross-dataset (trained on ml-1m, cold-start sessions
               with the users of ml-latest-small); user-leaves, and user-leaves-model (trained in the
-              world of a rating model); sardine
+              world of a rating model); elicitation (the users of cold-start),
+              elicitation-5 and -10 (calibration after so many questions); sardine
     agent     DRR-set, DRR-set-gamma-0, ...: as in `recsys_rl.experiments`, with " (a5157ef)" behind
               it where the run is of that commit; EASE, popularity, ...:
               as in `recsys_rl.baselines.registry`; oracle: the best that a protocol allows
@@ -24,7 +25,9 @@
               cold-start-sessions, temporal, simulated-A, simulated-B; training (seconds, threads,
               and of SB3's agents turns, and whether actions are sampled: 1);
               "calibration, test users", ... (Q and returns at three steps); user-leaves, and
-              "user-leaves, another's ratings" (return, length); sardine (return: clicks, length)
+              "user-leaves, another's ratings" (return, length); "elicitation, 5 questions", "...,
+              3 named", "..., ranked by DRR-set" (precision@10, ndcg@10; liked and seen, shares of
+              the questions); sardine (return: clicks, length)
     metric    hr@10, reward@40, distinct, popularity_percentile, training_cpu_seconds, ...; with
               validation_ in front it was measured on validation data
     user      empty: `value` is the mean over users. An integer: the value of this one of the

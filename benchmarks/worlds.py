@@ -2,6 +2,7 @@
 
     python -m benchmarks.worlds user-leaves --policy ddpg
     python -m benchmarks.worlds user-leaves --policy ddpg --train
+    python -m benchmarks.worlds elicitation --policy ddpg
     python -m benchmarks.worlds user-leaves --record
     python -m benchmarks.worlds sardine --policy ddpg
 
@@ -24,11 +25,13 @@ import pandas as pd
 import torch
 
 from benchmarks import results
+from benchmarks.elicitation import Elicitation, judged, train_policy
 from recsys_rl import train
 from recsys_rl.baselines.gaussian import GaussianLikes
 from recsys_rl.baselines.popularity import Popularity, Random
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.movielens import load_ratings
+from recsys_rl.envs.elicitation import LIST, QUESTIONS
 from recsys_rl.envs.user_leaves import (
     LeavingWorld,
     UserLeavesEnv,
@@ -54,6 +57,7 @@ DATASET = "ml-1m"
 # the agent of the registry behind a policy that is trained
 AGENTS = {
     "user-leaves": {"ddpg": "user-leaves", "ddpg-gamma-0": "user-leaves-gamma-0"},
+    "elicitation": {"ddpg": ""},  # trained by `elicitation.train_policy`
     "cold-start": {},
     "sardine": {"ddpg": "sardine", "ddpg-gamma-0": "sardine-gamma-0"},
 }
@@ -146,8 +150,23 @@ def sardine(_data: object) -> World:
     return World(policies, "return")
 
 
+def asking(data: Interactions) -> World:
+    """The share of liked items among ten that are recommended after five questions; `greedy` asks
+    about the likeliest like, and the ceiling is `all-known`: every answer of the asked half."""
+    world = Elicitation(data)
+
+    def judge(name: str) -> Evaluation:
+        return judged(world, name, "test", QUESTIONS, 0, world.gaussian.score)
+
+    names = {name: name for name in ("random", "greedy", "tree", *AGENTS["elicitation"])}
+    names |= {"oracle": "knowledge gradient", "all-known": "all answers known"}
+    policies = {policy: lambda name=name: judge(name) for policy, name in names.items()}
+    return World(policies, f"precision@{LIST}", QUESTIONS)
+
+
 WORLDS: dict[str, Callable[[Interactions], World]] = {
     "user-leaves": user_leaves,
+    "elicitation": asking,
     "cold-start": cold_start,
     "sardine": sardine,
 }
@@ -170,6 +189,10 @@ def trained(world: str, policy: str, root: Path) -> None:
 
         agent = there.trained(there.config_of(AGENTS[world][policy], 0))
         return there.save(agent, POLICIES / f"{world}-{policy}")
+    if world == "elicitation":
+        data = Interactions.from_ratings(load_ratings(root / DATASET))
+        train_policy(policy, data, DATASET)
+        return
     place = "--dataset", DATASET, "--root", str(root), "--out", str(POLICIES / f"{world}-{policy}")
     code = train.main([*place, "--agent", AGENTS[world][policy], "--threads", "1"])
     if code:
