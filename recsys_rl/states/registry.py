@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from recsys_rl.states.affected import Affected
 from recsys_rl.states.base import State
 from recsys_rl.states.belief import Belief, NoBelief
 from recsys_rl.states.drr import DRRatt, DRRave, DRRp, DRRu
@@ -17,4 +18,5 @@ STATES: dict[str, type[State]] = {
     "DRR-set": DRRset,
     "belief": Belief,
     "no-belief": NoBelief,
+    "affected": Affected,
 }
