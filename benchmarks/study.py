@@ -2,6 +2,7 @@
 
     python -m benchmarks.study --dataset ml-1m --agents DRR-set DRR-set-gamma-0 --seeds 0 1 2 3 4
     python -m benchmarks.study --dataset ml-100k --agents DRR-ave --splits leave-one-out ratings
+    python -m benchmarks.study --agents consequences --splits simulated-satiation-0.5
 
 Each run is made by the loop that makes a release, with its checkpoints: a study that is stopped
 goes on where it was, in the training or between two evaluations. A run that is in the table is not
@@ -25,7 +26,7 @@ from recsys_rl.data.atomic_files import write_atomically
 from recsys_rl.data.download import DATA_FOLDER
 from recsys_rl.data.histories import Histories
 from recsys_rl.data.interactions import Interactions
-from recsys_rl.data.movielens import load_ratings
+from recsys_rl.data.movielens import load_movies, load_ratings
 from recsys_rl.data.random_streams import own_stream
 from recsys_rl.evaluation.calibration import Calibration
 from recsys_rl.evaluation.scores import ScoreFunction
@@ -200,7 +201,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    data = Interactions.from_ratings(load_ratings(options.root / options.dataset))
+    folder = options.root / options.dataset
+    data, movies = Interactions.from_ratings(load_ratings(folder)), load_movies(folder)
     tasks: dict[str, Task] = {}
     if options.again:
         forget_pretraining(options.checkpoints)
@@ -210,7 +212,7 @@ def main() -> None:
             for split in options.splits or [default]:
                 if is_there(options.dataset, split, name, seed) and not options.again:
                     continue
-                tasks[split] = tasks.get(split) or task_of(data, split)
+                tasks[split] = tasks.get(split) or task_of(data, split, movies)
                 where = options.dataset, split, name, seed
                 found = run(tasks[split], *where, options.checkpoints, results.record)
                 final = found[(found["stage"] == "final") & found["user"].isna()]

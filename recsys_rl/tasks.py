@@ -412,9 +412,7 @@ def consequence_worlds(
     return ConsequenceWorlds(simulators(films), consequence, films)
 
 
-def _consequences(
-    data: Interactions, movies: pd.DataFrame | None, form: str, dial: float
-) -> Task:
+def _consequences(data: Interactions, movies: pd.DataFrame | None, form: str, dial: float) -> Task:
     """Simulated users with consequences: trained and chosen in A, tested in A and B."""
     worlds, consequence, films = consequence_worlds(data, movies, form, dial)
     users, validation, test_users = consequence_users(data.n_users)
@@ -422,7 +420,9 @@ def _consequences(
     log = rated_at_random(worlds.a, users, films)
 
     def validate(score: ScoreFunction) -> dict[str, float]:
-        return whole_sessions(score, ConsequencesEnv(worlds.a, consequence, users=validation)).mean()
+        return whole_sessions(
+            score, ConsequencesEnv(worlds.a, consequence, users=validation)
+        ).mean()
 
     def test(score: ScoreFunction) -> dict[str, Evaluation]:
         return {
@@ -433,11 +433,14 @@ def _consequences(
         }
 
     def calibrate(agent: DDPG) -> dict[str, Calibration]:
-        gamma, groups = agent.config.ddpg.gamma, {
-            "users of the critic": (worlds.a, users),
-            "test users": (worlds.a, test_users),
-            "test users, simulator B": (worlds.b, test_users),
-        }
+        gamma, groups = (
+            agent.config.ddpg.gamma,
+            {
+                "users of the critic": (worlds.a, users),
+                "test users": (worlds.a, test_users),
+                "test users, simulator B": (worlds.b, test_users),
+            },
+        )
         return {
             name: calibration(
                 agent.score,

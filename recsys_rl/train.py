@@ -95,7 +95,7 @@ def run(options: argparse.Namespace, command: str) -> None:
     dataset = data.name
     config = configured(options, dataset)
     split = options.split or split_for(config.env.name)
-    task = task_of(data.interactions(), split)
+    task = task_of(data.interactions(), split, data.movies)
     task.check(config)
     checkpoints = options.checkpoints and Checkpoints(
         options.checkpoints,

@@ -131,9 +131,7 @@ def some_films(data: Interactions, seed: int = 0) -> Interactions:
     rows = torch.isin(data.item, films)
     columns = data.user[rows], torch.searchsorted(films, data.item[rows])
     ids = IdMap(data.item_ids.id(films))
-    return Interactions(
-        *columns, data.rating[rows], data.timestamp[rows], data.user_ids, ids
-    )
+    return Interactions(*columns, data.rating[rows], data.timestamp[rows], data.user_ids, ids)
 
 
 def consequence_users(n_users: int) -> tuple[Tensor, Tensor, Tensor]:
