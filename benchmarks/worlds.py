@@ -39,6 +39,7 @@ from recsys_rl.envs.consequences import (
     HORIZON,
     ConsequencesEnv,
     consequence_users,
+    consequence_worlds,
     greedy_oracle,
     rated_at_random,
 )
@@ -60,7 +61,7 @@ from recsys_rl.evaluation.sessions import (
 )
 from recsys_rl.evaluation.statistics import Evaluation
 from recsys_rl.serving import Recommender
-from recsys_rl.tasks import consequence_worlds, task_of
+from recsys_rl.tasks import task_of
 
 POLICIES = Path(__file__).parent / "policies"
 DATASET = "ml-1m"

@@ -44,12 +44,12 @@ ROOTS = {
         validate_every=150,
     ),
     "consequences": Config(
-        state=StateConfig("affected", k=8, n=33, noise=0.1),
+        state=StateConfig("affected", k=8, n=33, noise=0.5),
         ddpg=DDPGConfig(
-            actor_lr=5e-3, gamma=0.95, n_steps=3, bc_weight=0.0, replay="uniform", gradient="soft"
+            actor_lr=5e-3, gamma=0.95, n_steps=5, bc_weight=0.0, replay="uniform", gradient="soft"
         ),
         env=EnvConfig("consequences", sessions=64, horizon=30),
-        validate_every=150,
+        validate_every=100,
     ),
 }
 
@@ -61,7 +61,7 @@ BUDGETS = {
         "DRR-set": (500, 400),
         "DRR-set-simulated": (500, 500),
         "user-leaves": (0, 900),
-        "consequences": (0, 600),
+        "consequences": (0, 400),
     },
     "ml-1m": {
         "DRR-ave": (4000, 800),
@@ -69,7 +69,7 @@ BUDGETS = {
         "DRR-set": (5000, 1200),
         "DRR-set-simulated": (1000, 2000),
         "user-leaves": (0, 1500),
-        "consequences": (0, 600),
+        "consequences": (0, 400),
     },
 }
 NOISE = {"ml-100k": 0.1, "ml-1m": 0.02}  # of the linear model; chosen on validation users

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 import torch
@@ -20,7 +20,6 @@ from recsys_rl.agent.build import MakeEnv, Training, build, check
 from recsys_rl.agent.config import Config
 from recsys_rl.agent.ddpg import DDPG
 from recsys_rl.agent.training import Trained, train
-from recsys_rl.data.effects import described
 from recsys_rl.data.histories import POSITIVE
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.notes import note
@@ -31,20 +30,18 @@ from recsys_rl.data.splits import (
     split_holdout_users,
     split_users,
 )
-from recsys_rl.embeddings.pmf import PMF
 from recsys_rl.embeddings.rating_factors import DescribedFactors, RatingFactors
 from recsys_rl.envs.cold_start import ColdStartEnv
 from recsys_rl.envs.consequences import (
     FORMS,
     HORIZON,
-    Consequence,
     ConsequencesEnv,
     consequence_users,
+    consequence_worlds,
     rated_at_random,
-    some_films,
 )
-from recsys_rl.envs.rating_models import NeighbourRatings, refuse_neighbours, two_halves
-from recsys_rl.envs.simulated import SimulatedEnv, Simulator, refuse_simulator
+from recsys_rl.envs.simulated import SimulatedEnv
+from recsys_rl.envs.simulators import simulators
 from recsys_rl.envs.user_leaves import (
     MisledEnv,
     UserLeavesEnv,
@@ -329,27 +326,6 @@ def _simulated(data: Interactions, series: float = 0.0) -> Task:
     )
 
 
-class Simulators(NamedTuple):
-    """Two worlds fitted on different halves of the ratings; log: the rows of A, pmf: its model."""
-
-    a: Simulator
-    b: Simulator
-    log: Interactions
-    pmf: PMF
-
-
-def simulators(data: Interactions, k: int = 100) -> Simulators:
-    refuse_simulator(data.n_users, data.n_items, worlds=2)  # before PMF is fitted
-    refuse_neighbours(data.n_items)
-    log, other_half = two_halves(data)
-    generator = _generator(0)
-    pmf = PMF(data.n_users, data.n_items, k, generator=generator)
-    pmf.fit(log, generator=generator)
-    a = Simulator.of(pmf.score, log)
-    b = Simulator.of(NeighbourRatings(other_half).score, other_half)
-    return Simulators(a, b, log, pmf)
-
-
 def _user_leaves(data: Interactions, trained_in: str = "truth") -> Task:
     """Users who leave: trained and chosen in a world, tested in the truth with other users."""
     worlds = leaving_worlds(data)
@@ -394,26 +370,10 @@ def _user_leaves(data: Interactions, trained_in: str = "truth") -> Task:
     return Task(log, validate, "return", test, about, make_env, "user-leaves", calibrate=calibrate)
 
 
-class ConsequenceWorlds(NamedTuple):
-    """The same consequence in two worlds; films: rows of the catalogue, of which they are made."""
-
-    worlds: Simulators
-    consequence: Consequence
-    films: Interactions
-
-
-def consequence_worlds(
-    data: Interactions, movies: pd.DataFrame | None, form: str, dial: float
-) -> ConsequenceWorlds:
-    if movies is None:
-        raise ValueError("consequences depend on genres: give the films, as load_movies does")
-    films = some_films(data)
-    consequence = Consequence(described(films, movies), form, dial)
-    return ConsequenceWorlds(simulators(films), consequence, films)
-
-
 def _consequences(data: Interactions, movies: pd.DataFrame | None, form: str, dial: float) -> Task:
     """Simulated users with consequences: trained and chosen in A, tested in A and B."""
+    if movies is None:
+        raise ValueError("consequences depend on genres: give the films, as load_movies does")
     worlds, consequence, films = consequence_worlds(data, movies, form, dial)
     users, validation, test_users = consequence_users(data.n_users)
     _needs(min(len(validation), len(test_users)) > 1, "one user is left to validate or to test")

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+import pandas as pd
 import torch
 from torch import Tensor
 
-from recsys_rl.data.effects import MEMORY, WIDTH, effects, pushes
+from recsys_rl.data.effects import MEMORY, WIDTH, described, effects, pushes
 from recsys_rl.data.histories import Histories
 from recsys_rl.data.ids import IdMap
 from recsys_rl.data.interactions import Interactions
@@ -25,6 +26,7 @@ from recsys_rl.data.random_streams import own_stream
 from recsys_rl.data.splits import split_users
 from recsys_rl.envs.base import Info
 from recsys_rl.envs.simulated import SimulatedEnv, Simulator
+from recsys_rl.envs.simulators import Simulators, simulators
 
 FORMS = "satiation", "satisfaction"
 HORIZON = 30
@@ -132,6 +134,23 @@ def some_films(data: Interactions, seed: int = 0) -> Interactions:
     columns = data.user[rows], torch.searchsorted(films, data.item[rows])
     ids = IdMap(data.item_ids.id(films))
     return Interactions(*columns, data.rating[rows], data.timestamp[rows], data.user_ids, ids)
+
+
+class ConsequenceWorlds(NamedTuple):
+    """The same consequence in two worlds; films: rows of the catalogue, of which they are made."""
+
+    worlds: Simulators
+    consequence: Consequence
+    films: Interactions
+
+
+def consequence_worlds(
+    data: Interactions, movies: pd.DataFrame, form: str, dial: float
+) -> ConsequenceWorlds:
+    """movies: item and genres, as `load_movies` gives them."""
+    films = some_films(data)
+    consequence = Consequence(described(films, movies), form, dial)
+    return ConsequenceWorlds(simulators(films), consequence, films)
 
 
 def consequence_users(n_users: int) -> tuple[Tensor, Tensor, Tensor]:
