@@ -4,9 +4,11 @@
 
     dataset   ml-1m, ml-100k
     split     leave-one-out, random-positives, ratings, temporal; cold-start (users held out whole),
-              cold-start-eighth-1 to -8 (every user held out once); simulated, simulated-series
-              with the users of ml-latest-small); user-leaves, and user-leaves-model (trained in the
-              world of a rating model)
+              cold-start-eighth-1 to -8 (every user held out once); simulated, simulated-series;
+              simulated-satisfaction-0.5, simulated-satiation-1, ... (form and dial of a
+              consequence; satisfaction-0 is the plain world of both); cross-dataset (trained on
+              ml-1m, with the users of ml-latest-small); user-leaves, and user-leaves-model (trained
+              in the world of a rating model)
     agent     DRR-set, DRR-set-gamma-0, ...: as in `recsys_rl.experiments`, with " (a5157ef)" behind
               it where the run is of that commit; EASE, popularity, ...:
               as in `recsys_rl.baselines.registry`; oracle: the best that a protocol allows

@@ -271,12 +271,16 @@ def main(arguments: list[str] | None = None) -> None:
     world = world_of(options)
     if options.policy not in (None, *world.policies):
         parser.error(f"--policy is one of {', '.join(world.policies)}, not {options.policy!r}")
-    for name, judge in world.policies.items():
-        if options.policy in (None, name):
-            found = judge()
-            print(line(options.world, name, world.metric, found, world.steps), flush=True)
-            if options.record and name not in AGENTS[options.world]:
-                results.record(recorded(options, name, found))
+    there = [
+        name
+        for name in world.policies
+        if options.dataset == DATASET or name not in AGENTS[options.world]
+    ]
+    for name in [options.policy] if options.policy else there:
+        found = world.policies[name]()
+        print(line(options.world, name, world.metric, found, world.steps), flush=True)
+        if options.record and name not in AGENTS[options.world]:
+            results.record(recorded(options, name, found))
 
 
 if __name__ == "__main__":

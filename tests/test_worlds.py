@@ -41,6 +41,18 @@ def test_cold_start_sessions_are_judged_too(root, capsys):
     assert line["length"] == 40
 
 
+def test_simulated_users_have_a_form_and_a_dial(root, capsys):
+    def mean(*arguments):
+        (line,) = judged(capsys, "simulated", *arguments, *THERE, str(root))
+        assert line["length"] == 30
+        return line["mean"]
+
+    plain, worn = (mean("--policy", "greedy", "--dial", dial) for dial in ("0", "0.5"))
+    assert mean("--policy", "random", "--dial", "0") < plain
+    assert mean("--policy", "linucb", "--form", "satiation") < plain
+    assert worn != plain
+
+
 def test_a_released_policy_is_for_the_films_of_the_data(root):
     with pytest.raises(ValueError, match="the films of this policy are not those of the data"):
         worlds.released("user-leaves", "ddpg", [1, 2])
