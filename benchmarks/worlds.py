@@ -271,15 +271,13 @@ def main(arguments: list[str] | None = None) -> None:
     world = world_of(options)
     if options.policy not in (None, *world.policies):
         parser.error(f"--policy is one of {', '.join(world.policies)}, not {options.policy!r}")
-    there = [
-        name
-        for name in world.policies
-        if options.dataset == DATASET or name not in AGENTS[options.world]
-    ]
+    trained_here = AGENTS[options.world]
+    released_here = not options.record and options.dataset == DATASET
+    there = [name for name in world.policies if released_here or name not in trained_here]
     for name in [options.policy] if options.policy else there:
         found = world.policies[name]()
         print(line(options.world, name, world.metric, found, world.steps), flush=True)
-        if options.record and name not in AGENTS[options.world]:
+        if options.record and name not in trained_here:
             results.record(recorded(options, name, found))
 
 

@@ -32,7 +32,7 @@ FORMS = "satiation", "satisfaction"
 HORIZON = 30
 CATALOGUE = 300
 LEAST_RATINGS = 20  # of a film of the catalogue
-TEST_USERS = 300  # at most
+MOST_USERS = 1000, 100, 300  # to train with, to choose by, to test with
 RATED = 60  # random films that every train user rates, for item vectors
 
 
@@ -154,9 +154,9 @@ def consequence_worlds(
 
 
 def consequence_users(n_users: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Train, validation and test users: 60, 10 and 30 %, at most `TEST_USERS` of the last."""
-    train, validation, test_users = split_users(n_users, (0.6, 0.1, 0.3))
-    return train, validation, test_users[:TEST_USERS].sort().values
+    """Train, validation and test users: 60, 10 and 30 %, at most `MOST_USERS` of each."""
+    groups = split_users(n_users, (0.6, 0.1, 0.3))
+    return tuple(group[:most].sort().values for group, most in zip(groups, MOST_USERS, strict=True))
 
 
 def rated_at_random(simulator: Simulator, users: Tensor, data: Interactions) -> Interactions:
