@@ -31,7 +31,7 @@ from recsys_rl.data.random_streams import own_stream
 from recsys_rl.evaluation.calibration import Calibration
 from recsys_rl.evaluation.scores import ScoreFunction
 from recsys_rl.experiments import NAMES, config_of
-from recsys_rl.tasks import Task, split_for, task_of
+from recsys_rl.tasks import Task, needs_movies, split_for, task_of
 
 PROBED = ("DRR-ave",)  # agents that are evaluated with parts taken away, too: see `probes`
 
@@ -202,7 +202,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     folder = options.root / options.dataset
-    data, movies = Interactions.from_ratings(load_ratings(folder)), load_movies(folder)
+    data = Interactions.from_ratings(load_ratings(folder))
     tasks: dict[str, Task] = {}
     if options.again:
         forget_pretraining(options.checkpoints)
@@ -212,6 +212,7 @@ def main() -> None:
             for split in options.splits or [default]:
                 if is_there(options.dataset, split, name, seed) and not options.again:
                     continue
+                movies = load_movies(folder) if needs_movies(split) else None
                 tasks[split] = tasks.get(split) or task_of(data, split, movies)
                 where = options.dataset, split, name, seed
                 found = run(tasks[split], *where, options.checkpoints, results.record)

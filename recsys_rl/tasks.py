@@ -128,13 +128,23 @@ def task_of(data: Interactions, split: str, movies: pd.DataFrame | None = None) 
 
     movies: item and genres, as `load_movies` gives them; the last ones alone need them.
     """
-    if found := re.fullmatch(rf"simulated-({'|'.join(FORMS)})-([01](?:\.\d+)?)", split):
+    if found := _consequence_of(split):
         return _consequences(data, movies, found[1], float(found[2]))
     if found := re.fullmatch(r"cold-start-eighth-([1-8])", split):
         return _cold_start(data, users_of_eighth(data, int(found[1])))
     if split not in SPLITS:
         raise ValueError(f"there is no split {split!r}: choose among {', '.join(SPLITS)}")
     return SPLITS[split](data)
+
+
+def needs_movies(split: str) -> bool:
+    """Whether `task_of` asks for the films."""
+    return _consequence_of(split) is not None
+
+
+def _consequence_of(split: str) -> re.Match | None:
+    """Form and dial, where a split's name has them."""
+    return re.fullmatch(rf"simulated-({'|'.join(FORMS)})-([01](?:\.\d+)?)", split)
 
 
 def _generator(seed: int) -> torch.Generator:
