@@ -46,10 +46,16 @@ ROOTS = {
     "consequences": Config(
         state=StateConfig("affected", k=8, n=33, noise=0.5),
         ddpg=DDPGConfig(
-            actor_lr=5e-3, gamma=0.95, n_steps=5, bc_weight=0.0, replay="uniform", gradient="soft"
+            actor_lr=5e-3,
+            gamma=0.95,
+            n_steps=5,
+            tau=0.1,
+            bc_weight=0.0,
+            replay="uniform",
+            gradient="soft",
         ),
         env=EnvConfig("consequences", sessions=64, horizon=30),
-        validate_every=100,
+        validate_every=50,
     ),
 }
 
@@ -61,7 +67,7 @@ BUDGETS = {
         "DRR-set": (500, 400),
         "DRR-set-simulated": (500, 500),
         "user-leaves": (0, 900),
-        "consequences": (0, 400),
+        "consequences": (0, 200),
     },
     "ml-1m": {
         "DRR-ave": (4000, 800),
@@ -69,7 +75,7 @@ BUDGETS = {
         "DRR-set": (5000, 1200),
         "DRR-set-simulated": (1000, 2000),
         "user-leaves": (0, 1500),
-        "consequences": (0, 400),
+        "consequences": (0, 200),
     },
 }
 NOISE = {"ml-100k": 0.1, "ml-1m": 0.02}  # of the linear model; chosen on validation users
