@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from recsys_rl.envs.base import SessionEnv
+from recsys_rl.envs.base import SessionEnv, best_item
 
 Rewards = Callable[[SessionEnv], Tensor]
 
@@ -78,11 +78,11 @@ def _greedily(environment: SessionEnv, rewards: Rewards, steps: int) -> Tensor:
     for _ in range(steps):
         if environment.over:
             break
-        total += _earned(environment, _candidates(rewards(environment), environment.excluded)[:, 0])
+        total += _earned(environment, best_item(rewards(environment), environment.excluded))
     return total
 
 
-def _candidates(rewards: Tensor, excluded: Tensor, count: int = 1) -> Tensor:
+def _candidates(rewards: Tensor, excluded: Tensor, count: int) -> Tensor:
     """Items by their ranks: the best, and others ever further apart -> int64 [B, <= count].
 
     Padding where nothing is left.
