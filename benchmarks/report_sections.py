@@ -292,8 +292,8 @@ def of_cold_start() -> list[Section]:
             "splits user-leaves, elicitation-5 and -10; and split sardine, 3 seeds.",
             [study("ml-1m", "cold-start", *names[:2]), eighths],
             "Mean Q / mean discounted return (relative error) at the first, the middle and the "
-            "last of 40 steps (30 with users who leave, 5 or 10 questions of the learned asker, 100 "
-            "with users who get bored), means over runs; *every user once*: the error of all "
+            "last of 40 steps (30 with users who leave, 5 or 10 questions of the learned asker, "
+            "100 with users who get bored), means over runs; *every user once*: the error of all "
             "together. *Worst tenth*: the largest relative error among tenths of the sessions "
             "ordered by Q, at the middle step, mean over runs.",
             calibrated(),

@@ -5,10 +5,12 @@
     dataset   ml-1m, ml-100k, sardine
     split     leave-one-out, after-a-pause, random-positives, ratings, temporal; cold-start (users
               held out whole), cold-start-eighth-1 to -8 (every user held out once);
-              simulated, simulated-series; cross-dataset (trained on ml-1m, cold-start sessions
-              with the users of ml-latest-small); user-leaves, and user-leaves-model (trained in the
-              world of a rating model); elicitation (the users of cold-start),
-              elicitation-5 and -10 (calibration after so many questions); sardine
+              simulated, simulated-series; simulated-satisfaction-0.5, simulated-satiation-1, ...
+              (form and dial of a consequence; satisfaction-0 is the plain world of both);
+              cross-dataset (trained on ml-1m, cold-start sessions with the users of
+              ml-latest-small); user-leaves, and user-leaves-model (trained in the world of a rating
+              model); elicitation (the users of cold-start), elicitation-5 and -10 (calibration
+              after so many questions); sardine
     agent     DRR-set, DRR-set-gamma-0, ...: as in `recsys_rl.experiments`, with " (a5157ef)" behind
               it where the run is of that commit; EASE, popularity, ...:
               as in `recsys_rl.baselines.registry`; oracle: the best that a protocol allows

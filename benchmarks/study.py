@@ -4,6 +4,7 @@
     python -m benchmarks.study --dataset ml-100k --agents DRR-ave --splits leave-one-out ratings
     python -m benchmarks.study --task 3 --of 8       as one of eight jobs; then once with --merge
     python -m benchmarks.study --ray auto            over the workers of a Ray cluster
+    python -m benchmarks.study --agents consequences --splits simulated-satiation-0.5
 
 Each run is made by the loop that makes a release, with its checkpoints: a study that is stopped
 goes on where it was, in the training or between two evaluations. A run that is in the table is not
@@ -30,12 +31,12 @@ from recsys_rl.data.atomic_files import write_atomically
 from recsys_rl.data.download import DATA_FOLDER
 from recsys_rl.data.histories import Histories
 from recsys_rl.data.interactions import Interactions
-from recsys_rl.data.movielens import load_ratings
+from recsys_rl.data.movielens import load_movies, load_ratings
 from recsys_rl.data.random_streams import own_stream
 from recsys_rl.evaluation.calibration import Calibration
 from recsys_rl.evaluation.scores import ScoreFunction
 from recsys_rl.experiments import NAMES, config_of
-from recsys_rl.tasks import Task, split_for, task_of
+from recsys_rl.tasks import Task, needs_movies, split_for, task_of
 
 PROBED = ("DRR-ave",)  # agents that are evaluated with parts taken away, too: see `probes`
 
@@ -204,19 +205,27 @@ def runs_of(options: argparse.Namespace) -> list[Run]:
     return found
 
 
-def one_run(data: Interactions, where: Run, checkpoints: Path, threads: int) -> pd.DataFrame:
+def one_run(
+    data: Interactions, where: Run, movies: pd.DataFrame | None, checkpoints: Path, threads: int
+) -> pd.DataFrame:
     """A run by itself, in any process of any machine, in a folder of its own."""
     torch.set_num_threads(threads)
     folder = checkpoints / "-".join(map(str, where))
-    return run(task_of(data, where.split), *where, folder)
+    return run(task_of(data, where.split, movies), *where, folder)
 
 
-def in_order(data: Interactions, runs: list[Run], checkpoints: Path, record: Record) -> None:
+def in_order(
+    data: Interactions,
+    movies: pd.DataFrame | None,
+    runs: list[Run],
+    checkpoints: Path,
+    record: Record,
+) -> None:
     """One run after the other in this process."""
     tasks: dict[str, Task] = {}
     for _, of_seed in itertools.groupby(runs, key=lambda each: each.seed):
         for where in of_seed:
-            tasks[where.split] = tasks.get(where.split) or task_of(data, where.split)
+            tasks[where.split] = tasks.get(where.split) or task_of(data, where.split, movies)
             tell(where, run(tasks[where.split], *where, checkpoints, record))
         forget_pretraining(checkpoints)
 
@@ -266,14 +275,17 @@ def main() -> None:
         forget_pretraining(checkpoints)
     else:
         wanted = [where for where in wanted if not (is_there(*where) or rows.has(where))]
-    data = Interactions.from_ratings(load_ratings(options.root / options.dataset))
+    folder = options.root / options.dataset
+    data = Interactions.from_ratings(load_ratings(folder))
+    movies = load_movies(folder) if any(needs_movies(each.split) for each in wanted) else None
     if options.ray:
-        work = partial(one_run, checkpoints=checkpoints.resolve(), threads=options.threads)
+        settings = {"checkpoints": checkpoints.resolve(), "threads": options.threads}
+        work = partial(one_run, movies=movies, **settings)
         failed = cluster.on_ray(options.ray, work, data, wanted, options.threads)
         if failed:
             parser.exit(1, f"{len(failed)} runs failed; the same call makes them again\n")
     else:
-        in_order(data, wanted, checkpoints, record)
+        in_order(data, movies, wanted, checkpoints, record)
 
 
 if __name__ == "__main__":

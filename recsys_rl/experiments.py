@@ -45,6 +45,20 @@ ROOTS = {
         env=EnvConfig("user-leaves", sessions=256, horizon=30, n_seed=1),
         validate_every=150,
     ),
+    "consequences": Config(
+        state=StateConfig("affected", k=8, n=33, noise=0.5),
+        ddpg=DDPGConfig(
+            actor_lr=5e-3,
+            gamma=0.95,
+            n_steps=5,
+            tau=0.1,
+            bc_weight=0.0,
+            replay="uniform",
+            gradient="soft",
+        ),
+        env=EnvConfig("consequences", sessions=64, horizon=30),
+        validate_every=50,
+    ),
 }
 
 # Updates of pretraining and of DDPG, chosen on validation data; other sets take those of ml-1m.
@@ -56,6 +70,7 @@ BUDGETS = {
         "DRR-set": (500, 400),
         "DRR-set-simulated": (500, 500),
         "user-leaves": (0, 1200),
+        "consequences": (0, 200),
     },
     "ml-1m": {
         "DRR-ave": (4000, 800),
@@ -64,6 +79,7 @@ BUDGETS = {
         "DRR-set": (5000, 1200),
         "DRR-set-simulated": (1000, 2000),
         "user-leaves": (0, 1500),
+        "consequences": (0, 200),
     },
 }
 NOISE = {"ml-100k": 0.1, "ml-1m": 0.02}  # of the linear model; chosen on validation users
@@ -111,6 +127,7 @@ VARIANTS |= {
     "user-leaves-ou-noise": Variant("user-leaves", "ddpg.ou_sigma", 0.2),
     "user-leaves-deterministic": Variant("user-leaves-ou-noise", "ddpg.gradient", "deterministic"),
 }
+VARIANTS |= {"consequences-gamma-0": Variant("consequences", "ddpg.gamma", 0.0)}
 NAMES = (*ROOTS, *VARIANTS)
 
 

@@ -10,8 +10,9 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -31,10 +32,18 @@ from recsys_rl.data.splits import (
     split_holdout_users,
     split_users,
 )
-from recsys_rl.embeddings.pmf import PMF
+from recsys_rl.embeddings.rating_factors import DescribedFactors, RatingFactors
 from recsys_rl.envs.cold_start import ColdStartEnv
-from recsys_rl.envs.rating_models import NeighbourRatings, refuse_neighbours, two_halves
-from recsys_rl.envs.simulated import SimulatedEnv, Simulator, refuse_simulator
+from recsys_rl.envs.consequences import (
+    FORMS,
+    HORIZON,
+    ConsequencesEnv,
+    consequence_users,
+    consequence_worlds,
+    rated_at_random,
+)
+from recsys_rl.envs.simulated import SimulatedEnv
+from recsys_rl.envs.simulators import simulators
 from recsys_rl.envs.user_leaves import (
     MisledEnv,
     UserLeavesEnv,
@@ -62,7 +71,7 @@ from recsys_rl.evaluation.sessions import (
 )
 from recsys_rl.evaluation.statistics import Evaluation
 
-MADE = "simulated", "user-leaves"  # sessions that a split makes, and no log
+MADE = "simulated", "user-leaves", "consequences"  # sessions that a split makes, and no log
 MEAN = "mean "  # before a metric: over all that a model may be told of the clock
 SAMPLE = 2000  # users on whom a learning curve is measured
 Evaluate = Callable[[ScoreFunction], dict[str, Evaluation]]  # protocol -> what it says
@@ -75,9 +84,10 @@ class Task:
     train: rows to learn from. validate: quick, for curves and the choice of weights by `metric`;
     None where a split has no validation part. test: every protocol of the split. about: one line.
     make_env: for `build`, where sessions are not made from a log, and env, their name. test_users:
-    rows of the users held out whole, where there are some. calibrate: Q against returns with users
-    the critic learned from and with others, where sessions have an end that counts. validate_clock,
-    test_clock: for agents that read the clock, in place of `validate` and beside `test`.
+    rows of the users held out whole, where there are some. embeddings: for `build`, where they are
+    made of more than the rows. calibrate: Q against returns with users the critic learned from and
+    with others, where sessions have an end that counts. validate_clock, test_clock: for agents that
+    read the clock, in place of `validate` and beside `test`.
     """
 
     train: Interactions
@@ -88,6 +98,7 @@ class Task:
     make_env: Callable[[Config], MakeEnv] | None = None
     env: str = ""
     test_users: Interactions | None = None
+    embeddings: Callable[[Config], Any] | None = None
     calibrate: Callable[[DDPG], dict[str, Calibration]] | None = None
     validate_clock: Callable[[ScoreFunction], dict[str, float]] | None = None
     test_clock: Evaluate | None = None
@@ -96,7 +107,8 @@ class Task:
         """Agent, environment, demonstrations and replay for this task (`agent.build.build`)."""
         self._check_sessions(config)
         make_env = self.make_env and self.make_env(config)
-        return build(config, self.train, make_env=make_env, **options)
+        embeddings = self.embeddings and self.embeddings(config)
+        return build(config, self.train, make_env=make_env, embeddings=embeddings, **options)
 
     def check(self, config: Config) -> None:
         """Refuse, before anything is trained, what could not be trained (`agent.build.check`)."""
@@ -137,13 +149,29 @@ class Task:
         return found
 
 
-def task_of(data: Interactions, split: str) -> Task:
-    """A split by its name: see `SPLITS`; cold-start-eighth-1 to -8 hold out every user once."""
+def task_of(data: Interactions, split: str, movies: pd.DataFrame | None = None) -> Task:
+    """A split by its name: see `SPLITS`; cold-start-eighth-1 to -8 hold out every user once;
+    simulated-satisfaction-0.25, -satiation-1, ...: see `_consequences`.
+
+    movies: item and genres, as `load_movies` gives them; the last ones alone need them.
+    """
+    if found := _consequence_of(split):
+        return _consequences(data, movies, found[1], float(found[2]))
     if found := re.fullmatch(r"cold-start-eighth-([1-8])", split):
         return _cold_start(data, users_of_eighth(data, int(found[1])))
     if split not in SPLITS:
         raise ValueError(f"there is no split {split!r}: choose among {', '.join(SPLITS)}")
     return SPLITS[split](data)
+
+
+def needs_movies(split: str) -> bool:
+    """Whether `task_of` asks for the films."""
+    return _consequence_of(split) is not None
+
+
+def _consequence_of(split: str) -> re.Match | None:
+    """Form and dial, where a split's name has them."""
+    return re.fullmatch(rf"simulated-({'|'.join(FORMS)})-([01](?:\.\d+)?)", split)
 
 
 def _generator(seed: int) -> torch.Generator:
@@ -386,27 +414,6 @@ def _simulated(data: Interactions, series: float = 0.0) -> Task:
     )
 
 
-class Simulators(NamedTuple):
-    """Two worlds fitted on different halves of the ratings; log: the rows of A, pmf: its model."""
-
-    a: Simulator
-    b: Simulator
-    log: Interactions
-    pmf: PMF
-
-
-def simulators(data: Interactions, k: int = 100) -> Simulators:
-    refuse_simulator(data.n_users, data.n_items, worlds=2)  # before PMF is fitted
-    refuse_neighbours(data.n_items)
-    log, other_half = two_halves(data)
-    generator = _generator(0)
-    pmf = PMF(data.n_users, data.n_items, k, generator=generator)
-    pmf.fit(log, generator=generator)
-    a = Simulator.of(pmf.score, log)
-    b = Simulator.of(NeighbourRatings(other_half).score, other_half)
-    return Simulators(a, b, log, pmf)
-
-
 def _user_leaves(data: Interactions, trained_in: str = "truth") -> Task:
     """Users who leave: trained and chosen in a world, tested in the truth with other users."""
     worlds = leaving_worlds(data)
@@ -451,6 +458,82 @@ def _user_leaves(data: Interactions, trained_in: str = "truth") -> Task:
     return Task(log, validate, "return", test, about, make_env, "user-leaves", calibrate=calibrate)
 
 
+def _consequences(data: Interactions, movies: pd.DataFrame | None, form: str, dial: float) -> Task:
+    """Simulated users with consequences: trained and chosen in A, tested in A and B."""
+    if movies is None:
+        raise ValueError("consequences depend on genres: give the films, as load_movies does")
+    worlds, consequence, films = consequence_worlds(data, movies, form, dial)
+    users, validation, test_users = consequence_users(data.n_users)
+    _needs(min(len(validation), len(test_users)) > 1, "one user is left to validate or to test")
+    log = rated_at_random(worlds.a, users, films)
+
+    def validate(score: ScoreFunction) -> dict[str, float]:
+        return whole_sessions(
+            score, ConsequencesEnv(worlds.a, consequence, users=validation)
+        ).mean()
+
+    def test(score: ScoreFunction) -> dict[str, Evaluation]:
+        return {
+            f"simulated-{name}": whole_sessions(
+                score, ConsequencesEnv(world, consequence, users=test_users)
+            )
+            for name, world in (("A", worlds.a), ("B", worlds.b))
+        }
+
+    def calibrate(agent: DDPG) -> dict[str, Calibration]:
+        gamma, groups = (
+            agent.config.ddpg.gamma,
+            {
+                "users of the critic": (worlds.a, users),
+                "test users": (worlds.a, test_users),
+                "test users, simulator B": (worlds.b, test_users),
+            },
+        )
+        return {
+            name: calibration(
+                agent.score,
+                agent.q,
+                ConsequencesEnv(world, consequence, users=some),
+                gamma,
+                draws=1,
+            )
+            for name, (world, some) in groups.items()
+        }
+
+    def make_env(config: Config) -> MakeEnv:
+        env = config.env
+        return lambda _, generator: ConsequencesEnv(
+            worlds.a,
+            consequence,
+            users=users,
+            sessions=env.sessions,
+            horizon=env.horizon,
+            n_seed=env.n_seed,
+            generator=generator,
+        )
+
+    def embeddings(config: Config) -> DescribedFactors:
+        generator = _generator(config.seed)
+        factors = RatingFactors.of(log, config.state.k, generator)
+        return DescribedFactors(factors.user, factors.item, consequence.films)
+
+    about = (
+        f"simulated users, {form} at {dial:g}: trained in simulator A, tested with other users in "
+        f"A and B: the sum of the rewards of {HORIZON} films"
+    )
+    return Task(
+        log,
+        validate,
+        "return",
+        test,
+        about,
+        make_env,
+        "consequences",
+        embeddings=embeddings,
+        calibrate=calibrate,
+    )
+
+
 SERIES = 0.1  # what a like in a row adds to the next reward, in the split simulated-series
 SPLITS: dict[str, Callable[[Interactions], Task]] = {
     "leave-one-out": _leave_one_out,
@@ -468,4 +551,5 @@ SPLITS: dict[str, Callable[[Interactions], Task]] = {
 
 def split_for(environment: str) -> str:
     """The split on which agents of an environment are trained by default."""
-    return {"logged": "leave-one-out"}.get(environment, environment)
+    named = {"logged": "leave-one-out", "consequences": "simulated-satisfaction-0.5"}
+    return named.get(environment, environment)

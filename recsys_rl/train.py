@@ -103,7 +103,7 @@ def run(options: argparse.Namespace, command: str) -> None:
     dataset = data.name
     config = configured(options, dataset)
     split = options.split or split_for(config.env.name)
-    task = task_of(data.interactions(), split)
+    task = task_of(data.interactions(), split, data.movies)
     task.check(config)
     if options.order == "file" and STATES[config.state.name].reads_clock:
         note(

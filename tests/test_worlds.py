@@ -71,6 +71,18 @@ def test_an_asker_is_saved_and_comes_back(root, tmp_path):
         load_asker(tmp_path, world.gaussian, data.select(data.rating > 3))
 
 
+def test_simulated_users_have_a_form_and_a_dial(root, capsys):
+    def mean(*arguments):
+        (line,) = judged(capsys, "simulated", *arguments, *THERE, str(root))
+        assert line["length"] == 30
+        return line["mean"]
+
+    plain, worn = (mean("--policy", "greedy", "--dial", dial) for dial in ("0", "0.5"))
+    assert mean("--policy", "random", "--dial", "0") < plain
+    assert mean("--policy", "linucb", "--form", "satiation") < plain
+    assert worn != plain
+
+
 def test_a_released_policy_is_for_the_films_of_the_data(root):
     with pytest.raises(ValueError, match="the films of this policy are not those of the data"):
         worlds.released("user-leaves", "ddpg", [1, 2])
@@ -85,7 +97,8 @@ def test_a_released_policy_is_for_the_films_of_the_data(root):
         (["user-leaves", "--train"], "--train needs a --policy"),
         (["cold-start", "--policy", "ddpg", "--train"], "none is trained here"),
         (["user-leaves", "--policy", "ddpg", "--train", "--dataset", "ml-100k"], "is for ml-1m"),
-        (["cold-start", "--record"], "--record is for user-leaves and sardine"),
+        (["cold-start", "--record"], "--record is for user-leaves, sardine and simulated"),
+        (["user-leaves", "--dial", "1"], "--form and --dial are for simulated"),
     ],
 )
 def test_what_cannot_be_is_said_at_once(arguments, words, capsys):
@@ -102,6 +115,8 @@ def test_committed_policies_load_and_are_small():
     for folder in folders:
         if folder.name.startswith("user-leaves"):
             assert len(Recommender.load(folder).item_ids) == 1000
+        elif folder.name.startswith("simulated"):
+            assert len(Recommender.load(folder).item_ids) == 300
         elif folder.name.startswith("elicitation"):
             weights = folder / WEIGHTS
             assert weights.stat().st_size < 300_000

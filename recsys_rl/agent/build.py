@@ -62,6 +62,7 @@ def build(
     *,
     agent_class: type[DDPG] | None = None,
     make_env: MakeEnv | None = None,
+    embeddings: Any = None,
     reward: Reward | None = None,
 ) -> Training:
     """Embeddings, agent, environment, demonstrations and replay, from train rows alone.
@@ -74,7 +75,8 @@ def build(
     check(config, log, sessions=make_env is None)
     first, later = split_holdout_users(log, config.pretrain.holdout_share, config.seed)
     generator = torch.Generator().manual_seed(config.seed)
-    embeddings = pretrained_embeddings(config, first, generator)
+    if embeddings is None:
+        embeddings = pretrained_embeddings(config, first, generator)
     linear = linear_model(config, first, generator)
     agent_class = agent_class or GRADIENTS[config.ddpg.gradient]
     agent = agent_class(config, log.n_users, log.n_items, embeddings, linear)

@@ -11,7 +11,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, get_type_hints
 
-SESSIONS = "cold-start", "simulated", "user-leaves"  # environments whose limit is an end
+SESSIONS = (
+    "cold-start",
+    "simulated",
+    "user-leaves",
+    "consequences",
+)  # environments whose limit is an end
 
 
 @dataclass(frozen=True)

@@ -144,7 +144,7 @@ class SessionEnv:
         if not self.repeats:
             self._answers[each, index] = torch.where(shown, 0.0, self._answers[each, index])
             self.excluded[each, index] |= shown
-        reward = self._reward(rating).masked_fill(~shown, 0.0)
+        reward = self._reward(item, rating).masked_fill(~shown, 0.0)
         self._remember(item, rating, shown)
         self._steps += 1
         limit = self._steps >= self.horizon
@@ -154,7 +154,7 @@ class SessionEnv:
         self._active = self._active & ~terminated & ~truncated
         return self.observation(), reward, terminated, truncated, info
 
-    def _reward(self, rating: Tensor) -> Tensor:
+    def _reward(self, item: Tensor, rating: Tensor) -> Tensor:
         return self.reward(rating)
 
     def _remember(self, item: Tensor, rating: Tensor, shown: Tensor) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from recsys_rl.states.affected import Affected
 from recsys_rl.states.base import State
 from recsys_rl.states.belief import Belief, NoBelief
 from recsys_rl.states.drr import DRRatt, DRRave, DRRp, DRRu
@@ -19,4 +20,5 @@ STATES: dict[str, type[State]] = {
     "DRR-set": DRRset,
     "belief": Belief,
     "no-belief": NoBelief,
+    "affected": Affected,
 }
