@@ -4,7 +4,7 @@
     python -m benchmarks.report --check    exit with 1 if docs/results.md is not up to date
 
 Here: the document and its head. The sections: `report_sections.py`; the tables:
-`report_tables.py`; the pictures: `report_picture.py`, `worlds_picture.py`, `report_next_item.py`.
+`report_tables.py`; the pictures: `report_picture.py`, `all_worlds.py`, `report_next_item.py`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 
+from benchmarks.all_worlds import worlds_picture
 from benchmarks.report_next_item import gap_picture
 from benchmarks.report_picture import picture
 from benchmarks.report_sections import sections
-from benchmarks.worlds_picture import worlds_picture
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 HEAD = """# Results

@@ -11,6 +11,7 @@ from itertools import chain
 
 import pandas as pd
 
+from benchmarks import all_worlds, consequences
 from benchmarks.report_elicitation import askers_table, gains_table
 from benchmarks.report_next_item import CLOCK, after_a_pause, next_item, worth
 from benchmarks.report_tables import (
@@ -68,9 +69,24 @@ def study(dataset: str, split: str, *names: str) -> str:
 
 def sections() -> list[Section]:
     """Everything that the document shows, in its order; nothing of what was not run yet."""
-    found = [*of_logs(), *of_the_next_item(), *of_cold_start(), *of_leaving_users()]
-    found += [*of_questions(), *of_bored_users(), *of_others()]
+    found = [of_worlds(), *of_logs(), *of_the_next_item(), *of_cold_start()]
+    found += [*of_leaving_users(), *of_consequences(), *of_questions(), *of_bored_users()]
+    found += of_others()
     return [section for section in found if len(section.table) > 1]
+
+
+def of_worlds() -> Section:
+    """All worlds side by side."""
+    return Section(
+        "All worlds",
+        "Data set ml-1m, and the simulator of SARDINE; test users; what a session earns, or the "
+        "share of it that is liked. One section below for each world.",
+        ["-m benchmarks.report"],
+        "*Share of the way*: from the greedy policy (0) to the oracle (1), each as its world says "
+        "([worlds](worlds.md)); *Q off by*: relative error of the critic at the first, the middle "
+        "and the last step. In cold-start sessions *random* is popularity.",
+        all_worlds.table(),
+    )
 
 
 def of_logs() -> list[Section]:
@@ -355,6 +371,27 @@ def of_bored_users() -> list[Section]:
             "Differences of the clicks.",
             bored_gains(),
         ),
+    ]
+
+
+def of_consequences() -> list[Section]:
+    """Simulated users with a dial."""
+    splits = " ".join(f"simulated-{form}-0.5" for form in consequences.FORMS)
+    return [
+        Section(
+            "Simulated users with a dial",
+            "Splits simulated-*form*-*dial* (see [worlds](worlds.md)), protocol simulated-B: test "
+            "users, one session of 30 films each; 5 training seeds.",
+            [
+                f"-m benchmarks.study --agents consequences consequences-gamma-0 --splits {splits}",
+                "-m benchmarks.worlds simulated --dial 0.5 --record",
+                "-m benchmarks.consequences",
+            ],
+            "*Gain*: gamma > 0 minus gamma = 0, in stars of a session; *headroom*: roll-outs of "
+            "the greedy oracle minus itself; *over the oracle*: gamma > 0 minus the greedy oracle, "
+            "which knows the user. *Share*: the gain as a share of the headroom.",
+            consequences.table(),
+        )
     ]
 
 

@@ -23,6 +23,7 @@ TRAINED = (
     "DRR",
     "user-leaves",
     "sardine",
+    "consequences",
     "SB3",
 )  # how the names of agents begin that have training seeds
 
