@@ -5,7 +5,8 @@
 
 contexts: columns of the co-occurrence that the item vectors start from; negatives: items in the
 sampled softmax of the next item; 0 is the exact form. Agents are pretrained only, for `--updates`,
-and validation users or rows give the figures. One line of JSON for each setting and seed.
+and validation users or rows give the figures; with 0 updates it is the item vectors that are
+measured, by the cosine with the sum of the latest likes. One line of JSON for each setting, seed.
 """
 
 import argparse
@@ -15,11 +16,17 @@ from pathlib import Path
 from unittest import mock
 
 import torch
+from torch import Tensor
+from torch.nn import functional as F
 
+from recsys_rl.agent.build import pretrained_embeddings
+from recsys_rl.agent.config import Config
 from recsys_rl.data.download import DATA_FOLDER
+from recsys_rl.data.histories import POSITIVE, Histories, latest
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.movielens import load_ratings
 from recsys_rl.embeddings import contexts as limited
+from recsys_rl.evaluation.scores import ScoreFunction
 from recsys_rl.experiments import config_of
 from recsys_rl.tasks import Task, split_for, task_of
 
@@ -32,14 +39,32 @@ def figures(task: Task, name: str, dataset: str, seed: int, updates: int, option
     config = config_of(name, dataset, seed).with_fields(fields)
     columns = options["contexts"] or task.train.n_items
     with mock.patch.object(limited, "default_contexts", return_value=columns):
+        if not updates:
+            return rounded(task.validate(cosine(task.train, config)))
         training = task.build(config)
     agent, begun = training.agent, time.perf_counter()
     for _ in range(updates):
         agent.pretrain(next(training.demonstrations))
-    seconds = (time.perf_counter() - begun) / max(1, updates)
-    return {"seconds per update": round(seconds, 4)} | {
-        name: round(float(value), 4) for name, value in task.validate(agent.score).items()
-    }
+    seconds = (time.perf_counter() - begun) / updates
+    return rounded({"seconds per update": seconds} | task.validate(agent.score))
+
+
+def rounded(found: dict[str, float]) -> dict[str, float]:
+    return {name: round(float(value), 4) for name, value in found.items()}
+
+
+def cosine(train: Interactions, config: Config) -> ScoreFunction:
+    """Items near to the latest five that were liked, or, in cold-start sessions, to all of them."""
+    generator = torch.Generator().manual_seed(config.seed)
+    start, logged = pretrained_embeddings(config, train, generator), config.env.name == "logged"
+    vectors = F.normalize(F.pad(start.item, (0, 0, 0, 1)))
+    reads_from, n, bias = (0.5, 5, 0.0) if logged else (POSITIVE, config.state.n, 0.05)
+
+    def score(histories: Histories) -> Tensor:
+        item = latest(histories, n, train.n_items, reads_from)
+        return F.normalize(vectors[item].sum(1)) @ vectors[:-1].T + bias * start.bias
+
+    return score
 
 
 def main(arguments: list[str] | None = None) -> None:
