@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -53,10 +53,22 @@ HALVES: list[Rows] = [  # of two sizes, so that an average without weights is se
 ]
 
 
-def part_of(batch: NamedTuple, rows: Rows) -> NamedTuple:
-    """Some rows of a demonstration: tensors [B, ...] and histories."""
-    some = rows(len(batch[1]))
-    return type(batch)(*(p.at(some) if isinstance(p, Histories) else p[some] for p in batch))
+def part_of(batch: NamedTuple, some: Tensor) -> NamedTuple:
+    """Some rows of a demonstration: of its tensors [B, ...], its histories and what is nested."""
+
+    def taken(part: object) -> object:
+        if isinstance(part, tuple):
+            return part_of(part, some)
+        if part is None:
+            return None
+        return part.at(some) if isinstance(part, Histories) else part[some]
+
+    return type(batch)(*map(taken, batch))
+
+
+def demonstrated(stream: Iterator[NamedTuple], rows: Rows) -> NamedTuple:
+    batch = next(stream)
+    return part_of(batch, rows(len(batch[1])))
 
 
 def weights_of(agent: DDPG) -> Tensor:
@@ -77,13 +89,13 @@ def followed(config: Config, rows: Rows) -> Tensor:
     player, learner = build(config, log), build(config, log).agent
     chance, seen = torch.Generator().manual_seed(0), []
     for _ in range(UPDATES):
-        learner.pretrain(part_of(next(player.demonstrations), rows))
+        learner.pretrain(demonstrated(player.demonstrations, rows))
         seen.append(weights_of(learner))
     learner.start_ddpg()
     ddpg_update(*player)  # it fills the replay
     for _ in range(UPDATES):
         batch, weights, _ = player.replay.sample(16, chance)
-        demonstration = part_of(next(player.demonstrations), rows)
+        demonstration = demonstrated(player.demonstrations, rows)
         learner.update(batch.at(rows(16)), weights[rows(16)], demonstration)
         seen.append(weights_of(learner))
     return torch.stack(seen)
