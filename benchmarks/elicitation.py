@@ -95,10 +95,14 @@ class Elicitation:
             "tree": tree,
             "knowledge gradient": same(lambda: KnowledgeGradient(gaussian)),
         }
-        return found | {name: same(lambda name=name: self.learned(name)) for name in LEARNED}
+        return found | {
+            name: same(lambda name=name: self.learned(name, questions)) for name in LEARNED
+        }
 
-    def learned(self, name: str) -> ScoreFunction:
-        return load_asker(POLICIES / f"elicitation-{name}", self.gaussian, self.data).score
+    def learned(self, name: str, questions: int) -> ScoreFunction:
+        asker = load_asker(POLICIES / f"elicitation-{name}", self.gaussian, self.data)
+        asker.questions = questions
+        return asker.score
 
 
 def save_asker(folder: Path, asker: Asker, data: Interactions, about: str) -> None:
@@ -123,7 +127,7 @@ def recorded_data(path: Path) -> str:
 
 ABOUT = """# An asker that learned what to ask
 
-Two networks of one hidden layer of 32, which read 17 numbers of each of thirty candidate questions
+Two networks of one hidden layer of 32, which read 18 numbers of each of thirty candidate questions
 and correct the knowledge gradient, or say what the ten items at the end will be worth
 (`recsys_rl/agent/asking.py`). Trained with the train users of {dataset}, seed {seed}: {budget}. In
 training the Gaussian of likes is fitted on three quarters of them, and the sessions are with the
@@ -164,6 +168,7 @@ def judged(
 def calibrations(world: Elicitation, name: str, questions: int) -> dict[str, Calibration]:
     """Q of a learned asker against what the lists earn; nothing is known before."""
     asker = load_asker(POLICIES / f"elicitation-{name}", world.gaussian, world.data)
+    asker.questions = questions
     groups = {"users of the critic": world.parts["train"], "test users": world.parts["test"]}
     return {
         who: calibration(
