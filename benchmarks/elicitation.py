@@ -52,6 +52,7 @@ from recsys_rl.tasks import cold_start_users
 POLICIES = Path(__file__).parent / "policies"
 QUESTIONS = 3, 5, 10, 20
 NAMED = 0, 3
+RANKERS = "Gaussian", "DRR-set"
 LEARNED = ("ddpg",)
 METRIC = "precision@10"
 HOLDOUT = 0.25  # of the train users, whom the asker meets and its Gaussian does not
@@ -196,7 +197,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--askers", nargs="+", help="all of them by default")
     parser.add_argument("--questions", nargs="+", type=int, default=QUESTIONS)
     parser.add_argument("--named", nargs="+", type=int, default=NAMED)
-    parser.add_argument("--rank", choices=["Gaussian", "DRR-set"], default="Gaussian")
+    parser.add_argument("--rank", choices=RANKERS, default="Gaussian")
     parser.add_argument(
         "--calibrate", action="store_true", help="the critic's Q, and no list is judged"
     )
