@@ -131,8 +131,9 @@ ABOUT = """# An asker that learned what to ask
 Two networks of one hidden layer of 32, which read 18 numbers of each of thirty candidate questions
 and correct the knowledge gradient, or say what the ten items at the end will be worth
 (`recsys_rl/agent/asking.py`). Trained with the train users of {dataset}, seed {seed}:
-{budget}. In training the Gaussian of likes is fitted on three quarters of them, and the sessions are with the
-others; here it is fitted anew on all, which takes seconds.
+{budget}. In training the Gaussian of likes is fitted
+on three quarters of these users, and the sessions are with the others; here it is fitted anew on
+all, which takes seconds.
 
     python -m benchmarks.worlds elicitation --policy {name} --train
 """
