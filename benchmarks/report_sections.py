@@ -399,7 +399,8 @@ def of_questions() -> list[Section]:
     """Questions first, then a list: what looking one answer ahead is worth."""
     measured = (
         "Data set ml-1m, split elicitation (see [worlds](worlds.md)): test users, four random "
-        "halves of the catalogue each; precision@10 of what is recommended after the questions."
+        "halves of the catalogue each; precision@10 of what is recommended after the questions; 1 "
+        "training seed."
     )
     commands = ["-m benchmarks.elicitation", "-m benchmarks.elicitation --rank DRR-set"]
     return [
