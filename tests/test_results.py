@@ -28,12 +28,15 @@ SPLITS = {
     *("leave-one-out", "random-positives", "ratings", "temporal", "cold-start", "cross-dataset"),
     *(f"cold-start-eighth-{number}" for number in range(1, 9)),
     *("simulated", "simulated-series", "user-leaves", "user-leaves-model"),
+    *(f"simulated-satisfaction-{dial}" for dial in ("0", "0.25", "0.5", "1")),
+    *(f"simulated-satiation-{dial}" for dial in ("0.25", "0.5", "1")),
 }
 PROTOCOLS = {
     *("leave-one-out", "random-positives", "re-ranking", "seed-and-suggest", "temporal"),
     *("cold-start-sessions", "simulated-A", "simulated-B", "training"),
     *("calibration, users of the critic", "calibration, test users"),
     *("calibration, simulator A", "calibration, simulator B"),
+    "calibration, test users, simulator B",
     *("user-leaves", "user-leaves, another's ratings"),
 }
 STAGES = {
@@ -161,6 +164,7 @@ def test_the_committed_table_keeps_to_its_names():
     beside |= {"greedy on simulator A", "PMF, user known", "PMF folded in"}
     beside |= {f"ridge regression ({name}, alpha = 0)" for name in ("LinUCB", "HLinUCB")}
     beside |= {"greedy", "greedy-model", "list", "list-model"}  # of users who leave
+    beside |= {"rollout", "linucb"}  # of simulated users with consequences
     ours = {name for name in agents if name in NAMES or name.endswith(" (a5157ef)")}
     ours |= {name for name in agents if name.startswith("DRR-")}
     assert agents - ours <= beside | {*BASELINES, "oracle"}
