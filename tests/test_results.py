@@ -34,6 +34,8 @@ SPLITS = {
     *(f"cold-start-eighth-{number}" for number in range(1, 9)),
     *("simulated", "simulated-series", "user-leaves", "user-leaves-model", "sardine"),
     *("elicitation", "elicitation-5", "elicitation-10", "after-a-pause"),
+    *(f"simulated-satisfaction-{dial}" for dial in ("0", "0.25", "0.5", "1")),
+    *(f"simulated-satiation-{dial}" for dial in ("0.25", "0.5", "1")),
 }
 TIES = "ties shuffled", "ties before the test item shuffled"
 PROTOCOLS = {
@@ -50,6 +52,7 @@ PROTOCOLS = {
     *(f"leave-one-out, {n}{end}" for n in ("by gap", *TIES) for end in READS.values()),
     *(f"leave-one-out, {probe}" for probe in PROBES),
     *(elicitation.protocol(*kind) for kind in product((3, 5, 10, 20), (0, 3), RANKERS)),
+    "calibration, test users, simulator B",
 }
 STAGES = {
     *("final", "pretrained", "pretrained, gate reset", "untrained", "no history", "calibration"),
@@ -178,6 +181,7 @@ def test_the_committed_table_keeps_to_its_names():
     beside |= {"greedy", "greedy-model", "list", "list-model"}  # of users who leave
     beside |= {"sardine", "sardine-gamma-0", "rule"}  # of users who get bored
     beside |= {*map(str, ASKERS), "ddpg"} - {"learned"}
+    beside |= {"rollout", "linucb"}  # of simulated users with consequences
     ours = {name for name in agents if name in NAMES or name.endswith(" (a5157ef)")}
     ours |= {name for name in agents if name.startswith("DRR-")}
     assert agents - ours <= beside | {*BASELINES, "oracle"}
