@@ -27,7 +27,8 @@ MARKS = {
 @dataclass(frozen=True)
 class World:
     """metric: of the rows that `key` selects. greedy and oracle: the ends of the scale. rival: the
-    best other policy, by name and in words; calibration: the split of the critic's rows; evaluated_in: the protocol ends so."""
+    best other policy, by name and in words; calibration: the split of the critic's rows, whose
+    protocol ends with `evaluated_in`."""
 
     title: str
     key: dict[str, str]

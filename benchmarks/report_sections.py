@@ -390,7 +390,7 @@ def of_consequences() -> list[Section]:
             "*Gain*: gamma > 0 minus gamma = 0, in stars of a session; *headroom*: roll-outs of "
             "the greedy oracle minus itself; *over the oracle*: gamma > 0 minus the greedy oracle, "
             "which knows the user. *Share*: the gain as a share of the headroom.",
-            consequences.table(),
+            consequences.table().set_index("data set"),
         )
     ]
 
