@@ -79,8 +79,9 @@ def of_worlds() -> Section:
     """All worlds side by side."""
     return Section(
         "All worlds",
-        "Data set ml-1m, and the simulator of SARDINE; test users; what a session earns, or the "
-        "share of it that is liked. One section below for each world.",
+        "Data set ml-1m, and the simulator of SARDINE; test users, training seeds in the last "
+        "column; what a session earns, or the share of it that is liked. One section below for "
+        "each world.",
         ["-m benchmarks.report"],
         "*Share of the way*: from the greedy policy (0) to the oracle (1), each as its world says "
         "([worlds](worlds.md)); *Q off by*: relative error of the critic at the first, the middle "

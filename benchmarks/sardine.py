@@ -74,7 +74,7 @@ ROOT = Config(
     state=StateConfig("sardine", k=2 * TOPICS, n=STEPS + 1, embeddings="random"),
     pretrain=PretrainConfig(updates=0),
     ddpg=DDPGConfig(
-        updates=1_500,
+        updates=6_000,
         actor_lr=1e-3,
         gamma=0.8,
         n_steps=1,
@@ -82,10 +82,10 @@ ROOT = Config(
         bc_weight=0.0,
         replay="prioritized",
         epsilon=0.0,
-        ou_sigma=0.05,
+        ou_sigma=0.1,
         gradient="deterministic",
     ),
-    env=EnvConfig("simulated", sessions=8, horizon=STEPS, n_seed=1),
+    env=EnvConfig("simulated", sessions=16, horizon=STEPS, n_seed=1),
 )
 AGENTS = {"sardine": {}, "sardine-gamma-0": {"ddpg.gamma": 0.0}}
 Policy = Callable[[Histories], Tensor]  # -> the slates to show, int64 [B, SLATE]

@@ -21,6 +21,7 @@ from recsys_rl.data.ids import Id, IdMap
 from recsys_rl.data.likes import POSITIVE, SHOWN
 from recsys_rl.data.moments import checked_times
 from recsys_rl.data.notes import note
+from recsys_rl.next_question import next_question
 from recsys_rl.release_config import UnknownState as UnknownState
 from recsys_rl.release_config import checked
 from recsys_rl.release_files import (
@@ -188,6 +189,20 @@ class Recommender:
         except np.linalg.LinAlgError:
             pass
         raise BadRelease(DAMAGED)
+
+    def next_question(self, answers: Answers, askable: np.ndarray) -> int | None:
+        """The item whose answer says most about which ten others to recommend, by index.
+
+        askable: bool [n_items], at least one. None for agents without a Gaussian of likes.
+        """
+        if not _is_set(self.config):
+            return None
+        scorer = self._scorer
+        told = (list(part)[-self.memory :] for part in answers)
+        try:
+            return next_question(scorer.gaussian, scorer.layers[NOISE], *told, askable=askable)
+        except np.linalg.LinAlgError:
+            raise BadRelease(DAMAGED) from None
 
     @property
     def _scorer(self) -> SetScorer:

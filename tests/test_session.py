@@ -20,7 +20,12 @@ from test_recommendation import BEST, DATASET, TITLES, listed, save_model, title
 
 from recsys_rl.command.cells import session, suggest
 from recsys_rl.command.errors import CommandError
-from recsys_rl.command.session import meaning
+from recsys_rl.command.session import QUESTIONS, Session, meaning
+from recsys_rl.command.sources import open_source
+from recsys_rl.command.suggesting import Suggester
+from recsys_rl.command.suggestions import Wishes
+from recsys_rl.command.taste import Taste
+from recsys_rl.serving import Recommender
 
 if not hasattr(os, "fork"):
     pytest.skip("no pseudo-terminal", allow_module_level=True)
@@ -191,6 +196,30 @@ def test_a_session_starts_from_films_that_are_named(given):
     done = piped(given, "stop\n", "--session", "La Séance à Orly", "--dislike", "1984")
     assert done.returncode == 0
     assert f"1. {TITLES[8]}" in done.stdout
+
+
+def test_a_session_from_nothing_opens_with_the_films_that_tell_most(given, monkeypatch):
+    def last(model, answers, askable):
+        return int(askable.nonzero()[0][-1])
+
+    monkeypatch.setattr(Recommender, "next_question", last)
+    root, models, dataset = given[1::2]
+    source = open_source(dataset, Path(root), Path(models), None)
+    suggester = Suggester(source)
+    opening = Session(suggester, Wishes())
+    asked = []
+    for _ in range(QUESTIONS):
+        film = opening.next_film().film
+        assert film == suggester.question(opening.taste, Wishes()).film
+        opening.answer(film, "no")
+        asked.append(film)
+    assert len({film.label for film in asked}) == QUESTIONS
+    best = suggester.suggest(opening.taste, Wishes(k=1))[0].film
+    assert opening.next_film().film == best
+    named = Session(suggester, Wishes(), start=Taste(asked[:1]))
+    assert named.next_film().film == suggester.suggest(named.taste, Wishes(k=1))[0].film
+    none = suggester.question(Taste(), Wishes(fits=lambda film: False))
+    assert none is None
 
 
 def test_the_answer_to_a_session_may_be_json(given):

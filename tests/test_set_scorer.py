@@ -118,3 +118,20 @@ def test_neither_torch_nor_pandas_is_needed(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert (done.stdout, done.stderr) == ("set()\n", "")
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_released_agent_knows_what_to_ask_next(name: str) -> None:
+    model = Recommender.load(ROOT / "models" / name)
+    askable = np.ones(len(model.item_ids), bool)
+    first = model.next_question(Answers([]), askable)
+    askable[first] = False
+    assert model.next_question(Answers([]), askable) != first
+    liked, rejected = (
+        model.next_question(a, askable) for a in (Answers([first]), Answers([], [first]))
+    )
+    assert {liked, rejected} & {first} == set()
+    assert (
+        Recommender.load(ROOT / "models" / f"{name}-next").next_question(Answers([]), askable)
+        is None
+    )

@@ -30,6 +30,7 @@ HELP = """  l  like: you would like to see it        s  you have seen it, and li
   n  no: it is not for you                 d  you have seen it, and did not like it
   k  skip: no answer                       u  undo the last answer
   r  show suggestions now                  q  stop, and show suggestions"""
+QUESTIONS = 5  # that are asked to learn most, where nothing is known at first
 STOP, SHOW, UNDO, MORE = "stop", "show", "undo", "more"
 _KEYS = {"l": LIKE, "n": NO, "s": SEEN_LIKED, "d": SEEN_NOT, "k": SKIP, " ": SKIP, "": SKIP}
 _KEYS |= {"y": LIKE, "q": STOP, END: STOP, "r": SHOW, "u": UNDO, "m": MORE, "?": MORE, "h": MORE}
@@ -64,7 +65,15 @@ class Session:
         return self.start | taste_of(self.answers)
 
     def next_film(self) -> Suggestion | None:
-        """The film to ask about; None where none is left."""
+        """The film to ask about; None where none is left.
+
+        Where a session starts from nothing, the first ones are those whose answers say most about
+        the taste; from then on the best ones.
+        """
+        if not self.start.films and len(self.answers) < QUESTIONS:
+            question = self.suggester.question(self.taste, self.wishes)
+            if question is not None:
+                return question
         try:
             return self.suggester.suggest(self.taste, replace(self.wishes, k=1))[0]
         except NothingLeft:

@@ -51,6 +51,25 @@ class Suggester:
             folder = self.source.folder
             raise damaged(f"{folder} cannot answer: {first_line(error)}") from error
 
+    def question(self, taste: Taste, wishes: Wishes) -> Suggestion | None:
+        """The fitting film whose answer says most about somebody of whom little is known.
+
+        None where none is left, or where the agent has no Gaussian of likes.
+        """
+        films = [self.source.films[item] for item in self.source.items]
+        taken = {film.label for film in taste.films}
+        askable = np.array([wishes.fits(film) and film.label not in taken for film in films])
+        if not askable.any():
+            return None
+        try:
+            answers = Answers(self._index(taste.liked), self._index(taste.disliked))
+            place = self.model.next_question(answers, askable)
+            if place is None:
+                return None
+            return self._explained([films[place]], self._scores([taste])[0], taste)[0]
+        except BadRelease as error:
+            raise damaged(f"{self.source.folder} cannot answer: {first_line(error)}") from error
+
     def _scores(self, tastes: Sequence[Taste]) -> np.ndarray:
         """float32 [len(tastes), n_items]"""
         return self.model.scores_of(
