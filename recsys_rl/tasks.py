@@ -19,6 +19,7 @@ from recsys_rl.agent.build import MakeEnv, Training, build, check
 from recsys_rl.agent.config import Config
 from recsys_rl.agent.ddpg import DDPG
 from recsys_rl.agent.training import Trained, train
+from recsys_rl.data.devices import CPU, generator_on
 from recsys_rl.data.histories import POSITIVE
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.notes import note
@@ -120,7 +121,7 @@ def task_of(data: Interactions, split: str) -> Task:
 
 
 def _generator(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+    return generator_on(CPU, seed)
 
 
 def _needs(there: bool, who: str) -> None:
@@ -148,9 +149,9 @@ def _negatives(known: Interactions, target: Interactions, seed: int) -> Tensor:
 def _leave_one_out(data: Interactions) -> Task:
     split = leave_one_out(data)
     _needs(len(split.test) > 0, "nobody has rated three items")
-    few = torch.zeros(len(split.validation), dtype=torch.bool)
-    few[torch.randperm(len(few), generator=_generator(1))[:SAMPLE]] = True
-    sample = split.validation.select(few)
+    few = torch.zeros(len(split.validation), dtype=torch.bool, device=CPU)
+    few[torch.randperm(len(few), generator=_generator(1), device=CPU)[:SAMPLE]] = True
+    sample = split.validation.select(few.to(data.user.device))
     few_negatives = sample_negatives(
         data, sample.user, NEGATIVES, generator=_generator(2), allow_fewer=True
     )
@@ -220,13 +221,15 @@ def users_of_eighth(data: Interactions, number: int) -> tuple[Tensor, Tensor, Te
     """Train, validation and test users: of eight groups one is tested, 1 <= number <= 8."""
     groups = split_users(data.n_users, (1 / 8,) * 8)
     others = torch.cat([*groups[: number - 1], *groups[number:]])
-    shuffled = others[torch.randperm(len(others), generator=_generator(number))]
+    shuffled = others[torch.randperm(len(others), generator=_generator(number), device=CPU)]
     validation, train = shuffled.tensor_split([data.n_users // 10])
     return train, validation, groups[number - 1]
 
 
 def _cold_start(data: Interactions, users: tuple[Tensor, Tensor, Tensor]) -> Task:
-    train, validation, test_users = (data.select(torch.isin(data.user, some)) for some in users)
+    train, validation, test_users = (
+        data.select(torch.isin(data.user, some.to(data.user.device))) for some in users
+    )
     for part, held_out in {"validation": validation, "test": test_users}.items():
         likes = torch.bincount(held_out.user[held_out.rating >= POSITIVE], minlength=1)
         _needs(int(likes.max()) >= 6, f"no {part} user likes six items")
@@ -294,7 +297,7 @@ def _simulated(data: Interactions, series: float = 0.0) -> Task:
     def make_env(config: Config) -> MakeEnv:
         env = config.env
         return lambda _, generator: SimulatedEnv(
-            worlds.a,
+            worlds.a.to(generator.device),
             sessions=env.sessions,
             horizon=env.horizon,
             n_seed=env.n_seed,
@@ -322,7 +325,7 @@ def simulators(data: Interactions, k: int = 100) -> Simulators:
     refuse_neighbours(data.n_items)
     log, other_half = two_halves(data)
     generator = _generator(0)
-    pmf = PMF(data.n_users, data.n_items, k, generator=generator)
+    pmf = PMF(data.n_users, data.n_items, k, generator=generator, device=data.user.device)
     pmf.fit(log, generator=generator)
     a = Simulator.of(pmf.score, log)
     b = Simulator.of(NeighbourRatings(other_half).score, other_half)
@@ -363,7 +366,11 @@ def _user_leaves(data: Interactions, trained_in: str = "truth") -> Task:
     def make_env(config: Config) -> MakeEnv:
         env = config.env
         return lambda _, generator: UserLeavesEnv(
-            world, users=train, sessions=env.sessions, horizon=env.horizon, generator=generator
+            world.to(generator.device),
+            users=train,
+            sessions=env.sessions,
+            horizon=env.horizon,
+            generator=generator,
         )
 
     about = (

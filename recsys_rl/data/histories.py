@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from recsys_rl.data.devices import on_cpu
 from recsys_rl.data.likes import POSITIVE as POSITIVE
 from recsys_rl.data.likes import SHOWN as SHOWN
 
@@ -50,6 +51,13 @@ class Histories:
         """Some of the users: `rows` is a mask bool [B], indices or a slice."""
         parts = self.user, self.item, self.rating, self.elapsed, self.shown, self.user_vector
         return Histories(*(None if part is None else part[rows] for part in parts))
+
+    def to(self, device: torch.device) -> Histories:
+        """The same on a device; itself where it is there."""
+        if self.user.device == device:
+            return self
+        parts = self.user, self.item, self.rating, self.elapsed, self.shown, self.user_vector
+        return Histories(*(None if part is None else part.to(device) for part in parts))
 
     def last(self, n: int) -> Histories:
         """The n latest columns."""
@@ -90,7 +98,7 @@ def answers(histories: Histories, n: int, n_items: int) -> tuple[Tensor, Tensor]
     """The n latest likes and the n latest rejections in one row -> item int64 [B, S], liked [B, S].
 
     liked: float32, 1 or 0. Padding moves to the end, and the columns that nobody fills are left
-    out.
+    out, where that is worth asking for.
     """
     likes, rejections = likes_and_rejections(histories, n, n_items)
     item = torch.cat([likes, rejections], 1)
@@ -98,7 +106,8 @@ def answers(histories: Histories, n: int, n_items: int) -> tuple[Tensor, Tensor]
     liked[:, : likes.shape[1]] = 1
     there = item < n_items
     order = there.int().argsort(dim=1, descending=True, stable=True)
-    order = order[:, : max(1, int(there.sum(1).max()) if len(item) else 1)]
+    if on_cpu(item):
+        order = order[:, : max(1, int(there.sum(1).max()) if len(item) else 1)]
     return item.gather(1, order), liked.gather(1, order)
 
 
@@ -113,7 +122,8 @@ def _compact(item: Tensor, keep: Tensor, n: int, n_items: int) -> Tensor:
 
 def exclusion_mask(histories: Histories, n_items: int) -> Tensor:
     """Items that a history names, or that were shown beside it -> bool [B, n_items]."""
-    mask = torch.zeros(len(histories), n_items + 1, dtype=torch.bool)
+    size = len(histories), n_items + 1
+    mask = torch.zeros(size, dtype=torch.bool, device=histories.item.device)
     mask.scatter_(1, histories.item, True)
     if histories.shown is not None:
         mask.scatter_(1, histories.shown, True)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recsys_rl.data.devices import CPU, generator_on
 from recsys_rl.data.interactions import Interactions
 
 
@@ -52,11 +53,12 @@ def random_split(
     _check_shares(test_share, validation_share)
     n = len(interactions)
     n_test, n_validation = round(n * test_share), round(n * validation_share)
-    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
-    test, validation = torch.zeros(2, n, dtype=torch.bool)
+    order = torch.randperm(n, generator=generator_on(CPU, seed), device=CPU)
+    test, validation = torch.zeros(2, n, dtype=torch.bool, device=CPU)
     test[order[:n_test]] = True
     validation[order[n_test : n_test + n_validation]] = True
-    return _split(interactions, validation, test)
+    there = interactions.user.device
+    return _split(interactions, validation.to(there), test.to(there))
 
 
 def split_users(
@@ -68,10 +70,10 @@ def split_users(
 
     Without a generator the split is that of seed 0. Raises ValueError unless shares add up to 1.
     """
-    generator = generator or torch.Generator().manual_seed(0)
+    generator = generator or generator_on(CPU, 0)
     if min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
         raise ValueError(f"shares must not be negative and must add up to 1: {tuple(shares)}")
-    order = torch.randperm(n_users, generator=generator)
+    order = torch.randperm(n_users, generator=generator, device=CPU)
     bounds = np.rint(np.cumsum(shares) * n_users).astype(int)
     return tuple(part.sort().values for part in order.tensor_split(bounds[:-1].tolist()))
 
@@ -104,6 +106,7 @@ def split_holdout_users(
     if not share:
         return log, log
     users = log.user.unique()
-    users = users[torch.randperm(len(users), generator=torch.Generator().manual_seed(seed))]
+    order = torch.randperm(len(users), generator=generator_on(CPU, seed), device=CPU)
+    users = users[order.to(users.device)]
     later = torch.isin(log.user, users[: round(share * len(users))])
     return log.select(~later), log.select(later)

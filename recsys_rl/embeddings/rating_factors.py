@@ -40,7 +40,8 @@ class RatingFactors:
         generator: torch.Generator,
     ) -> RatingFactors:
         """user, item: int64 [N]; rating: float32 [N]."""
-        start = torch.randn(n_items, k, generator=generator) / k
+        start = torch.randn(n_items, k, generator=generator, device=generator.device) / k
+        start = start.to(rating.device)
         items = start + (rating.mean() / k) ** 0.5
         for _ in range(rounds):
             users = _solved(user, items[item], rating, n_users, ridge)
@@ -61,14 +62,15 @@ class RatingFactors:
         """
         known = self.user[self.user.abs().sum(1) > 0]
         moment = known.T @ known / len(known)
-        root = torch.linalg.cholesky(moment + 1e-6 * moment.trace() * torch.eye(len(moment)))
+        eye = torch.eye(len(moment), device=moment.device)
+        root = torch.linalg.cholesky(moment + 1e-6 * moment.trace() * eye)
         user = torch.linalg.solve_triangular(root, self.user.T, upper=False).T
         return RatingFactors(user, self.item @ root)
 
     def prior(self) -> tuple[Tensor, Tensor]:
         """Mean [k] and precision [k, k] of the users who have ratings."""
         known = self.user[self.user.abs().sum(1) > 0]
-        spread = torch.cov(known.T) + 1e-3 * torch.eye(known.shape[1])
+        spread = torch.cov(known.T) + 1e-3 * torch.eye(known.shape[1], device=known.device)
         return known.mean(0), torch.linalg.inv(spread)
 
 
@@ -87,7 +89,8 @@ def _solved(row: Tensor, vectors: Tensor, rating: Tensor, size: int, ridge: floa
     """Least squares of each row's ratings on the vectors beside them [N, k] -> [size, k]."""
     k = vectors.shape[1]
     products = (vectors.unsqueeze(2) * vectors.unsqueeze(1)).flatten(1)  # (N, k k)
-    gram = torch.zeros(size, k * k).index_add_(0, row, products).view(size, k, k)
-    right = torch.zeros(size, k).index_add_(0, row, vectors * rating.unsqueeze(1))
+    gram = vectors.new_zeros(size, k * k).index_add_(0, row, products).view(size, k, k)
+    right = vectors.new_zeros(size, k).index_add_(0, row, vectors * rating.unsqueeze(1))
     counts = torch.bincount(row, minlength=size).clamp(min=1)
-    return torch.linalg.solve(gram + ridge * counts.view(-1, 1, 1) * torch.eye(k), right)
+    eye = torch.eye(k, device=gram.device)
+    return torch.linalg.solve(gram + ridge * counts.view(-1, 1, 1) * eye, right)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from recsys_rl.data.devices import CPU
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.random_streams import own_stream
 from recsys_rl.data.splits import Split, random_split
@@ -44,11 +45,11 @@ def sample_negatives(
     with `allow_fewer` such a user's row is all -1, and sampled metrics leave them out.
     """
     if known.n_items < n and allow_fewer:
-        return torch.full((len(users), n), -1)
+        return users.new_full((len(users), n), -1)
     drawn = []
     for batch in users.split(batch_size):
-        keys = torch.rand(len(batch), known.n_items, generator=generator)
         seen = known.mask_of(batch)
+        keys = torch.rand(seen.shape, generator=generator, device=CPU).to(seen.device)
         fewer = seen.sum(1) > known.n_items - n
         if fewer.any() and not allow_fewer:
             raise ValueError(f"a user has fewer than {n} unknown items among {known.n_items}")
@@ -90,7 +91,7 @@ def leave_one_out_metrics(
     if negatives is not None and len(negatives) != len(target):
         raise ValueError(f"{len(negatives)} rows of negatives for {len(target)} targets")
     generator, parts, top = own_stream(seed, "ties"), [], []
-    for rows in batches(torch.arange(len(target)), batch_size):
+    for rows in batches(torch.arange(len(target), device=target.user.device), batch_size):
         users, item = target.user[rows], target.item[rows]
         unseen = ~history.mask_of(users)
         if not unseen.gather(1, item[:, None]).all():
@@ -104,10 +105,11 @@ def leave_one_out_metrics(
             if not unseen[kept].gather(1, others).all() or (others == item[kept, None]).any():
                 raise ValueError("negatives hold an item that the user has rated")
             sampled = sampled_metrics(scores, kept, item[kept], others, k)
+            kept = kept.cpu()
             part |= {name: _at(kept, value, len(rows)) for name, value in sampled.items()}
         parts.append(part)
-        top.append(top_k(scores, unseen, k, generator))
-    return Evaluation("leave one out", joined(parts), target.user, torch.cat(top))
+        top.append(top_k(scores, unseen, k, generator).cpu())
+    return Evaluation("leave one out", joined(parts), target.user.cpu(), torch.cat(top))
 
 
 def _at(place: Tensor, values: Tensor, length: int) -> Tensor:
@@ -149,14 +151,15 @@ def random_positive_metrics(
         if known.mask_of(batch)[position[kept, None], others].any():
             raise ValueError("negatives hold a positive of the user")
         sampled = sampled_metrics(scores, position[kept], test.item[row[kept]], others, k)
+        position, kept = position.cpu(), kept.cpu()
         rows = {name: _at(kept, value, len(row)) for name, value in sampled.items()}
         n_rows = torch.bincount(position)
         means = {name: torch.bincount(position, value) / n_rows for name, value in rows.items()}
         parts.append(means | {"rows": n_rows})
-        top.append(top_k(scores, ~train.mask_of(batch), k, generator))
+        top.append(top_k(scores, ~train.mask_of(batch), k, generator).cpu())
     metrics = joined(parts)
     weights = metrics.pop("rows")
-    return Evaluation("random positives", metrics, users, torch.cat(top), weights)
+    return Evaluation("random positives", metrics, users.cpu(), torch.cat(top), weights)
 
 
 def temporal_metrics(
@@ -180,9 +183,9 @@ def temporal_metrics(
         if (seen & relevant).any():
             raise ValueError("a target is part of its user's history")
         scores = checked_scores(score, history.histories(batch), history.n_items)
-        top.append(top_k(scores, ~seen, k, generator))
-        relevant = torch.nn.functional.pad(relevant, (0, 1))  # padding is never relevant
+        top.append(top_k(scores, ~seen, k, generator).cpu())
+        relevant = torch.nn.functional.pad(relevant.cpu(), (0, 1))  # padding is never relevant
         hits = relevant.gather(1, top[-1]).double()
         ideal = weight.cumsum(0)[relevant.sum(1).clamp(max=k) - 1]
         parts.append({f"hr@{k}": hits.amax(1), f"ndcg@{k}": hits @ weight / ideal})
-    return Evaluation("temporal", joined(parts), users, torch.cat(top))
+    return Evaluation("temporal", joined(parts), users.cpu(), torch.cat(top))
