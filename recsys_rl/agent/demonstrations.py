@@ -14,8 +14,9 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from recsys_rl.agent.losses import FullSoftmax, HindsightLoss
+from recsys_rl.agent.losses import full_softmax, hindsight_loss
 from recsys_rl.agent.networks import Actor
+from recsys_rl.data.devices import CPU, on_cpu
 from recsys_rl.data.histories import Histories
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.envs.base import SessionEnv
@@ -48,7 +49,7 @@ class NextItem(NamedTuple):
 
     def loss(self, actor: Actor) -> Tensor:
         """Cross-entropy among all items."""
-        return FullSoftmax.apply(actor(self.histories), actor.item_vectors, self.item)
+        return full_softmax(actor(self.histories), actor.item_vectors, self.item)
 
 
 class Window(NamedTuple):
@@ -59,9 +60,11 @@ class Window(NamedTuple):
 
     def loss(self, actor: Actor) -> Tensor:
         """Cross-entropy among all items, at every position."""
-        there = self.following < actor.state.n_items  # (B, L)
-        action = actor.state.sequence(self.items)[there]
-        return FullSoftmax.apply(action, actor.item_vectors, self.following[there])
+        action, following = actor.state.sequence(self.items), self.following
+        if on_cpu(following):
+            there = following < actor.state.n_items  # (B, L)
+            action, following = action[there], following[there]
+        return full_softmax(action.flatten(0, -2), actor.item_vectors, following.flatten())
 
 
 class HindsightBatch(NamedTuple):
@@ -73,7 +76,7 @@ class HindsightBatch(NamedTuple):
 
     def loss(self, actor: Actor) -> Tensor:
         scores = actor.scores(self.histories)
-        return HindsightLoss.apply(scores, self.relevant, self.excluded, ANY_HIT_WEIGHT)
+        return hindsight_loss(scores, self.relevant, self.excluded, ANY_HIT_WEIGHT)
 
 
 class LogMoments:
@@ -105,7 +108,8 @@ class LogWindows:
 
     def __init__(self, log: Interactions, n: int, tokens: int, generator: torch.Generator) -> None:
         self.log, self.n, self.tokens, self.generator = log, n, tokens, generator
-        self.inputs = (log.offsets.diff() - 1).clamp(
+        self.offsets = log.offsets.cpu()  # batches are planned on the CPU
+        self.inputs = (self.offsets.diff() - 1).clamp(
             min=0
         )  # [n_users]: the last row is only a target
         self.epoch_start, self.plan, self.position = generator.get_state(), [], 0
@@ -119,9 +123,10 @@ class LogWindows:
             self.plan = self._plan()
         start, length = self.plan[self.position]
         self.position += 1
-        step = torch.arange(int(length.max()))
+        step = torch.arange(int(length.max()), device=CPU)
         inside = step < length.unsqueeze(1)
-        row = torch.where(inside, start.unsqueeze(1) + step, 0)
+        row = torch.where(inside, start.unsqueeze(1) + step, 0).to(self.log.item.device)
+        inside = inside.to(row.device)
         return Window(
             torch.where(inside, self.log.item[row], self.log.n_items),
             torch.where(
@@ -132,22 +137,22 @@ class LogWindows:
     def _plan(self) -> list[tuple[Tensor, Tensor]]:
         """(first rows, lengths) of the stretches of each batch of one epoch, batches shuffled."""
         users = torch.nonzero(self.inputs).squeeze(1)
-        count, first = self.inputs[users], self.log.offsets[users]
-        offset = torch.randint(1, self.n + 1, (len(users),), generator=self.generator)
+        count, first = self.inputs[users], self.offsets[users]
+        offset = torch.randint(1, self.n + 1, (len(users),), generator=self.generator, device=CPU)
         offset = torch.where(count <= self.n, self.n, offset)  # short logs stay whole
         pieces = 1 + (count - offset).clamp(min=0).add(self.n - 1) // self.n
-        user = torch.repeat_interleave(torch.arange(len(users)), pieces)
-        piece = torch.arange(len(user)) - (pieces.cumsum(0) - pieces)[user]
+        user = torch.repeat_interleave(torch.arange(len(users), device=CPU), pieces)
+        piece = torch.arange(len(user), device=CPU) - (pieces.cumsum(0) - pieces)[user]
         begin = (offset[user] + (piece - 1) * self.n).clamp(min=0)
         end = torch.minimum(offset[user] + piece * self.n, count[user])
         start, length = first[user] + begin, end - begin
-        jitter = 1 + 0.1 * torch.rand(len(length), generator=self.generator)
+        jitter = 1 + 0.1 * torch.rand(len(length), generator=self.generator, device=CPU)
         order = (length * jitter).argsort()
         start, length = start[order], length[order]
         batch = length.cumsum(0) // self.tokens
         sizes = torch.unique_consecutive(batch, return_counts=True)[1].tolist()
         plan = list(zip(start.split(sizes), length.split(sizes), strict=True))
-        shuffle = torch.randperm(len(plan), generator=self.generator)
+        shuffle = torch.randperm(len(plan), generator=self.generator, device=CPU)
         return [plan[i] for i in shuffle]
 
     def state_dict(self) -> dict[str, object]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+
+from recsys_rl.data.devices import on_cpu
 
 
 class FullSoftmax(torch.autograd.Function):
@@ -36,6 +39,13 @@ class FullSoftmax(torch.autograd.Function):
     def backward(ctx, scale: Tensor) -> tuple[Tensor, Tensor, None]:
         d_vectors, d_items = ctx.saved_tensors
         return d_vectors * scale, d_items * scale, None
+
+
+def full_softmax(vectors: Tensor, items: Tensor, target: Tensor) -> Tensor:
+    """`FullSoftmax`, off the CPU by the library; there targets V, padding, do not count."""
+    if on_cpu(vectors):
+        return FullSoftmax.apply(vectors, items, target)
+    return F.cross_entropy(vectors @ items.T, target, ignore_index=len(items))
 
 
 class HindsightLoss(torch.autograd.Function):
@@ -74,6 +84,21 @@ class HindsightLoss(torch.autograd.Function):
     @staticmethod
     def backward(ctx, scale: Tensor) -> tuple[Tensor | None, ...]:
         return ctx.saved_tensors[0] * scale, None, None, None
+
+
+def hindsight_loss(
+    scores: Tensor, relevant: Tensor, excluded: Tensor, any_hit_weight: float
+) -> Tensor:
+    """`HindsightLoss`, off the CPU by the library and of all items, relevant or not."""
+    if on_cpu(scores):
+        return HindsightLoss.apply(scores, relevant, excluded, any_hit_weight)
+    log_pi = scores.masked_fill(excluded, torch.finfo(scores.dtype).min).log_softmax(1)
+    log_pi = log_pi.clamp(min=-1e4)
+    likes = relevant.sum(1)  # (B,)
+    counts = (likes > 0) / (likes > 0).sum().clamp(min=1)
+    chance = (log_pi.exp() * relevant).sum(1).clamp(min=1e-30)
+    spread = (log_pi * relevant).sum(1) / likes.clamp(min=1)
+    return -(counts * (spread + any_hit_weight * chance.log())).sum()
 
 
 def _sums(values: Tensor, row: Tensor, likes: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from recsys_rl.agent.demonstrations import Demonstrations
 from recsys_rl.agent.replay import ReplayBuffer
 from recsys_rl.agent.returns import Played, transitions_of
 from recsys_rl.data.atomic_files import STOP_SIGNALS
+from recsys_rl.data.devices import figure, read_every
 from recsys_rl.envs.base import SessionEnv
 
 Weights = dict[str, Tensor]
@@ -42,7 +43,8 @@ class Progress:
     """Where a training stands; plain numbers, lists and tensors.
 
     rows: one for each update: losses, the reward while exploring, and validation where it was
-    measured. best: the best value of the metric in each stage, and weights: the actor's at it.
+    measured; off the CPU the latest losses are tensors that are not read yet.
+    best: the best value of the metric in each stage, and weights: the actor's at it.
     seconds: wall and CPU time of the updates, without validation.
     """
 
@@ -106,6 +108,7 @@ def train(
         while True:
             milestone = progress.update in (pretrain, progress.total)
             if milestone or progress.update % config.validate_every == 0:
+                _read(progress, agent, checkpoints)
                 _select(progress, agent, validate, metric, milestone)
                 _save(checkpoints, parts, progress)
                 if pretrained and progress.update == pretrain and not pretrained.latest.exists():
@@ -127,7 +130,10 @@ def train(
             progress.rows.append({"update": progress.update, "stage": stage} | report)
             for callback in callbacks:
                 callback(progress)
+            if progress.update % read_every(agent.device) == 0:
+                _read(progress, agent, checkpoints)
             if stop or (checkpoints and checkpoints.due):
+                _read(progress, agent, checkpoints)
                 _save(checkpoints, parts, progress)
     if not config.ddpg.updates:  # no DDPG at all
         progress.weights["final"] = progress.weights["pretrained"]
@@ -154,7 +160,7 @@ def ddpg_update(
     losses, td_error = agent.update(batch, weights, demonstration)
     replay.update_priorities(places, td_error)
     effective = weights.sum().square() / weights.square().sum() / len(weights)
-    return losses | report | {"effective_sample_share": float(effective)}
+    return losses | report | {"effective_sample_share": figure(effective)}
 
 
 def play(agent: DDPG, environment: SessionEnv) -> Played:
@@ -165,8 +171,7 @@ def play(agent: DDPG, environment: SessionEnv) -> Played:
     while not environment.over:
         choice = agent.explore(observations[-1], environment.excluded, noise)
         after, reward, terminated, _, info = environment.step(choice.item)
-        if not torch.isfinite(reward[info["active"]]).all():
-            raise Diverged("a reward is NaN or infinite")
+        agent.expect((reward.isfinite() | ~info["active"]).all(), "a reward is NaN or infinite")
         observations.append(after)
         told = choice.item, reward, terminated, info["active"], choice.greedy
         steps.append((*told, choice.action) if agent.keeps_action else told)
@@ -218,6 +223,25 @@ def _select(
     if value is not None and value > progress.best.get(stage, float("-inf")):
         progress.best[stage] = value
         progress.weights[stage] = _copied(agent.actor)
+
+
+def _read(progress: Progress, agent: DDPG, checkpoints: Checkpoints | None) -> None:
+    """Losses that are still tensors become numbers, all at once; Diverged if something was none.
+
+    Before weights are kept or a checkpoint is written, so that both are of the last good state.
+    """
+    latest = progress.rows[-read_every(agent.device) :]
+    unread = [(row, name) for row in latest for name in row if isinstance(row[name], Tensor)]
+    if unread:
+        with _timed(progress):  # it waits for all updates since
+            numbers = torch.stack([row[name].float() for row, name in unread]).tolist()
+        for (row, name), number in zip(unread, numbers, strict=True):
+            row[name] = number
+    try:
+        agent.check()
+    except Diverged as error:
+        kept = f"; the last good state is {checkpoints.latest}" if checkpoints else ""
+        raise Diverged(f"update {progress.update} or one shortly before: {error}{kept}") from None
 
 
 def _copied(network: nn.Module) -> Weights:
@@ -293,7 +317,7 @@ def _bar(progress: Progress, metric: str) -> Iterator[Callback]:
             row = progress.rows[-1]
             if row["stage"] == "ddpg":
                 figures.pop("pretrain_loss", None)
-            figures.update({name: row[name] for name in shown if name in row})
+            figures.update({n: row[n] for n in shown if isinstance(row.get(n), float)})
             bar.set_description(row["stage"], refresh=False)
             text = {name: f"{value:.3f}" for name, value in figures.items()}
             bar.set_postfix(text, refresh=False)

@@ -32,7 +32,7 @@ def resolved(name: str) -> torch.device:
             f'device is "{name}", which PyTorch {torch.__version__} does not find on this machine: '
             f'there is {found}, and "auto" takes the first of cuda, mps and cpu'
         )
-    return torch.device(name, torch.cuda.current_device()) if name == "cuda" else torch.device(name)
+    return torch.empty(0, device=name).device  # with its number, as tensors have it
 
 
 def generator_on(device: torch.device, seed: int) -> torch.Generator:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from recsys_rl.data.devices import CPU
 
@@ -42,9 +43,7 @@ def hit_rate(greater: Tensor, ties: Tensor, k: int) -> Tensor:
 
 def ndcg(greater: Tensor, ties: Tensor, k: int) -> Tensor:
     """Expected NDCG@k of one target over a random order of ties -> float64 like `greater`."""
-    gained = torch.cat(
-        [torch.zeros(1, dtype=torch.float64, device=CPU), discounts(k).cumsum(0)]
-    )  # (k + 1,)
+    gained = F.pad(discounts(k).cumsum(0), (1, 0))  # (k + 1,)
     return (gained[(greater + ties + 1).clamp(max=k)] - gained[greater.clamp(max=k)]) / (ties + 1)
 
 
@@ -56,7 +55,7 @@ def list_statistics(top: Tensor, counts: Tensor) -> dict[str, float]:
     mean_popularity: how many train rows the average recommended item has.
     popularity_percentile: share of the catalogue less popular than it (ties half); .5 is blind.
     """
-    shown = top[top < len(counts)]
+    shown, counts = top[top < len(counts)], counts.to(top.device)
     distinct, ordered = len(shown.unique()), counts.sort().values
     below = torch.searchsorted(ordered, counts) + torch.searchsorted(ordered, counts, right=True)
     return {

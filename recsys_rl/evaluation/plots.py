@@ -96,7 +96,8 @@ def calibration_plot(found: Mapping[str, Calibration], gamma: float) -> Figure:
 
 def embedding_map(vectors: Tensor, group: Sequence[str], labels: Mapping[int, str]) -> Figure:
     """The first two principal components of vectors [n, k], coloured by group, some labelled."""
-    centred = vectors.detach().double() - vectors.detach().double().mean(0)
+    vectors = vectors.detach().cpu().double()
+    centred = vectors - vectors.mean(0)
     _, _, directions = np.linalg.svd(centred.numpy(), full_matrices=False)
     x, y = (centred.numpy() @ directions[:2].T).T
     figure, axes = plt.subplots(figsize=(9, 6.5))

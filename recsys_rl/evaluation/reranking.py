@@ -55,12 +55,9 @@ def offline_reranking(
         parts.append(_metrics(read.cpu(), test.histories(batch).rating.cpu(), ks))
         top.append(item.cpu())
     rows = [joined(list(part)) for part in zip(*parts, strict=True)]
-    lists = [torch.cat(top), None, None]
+    lists, users = [torch.cat(top), None, None], users.cpu()
     return Reranking(
-        *(
-            Evaluation("offline re-ranking", m, users.cpu(), t)
-            for m, t in zip(rows, lists, strict=True)
-        )
+        *(Evaluation("offline re-ranking", m, users, t) for m, t in zip(rows, lists, strict=True))
     )
 
 
