@@ -20,8 +20,10 @@ import torch
 from benchmarks import results
 from recsys_rl.agent.build import Training
 from recsys_rl.agent.checkpoint import Checkpoints
+from recsys_rl.agent.config import DEVICES
 from recsys_rl.agent.training import Trained
 from recsys_rl.data.atomic_files import write_atomically
+from recsys_rl.data.devices import resolved
 from recsys_rl.data.download import DATA_FOLDER
 from recsys_rl.data.histories import Histories
 from recsys_rl.data.interactions import Interactions
@@ -46,13 +48,14 @@ def run(
     seed: int,
     checkpoints: Path,
     record: Record = lambda rows: None,
+    device: str = "cpu",
 ) -> pd.DataFrame:
     """One training and all its evaluations, as rows of the table.
 
     The checkpoint of the training, and the rows of every stage that was evaluated, stay until
     `record` has them all.
     """
-    config = config_of(name, dataset, seed)
+    config = config_of(name, dataset, seed).with_field("device", device)
     training = task.build(config)
     untrained = {n: w.clone() for n, w in training.agent.actor.state_dict().items()}
     kept = Checkpoints(checkpoints, f"{dataset}-{split}-{name}-{seed}", config, task.train)
@@ -160,12 +163,12 @@ def probes(
         return score(_told(histories, item, torch.zeros_like(histories.rating[:, :1])))
 
     def shuffled(histories: Histories) -> torch.Tensor:
-        keys = torch.rand(histories.item.shape, generator=generator)
+        keys = torch.rand(histories.item.shape, generator=generator).to(histories.item.device)
         order = keys.masked_fill_(histories.item == log.n_items, -1.0).argsort(1)
         columns = histories.item.gather(1, order), histories.rating.gather(1, order)
         return score(_told(histories, *columns))
 
-    same = score(log.histories(torch.zeros(1, dtype=torch.int64)))
+    same = score(log.histories(log.user.new_zeros(1)))
     yield "no history", nothing
     yield "history shuffled", shuffled
     yield "one user's action for all", lambda histories: same.expand(len(histories), -1)
@@ -198,9 +201,11 @@ def main() -> None:
     parser.add_argument("--again", action="store_true", help="train what is in the table, too")
     parser.add_argument("--checkpoints", type=Path, default=Path("checkpoints/study"))
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu", choices=DEVICES)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     data = Interactions.from_ratings(load_ratings(options.root / options.dataset))
+    data = data.to(resolved(options.device))
     tasks: dict[str, Task] = {}
     if options.again:
         forget_pretraining(options.checkpoints)
@@ -212,7 +217,9 @@ def main() -> None:
                     continue
                 tasks[split] = tasks.get(split) or task_of(data, split)
                 where = options.dataset, split, name, seed
-                found = run(tasks[split], *where, options.checkpoints, results.record)
+                found = run(
+                    tasks[split], *where, options.checkpoints, results.record, options.device
+                )
                 final = found[(found["stage"] == "final") & found["user"].isna()]
                 shown = final[~final["metric"].str.startswith("step@")].set_index("metric")
                 print(*where, shown["value"].round(4).to_dict(), flush=True)

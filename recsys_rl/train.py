@@ -2,6 +2,7 @@
 
     python -m recsys_rl.train --dataset ml-100k --agent DRR-set --out models/local/ml-100k
     python -m recsys_rl.train --agent DRR-set --set ddpg.gamma=0 --checkpoints checkpoints --resume
+    python -m recsys_rl.train --dataset ml-1m --device cuda       (`docs/scale.md`)
     python -m recsys_rl.train --dataset films.csv --columns user=uid item=film rating=score \\
         --positive 7 --order file --out models/local/films
 
@@ -24,12 +25,13 @@ from pathlib import Path
 import torch
 
 from recsys_rl.agent.checkpoint import BadCheckpoint, Checkpoints
-from recsys_rl.agent.config import Config
+from recsys_rl.agent.config import DEVICES, Config
 from recsys_rl.agent.ddpg import Diverged
 from recsys_rl.agent.training import Interrupted
 from recsys_rl.data import opening
 from recsys_rl.data.arguments import Parser
 from recsys_rl.data.atomic_files import FolderInUse, writable
+from recsys_rl.data.devices import resolved
 from recsys_rl.data.download import DataUnavailable
 from recsys_rl.data.notes import say
 from recsys_rl.evaluation.statistics import Evaluation
@@ -67,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
         help="what to train on and test by (default: as the agent needs): " + ", ".join(SPLITS),
     )
     add("--seed", type=int, default=0)
+    add("--device", default=Config.device, choices=DEVICES, help="where it is trained")
     add("--set", action="append", default=[], metavar="FIELD=VALUE", help="as in ddpg.gamma=0")
     add("--checkpoints", type=Path, metavar="DIR", help="where checkpoints go")
     add("--checkpoint-every", type=_seconds, default=60.0, metavar="SECONDS")
@@ -77,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def configured(options: argparse.Namespace, dataset: str) -> Config:
-    changes = {}
+    changes = {"device": options.device}
     for text in options.set:
         path, equals, value = text.partition("=")
         if not equals:
@@ -95,7 +98,7 @@ def run(options: argparse.Namespace, command: str) -> None:
     dataset = data.name
     config = configured(options, dataset)
     split = options.split or split_for(config.env.name)
-    task = task_of(data.interactions(), split)
+    task = task_of(data.interactions().to(resolved(config.device)), split)
     task.check(config)
     checkpoints = options.checkpoints and Checkpoints(
         options.checkpoints,
