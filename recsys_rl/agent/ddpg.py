@@ -360,7 +360,7 @@ class DDPG:
         optimizer.zero_grad()
         loss.backward()
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        norm = nn.utils.clip_grad_norm_(parameters, MAX_GRADIENT_NORM, foreach=True)
+        norm = nn.utils.clip_grad_norm_(parameters, MAX_GRADIENT_NORM)
         fine = torch.isfinite(norm + loss.detach())
         if read_every(self.device) == 1:
             if not fine:

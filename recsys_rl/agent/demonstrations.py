@@ -16,7 +16,7 @@ from torch import Tensor
 
 from recsys_rl.agent.losses import full_softmax, hindsight_loss
 from recsys_rl.agent.networks import Actor
-from recsys_rl.data.devices import CPU, on_cpu
+from recsys_rl.data.devices import CPU, on_cpu, sent
 from recsys_rl.data.histories import Histories
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.envs.base import SessionEnv
@@ -125,8 +125,8 @@ class LogWindows:
         self.position += 1
         step = torch.arange(int(length.max()), device=CPU)
         inside = step < length.unsqueeze(1)
-        row = torch.where(inside, start.unsqueeze(1) + step, 0).to(self.log.item.device)
-        inside = inside.to(row.device)
+        row, there = torch.where(inside, start.unsqueeze(1) + step, 0), self.log.item.device
+        row, inside = sent(row, there), sent(inside, there)
         return Window(
             torch.where(inside, self.log.item[row], self.log.n_items),
             torch.where(

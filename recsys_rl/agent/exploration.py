@@ -49,8 +49,8 @@ def sampled_items(scores: Tensor, excluded: Tensor, generator: torch.Generator) 
     nothing = excluded.all(1, keepdim=True)
     probability = torch.where(nothing, 1.0, probability)  # NaN otherwise; what it draws is excluded
     if not on_cpu(probability):  # the same, without multinomial's look at all the numbers
-        waits = torch.empty_like(probability).exponential_(generator=generator)
-        return (probability / waits).argmax(1)
+        keys = torch.rand(probability.shape, generator=generator, device=generator.device)
+        return (probability / -keys.to(probability.device).log()).argmax(1)
     return torch.multinomial(probability, 1, generator=generator).squeeze(1)
 
 

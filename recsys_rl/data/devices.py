@@ -65,9 +65,15 @@ def read_every(device: torch.device) -> int:
     return 1 if device.type in ("cpu", "mps") else READ_EVERY
 
 
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the CPU on a device, without waiting for what is queued there (CUDA alone)."""
+    return tensor.to(device, non_blocking=device.type == "cuda")
+
+
 def figure(value: Tensor) -> float | Tensor:
     """A number to report: at once on the CPU, elsewhere a tensor that is read later."""
-    return float(value) if on_cpu(value) else value.detach()
+    value = value.detach()
+    return float(value) if on_cpu(value) else value
 
 
 def optimizer_options(device: torch.device) -> dict[str, Any]:

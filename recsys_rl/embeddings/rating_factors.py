@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from recsys_rl.data.devices import on_cpu
 from recsys_rl.data.interactions import Interactions
 
 
@@ -82,7 +83,10 @@ def posterior_mean(
     vectors: float32 [B, H, k], 0 at padding; rating: float32 [B, H].
     """
     told = (vectors * rating.unsqueeze(2)).sum(1) / noise
-    return torch.linalg.solve(precision + vectors.mT @ vectors / noise, precision @ mean + told)
+    gram = precision + vectors.mT @ vectors / noise
+    # whether it could be done is asked on the CPU alone: elsewhere it would be waited for
+    solved = torch.linalg.solve_ex(gram, precision @ mean + told, check_errors=on_cpu(gram))
+    return solved.result
 
 
 def _solved(row: Tensor, vectors: Tensor, rating: Tensor, size: int, ridge: float) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from recsys_rl.data.devices import CPU, generator_on
+from recsys_rl.data.devices import CPU, generator_on, sent
 
 
 class PooledDropout(nn.Module):
@@ -35,7 +35,7 @@ class PooledDropout(nn.Module):
             return x
         if x.numel() >= len(self.pool):
             mask = torch.rand(x.shape, generator=self.generator, device=CPU) >= self.p
-            return x * mask.to(x.device) / (1 - self.p)
+            return x * sent(mask, x.device) / (1 - self.p)
         last = len(self.pool) - x.numel()
         place = int(torch.randint(last, (), generator=self.generator, device=CPU))
         return x * self.pool[place : place + x.numel()].view(x.shape)
