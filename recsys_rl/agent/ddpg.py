@@ -191,7 +191,11 @@ class DDPG:
         that learn from the action explore by noise alone.
         """
         scores = self.actor.score(histories)
-        self.expect(scores.sum().isfinite(), f"a score is NaN or infinite: {HELP}")
+        fine = scores.sum().isfinite()
+        if not on_cpu(fine):
+            self.failed |= ~fine
+        elif not fine:
+            raise Diverged(f"a score is NaN or infinite: {HELP}")
         best = item = best_item(scores, excluded)
         action = None
         if noise is not None or self.keeps_action:
@@ -372,15 +376,8 @@ class DDPG:
             optimizer.found_inf = self.failed.float()
         optimizer.step()
 
-    def expect(self, fine: Tensor, otherwise: str) -> None:
-        """Raises Diverged where this is not so, bool []; where that would wait, `check` does."""
-        if read_every(self.device) > 1:
-            self.failed |= ~fine
-        elif not fine:
-            raise Diverged(otherwise)
-
     def check(self) -> None:
-        """Raises Diverged where something was no number since the agent was made.
+        """Raises Diverged where something has `failed` to be a number.
 
         Whoever keeps an agent's weights calls it before: see `agent.training.train`.
         """

@@ -23,7 +23,7 @@ from recsys_rl.agent.demonstrations import Demonstrations
 from recsys_rl.agent.replay import ReplayBuffer
 from recsys_rl.agent.returns import Played, transitions_of
 from recsys_rl.data.atomic_files import STOP_SIGNALS
-from recsys_rl.data.devices import figure, read_every
+from recsys_rl.data.devices import figure, on_cpu, read_every
 from recsys_rl.envs.base import SessionEnv
 
 Weights = dict[str, Tensor]
@@ -171,7 +171,11 @@ def play(agent: DDPG, environment: SessionEnv) -> Played:
     while not environment.over:
         choice = agent.explore(observations[-1], environment.excluded, noise)
         after, reward, terminated, _, info = environment.step(choice.item)
-        agent.expect((reward.isfinite() | ~info["active"]).all(), "a reward is NaN or infinite")
+        fine = (reward.isfinite() | ~info["active"]).all()
+        if not on_cpu(fine):
+            agent.failed |= ~fine
+        elif not fine:
+            raise Diverged("a reward is NaN or infinite")
         observations.append(after)
         told = choice.item, reward, terminated, info["active"], choice.greedy
         steps.append((*told, choice.action) if agent.keeps_action else told)
