@@ -177,7 +177,8 @@ def main(argv: list[str] | None = None) -> int:
         say(f"recsys_rl.train: {getattr(error, 'sentence', error)}")
         return 2
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "can't allocate memory" not in str(error):
+        none_left = "can't allocate memory", "out of memory"  # of a processor, of a GPU
+        if isinstance(error, RuntimeError) and not any(x in str(error) for x in none_left):
             raise
         say("recsys_rl.train: too little memory: make state, batches or sessions smaller")
         return 2

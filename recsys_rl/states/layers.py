@@ -28,14 +28,15 @@ class PooledDropout(nn.Module):
         if self.p == 0:
             return
         kept = torch.rand(self.SIZE, generator=generator, device=generator.device) >= self.p
-        self.pool = kept.float() / (1 - self.p)
+        self.pool = (kept.float() / (1 - self.p)).to(self.pool.device)
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.p == 0:
             return x
+        there = self.generator.device
         if x.numel() >= len(self.pool):
-            mask = torch.rand(x.shape, generator=self.generator, device=CPU) >= self.p
+            mask = torch.rand(x.shape, generator=self.generator, device=there) >= self.p
             return x * sent(mask, x.device) / (1 - self.p)
         last = len(self.pool) - x.numel()
-        place = int(torch.randint(last, (), generator=self.generator, device=CPU))
+        place = int(torch.randint(last, (), generator=self.generator, device=there))
         return x * self.pool[place : place + x.numel()].view(x.shape)
