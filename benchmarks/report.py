@@ -1,10 +1,10 @@
-"""Writes docs/results.md and two pictures from the table of results, and from nothing else.
+"""Writes docs/results.md and its pictures from the table of results, and from nothing else.
 
-    python -m benchmarks.report            write docs/results.md, sessions.png and worlds.png
+    python -m benchmarks.report            write docs/results.md and the pictures beside it
     python -m benchmarks.report --check    exit with 1 if docs/results.md is not up to date
 
 Here: the document and its head. The sections: `report_sections.py`; the tables:
-`report_tables.py`; the pictures: `report_picture.py`, `worlds_picture.py`.
+`report_tables.py`; the pictures: `report_picture.py`, `all_worlds.py`, `report_next_item.py`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 
+from benchmarks.all_worlds import worlds_picture
+from benchmarks.report_next_item import gap_picture
 from benchmarks.report_picture import picture
 from benchmarks.report_sections import sections
-from benchmarks.worlds_picture import worlds_picture
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 HEAD = """# Results
@@ -83,6 +84,8 @@ def main(arguments: list[str] | None = None) -> None:
     plt.switch_backend("agg")
     picture("ml-1m").savefig(DOCS / "sessions.png", dpi=110, metadata={"Software": None})
     worlds_picture("ml-1m").savefig(DOCS / "worlds.png", dpi=110, metadata={"Software": None})
+    if gaps := gap_picture("ml-1m"):
+        gaps.savefig(DOCS / "next-item.png", dpi=110, metadata={"Software": None})
     print(f"wrote {path} and the pictures beside it")
 
 

@@ -11,6 +11,9 @@ from itertools import chain
 
 import pandas as pd
 
+from benchmarks import all_worlds, consequences
+from benchmarks.report_elicitation import askers_table, gains_table
+from benchmarks.report_next_item import CLOCK, after_a_pause, next_item, worth
 from benchmarks.report_tables import (
     ABLATIONS,
     BASELINES,
@@ -19,6 +22,8 @@ from benchmarks.report_tables import (
     LEAVING,
     ablations,
     added,
+    bored,
+    bored_gains,
     calibrated,
     cross_dataset,
     explored,
@@ -64,8 +69,24 @@ def study(dataset: str, split: str, *names: str) -> str:
 
 def sections() -> list[Section]:
     """Everything that the document shows, in its order; nothing of what was not run yet."""
-    found = [*of_logs(), *of_cold_start(), *of_leaving_users(), *of_others()]
+    found = [of_worlds(), *of_logs(), *of_the_next_item(), *of_cold_start()]
+    found += [*of_leaving_users(), *of_consequences(), *of_questions(), *of_bored_users()]
+    found += of_others()
     return [section for section in found if len(section.table) > 1]
+
+
+def of_worlds() -> Section:
+    """All worlds side by side."""
+    return Section(
+        "All worlds",
+        "Data set ml-1m, and the simulator of SARDINE; test users; what a session earns, or the "
+        "share of it that is liked. One section below for each world.",
+        ["-m benchmarks.report"],
+        "*Share of the way*: from the greedy policy (0) to the oracle (1), each as its world says "
+        "([worlds](worlds.md)); *Q off by*: relative error of the critic at the first, the middle "
+        "and the last step. In cold-start sessions *random* is popularity.",
+        all_worlds.table(),
+    )
 
 
 def of_logs() -> list[Section]:
@@ -166,6 +187,53 @@ def of_logs() -> list[Section]:
     return found
 
 
+def of_the_next_item() -> list[Section]:
+    """What next-item models read, and what the task is worth; never a table without "reads"."""
+    names = ["DRR-seq", CLOCK]
+    copy = (
+        "The copy of ML-1M used here has exact orders and 12.5 % estimated time stamps: with the "
+        "official file, figures that read the clock may differ, and the first command measures "
+        "them again."
+    )
+    worth_of = [
+        "-m benchmarks.next_item --releases models/ml-1m-next models/ml-1m-next-clock",
+    ]
+    return [
+        Section(
+            "The next item, by what is read",
+            "Data set ml-1m, split leave-one-out, full ranking, 6,040 users; training seeds in the "
+            "column.",
+            [study("ml-1m", "leave-one-out", CLOCK), study("ml-1m", "leave-one-out", "DRR-seq")],
+            f"{copy} *Time of the request*: when the next item is asked for, in a log the time of "
+            "the rating that follows, which a service does not know beforehand (see "
+            "[protocols](protocols.md)).",
+            next_item(),
+        ),
+        Section(
+            "What the next item is worth",
+            "Data set ml-1m, split leave-one-out, full ranking, 6,040 users; the released agents, "
+            "one training seed each.",
+            worth_of,
+            "Columns by gap are of the users whose test item has that gap to the rating before it; "
+            "*ties shuffled* puts equal time stamps in random order, the test item among them, the "
+            "mean of five orders. *Three classes*, *told*: what the agent is told of the request "
+            "is not true.",
+            worth(),
+        ),
+        Section(
+            "After a pause",
+            "Data set ml-1m, split and protocol after-a-pause: the first rating after each user's "
+            "last pause of a day or more, full ranking; training seeds in the column.",
+            [
+                study("ml-1m", "after-a-pause", *names),
+                "-m benchmarks.next_item --baselines",
+            ],
+            "Nothing was tuned for this split: settings are those of leave-one-out.",
+            after_a_pause(),
+        ),
+    ]
+
+
 def of_cold_start() -> list[Section]:
     """Sessions and suggestions for users whom no model has met."""
     held_out = "split cold-start (users held out whole)"
@@ -237,12 +305,13 @@ def of_cold_start() -> list[Section]:
             "Calibration of the critic",
             "Data set ml-1m or ml-100k, split cold-start and, for *every user once*, "
             "cold-start-eighth-1 to -8, with one training seed each; greedy sessions, 3 draws; "
-            "and split user-leaves.",
+            "splits user-leaves, elicitation-5 and -10; and split sardine, 3 seeds.",
             [study("ml-1m", "cold-start", *names[:2]), eighths],
             "Mean Q / mean discounted return (relative error) at the first, the middle and the "
-            "last of 40 steps (30 with users who leave), means over runs; *every user once*: the "
-            "error of all together. *Worst tenth*: the largest relative error among tenths of the "
-            "sessions ordered by Q, at the middle step, mean over runs.",
+            "last of 40 steps (30 with users who leave, 5 or 10 questions of the learned asker, "
+            "100 with users who get bored), means over runs; *every user once*: the error of all "
+            "together. *Worst tenth*: the largest relative error among tenths of the sessions "
+            "ordered by Q, at the middle step, mean over runs.",
             calibrated(),
         )
     )
@@ -276,6 +345,85 @@ def of_leaving_users() -> list[Section]:
             commands,
             "Differences of the return.",
             leaving_gains("ml-1m"),
+        ),
+    ]
+
+
+def of_bored_users() -> list[Section]:
+    """A world with consequences that others made."""
+    measured = (
+        "SARDINE's SlateTopK-Bored (see [worlds](worlds.md)), split and protocol sardine, 100 test "
+        "users, one session of 100 slates each; 3 training seeds for agents."
+    )
+    commands = [
+        "-m benchmarks.worlds sardine --record",
+        *(
+            f"-m benchmarks.sardine --agent {name} --seed 0"
+            for name in ("sardine", "sardine-gamma-0")
+        ),
+    ]
+    return [
+        Section("Users who get bored", measured, commands, "", bored()),
+        Section(
+            "Users who get bored: DDPG minus others",
+            measured,
+            commands,
+            "Differences of the clicks.",
+            bored_gains(),
+        ),
+    ]
+
+
+def of_consequences() -> list[Section]:
+    """Simulated users with a dial."""
+    splits = " ".join(f"simulated-{form}-0.5" for form in consequences.FORMS)
+    return [
+        Section(
+            "Simulated users with a dial",
+            "Splits simulated-*form*-*dial* (see [worlds](worlds.md)), protocol simulated-B: test "
+            "users, one session of 30 films each; 5 training seeds.",
+            [
+                f"-m benchmarks.study --agents consequences consequences-gamma-0 --splits {splits}",
+                "-m benchmarks.worlds simulated --dial 0.5 --record",
+                "-m benchmarks.consequences",
+            ],
+            "*Gain*: gamma > 0 minus gamma = 0, in stars of a session; *headroom*: roll-outs of "
+            "the greedy oracle minus itself; *over the oracle*: gamma > 0 minus the greedy oracle, "
+            "which knows the user. *Share*: the gain as a share of the headroom.",
+            consequences.table(),
+        )
+    ]
+
+
+def of_questions() -> list[Section]:
+    """Questions first, then a list: what looking one answer ahead is worth."""
+    measured = (
+        "Data set ml-1m, split elicitation (see [worlds](worlds.md)): test users, four random "
+        "halves of the catalogue each; precision@10 of what is recommended after the questions."
+    )
+    commands = ["-m benchmarks.elicitation", "-m benchmarks.elicitation --rank DRR-set"]
+    return [
+        Section(
+            "Ask first, nothing known",
+            measured,
+            commands[:1],
+            "The Gaussian of likes ranks behind every asker; *all answers known* is its list when "
+            "every answer of the asked half is told.",
+            askers_table("ml-1m", 0),
+        ),
+        Section(
+            "Ask first, three liked films named",
+            measured,
+            commands[:1],
+            "The three films are of the asked half.",
+            askers_table("ml-1m", 3),
+        ),
+        Section(
+            "Ask first: differences",
+            measured,
+            commands,
+            "Where DRR-set ranks, the askers are the same ones.",
+            gains_table("ml-1m"),
         ),
     ]
 

@@ -117,6 +117,16 @@ LEAVING = [
 ]
 
 
+BORED = [  # of those who know less to those who know more
+    Agent("random", label="random slates"),
+    Agent("greedy", label="greedy: knows the clicks of the next slate"),
+    Agent("sardine-gamma-0", label="DDPG, gamma = 0"),
+    Agent("sardine", label="DDPG"),
+    Agent("rule", label="two items a topic at most: knows the rule"),
+]
+BORED_KEY = dict.fromkeys(("dataset", "split", "protocol"), "sardine")
+
+
 def leaving(dataset: str) -> pd.DataFrame:
     """Users who leave: returns, lengths, and how many films are used in all sessions."""
     metrics = {"return": "return", "length": "length", "distinct": "different films"}
@@ -141,6 +151,16 @@ def leaving_gains(dataset: str) -> pd.DataFrame:
     rivals = [a for a in LEAVING if a.name.startswith(("list", "user-leaves-", "SB3"))]
     key = {"dataset": dataset, "split": ours.name, "protocol": ours.name}
     return gains([(ours, rival) for rival in rivals], {"return": "return"}, **key)
+
+
+def bored() -> pd.DataFrame:
+    """Clicks of a session in the simulator of others."""
+    return compared({"return": "clicks"}, BORED, **BORED_KEY)
+
+
+def bored_gains() -> pd.DataFrame:
+    ours = BORED[-2]
+    return gains([(ours, rival) for rival in BORED[1:3]], {"return": "clicks"}, **BORED_KEY)
 
 
 def ranked(dataset: str) -> pd.DataFrame:
@@ -267,7 +287,17 @@ def calibrated() -> pd.DataFrame:
         found = results.select(**key, protocol=f"calibration, {users}")
         if len(found):
             rows[f"user-leaves, ml-1m, {users}"] = calibration_row(found, False)
-    return pd.DataFrame(rows).T
+    for name in ("sardine", "sardine-gamma-0"):
+        found = results.select(split="sardine", agent=name, protocol="calibration, test users")
+        if len(found):
+            rows[f"{name}, test users"] = calibration_row(found, False)
+    for number in (5, 10):
+        for users in ("users of the critic", "test users"):
+            key = {"dataset": "ml-1m", "split": f"elicitation-{number}", "agent": "ddpg"}
+            found = results.select(**key, protocol=f"calibration, {users}")
+            if len(found):
+                rows[f"asker, ml-1m, {number} questions, {users}"] = calibration_row(found, False)
+    return pd.DataFrame(rows).T.fillna("")
 
 
 def calibration_row(found: pd.DataFrame, pooled: bool) -> dict[str, str]:
@@ -281,7 +311,8 @@ def calibration_row(found: pd.DataFrame, pooled: bool) -> dict[str, str]:
         q, returns = mean[f"q, {step} step"], mean[f"return, {step} step"]
         error = abs(q - returns) / returns if pooled else mean[f"error, {step} step"]
         row[f"{step} step"] = f"{q:.2f} / {returns:.2f} ({error:.3f})"
-    row["worst tenth"] = f"{mean['worst tenth']:.3f}"
+    if "worst tenth" in mean:  # not where nothing is earned in a tenth
+        row["worst tenth"] = f"{mean['worst tenth']:.3f}"
     runs = found.groupby(["split", "seed"], observed=True).ngroups
     return row | {"runs": str(runs)}
 

@@ -2,11 +2,15 @@
 
 `results/results.csv.gz` is one tidy table, one number a row:
 
-    dataset   ml-1m, ml-100k
-    split     leave-one-out, random-positives, ratings, temporal; cold-start (users held out whole),
-              cold-start-eighth-1 to -8 (every user held out once); simulated, simulated-series
-              with the users of ml-latest-small); user-leaves, and user-leaves-model (trained in the
-              world of a rating model)
+    dataset   ml-1m, ml-100k, sardine
+    split     leave-one-out, after-a-pause, random-positives, ratings, temporal; cold-start (users
+              held out whole), cold-start-eighth-1 to -8 (every user held out once);
+              simulated, simulated-series; simulated-satisfaction-0.5, simulated-satiation-1, ...
+              (form and dial of a consequence; satisfaction-0 is the plain world of both);
+              cross-dataset (trained on ml-1m, cold-start sessions with the users of
+              ml-latest-small); user-leaves, and user-leaves-model (trained in the world of a rating
+              model); elicitation (the users of cold-start), elicitation-5 and -10 (calibration
+              after so many questions); sardine
     agent     DRR-set, DRR-set-gamma-0, ...: as in `recsys_rl.experiments`, with " (a5157ef)" behind
               it where the run is of that commit; EASE, popularity, ...:
               as in `recsys_rl.baselines.registry`; oracle: the best that a protocol allows
@@ -15,11 +19,17 @@
               shuffled"; "one user's action for all"; published, reproduced (figures of the
               literature and ours in their setting); calibration
     protocol  leave-one-out (hr@10, ndcg@10 among all unseen items, sampled_hr@10 and
-              sampled_ndcg@10 among 99 negatives), random-positives, re-ranking, seed-and-suggest,
+              sampled_ndcg@10 among 99 negatives), and "leave-one-out, times of past ratings",
+              "leave-one-out, time of the request" for agents that read the clock, whose
+              leave-one-out is without it; "leave-one-out, by gap", "..., ties shuffled" and others
+              of `next_item.py`; after-a-pause, with the same endings; random-positives, re-ranking,
+              seed-and-suggest,
               cold-start-sessions, temporal, simulated-A, simulated-B; training (seconds, threads,
               and of SB3's agents turns, and whether actions are sampled: 1);
               "calibration, test users", ... (Q and returns at three steps); user-leaves, and
-              "user-leaves, another's ratings" (return, length)
+              "user-leaves, another's ratings" (return, length); "elicitation, 5 questions", "...,
+              3 named", "..., ranked by DRR-set" (precision@10, ndcg@10; liked and seen, shares of
+              the questions); sardine (return: clicks, length)
     metric    hr@10, reward@40, distinct, popularity_percentile, training_cpu_seconds, ...; with
               validation_ in front it was measured on validation data
     user      empty: `value` is the mean over users. An integer: the value of this one of the

@@ -23,9 +23,10 @@ from recsys_rl.data.movielens import load_ratings
 from recsys_rl.data.rewards import paper_reward
 from recsys_rl.data.splits import split_users
 from recsys_rl.embeddings.pmf import pmf_vectors
+from recsys_rl.envs.simulators import Simulators, simulators
 from recsys_rl.evaluation.scores import ScoreFunction
 from recsys_rl.evaluation.sessions import simulated_sessions
-from recsys_rl.tasks import SERIES, Simulators, simulators
+from recsys_rl.tasks import SERIES
 
 
 def baselines(worlds: Simulators) -> dict[str, tuple[ScoreFunction, bool]]:

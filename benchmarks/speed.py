@@ -22,9 +22,9 @@ from recsys_rl.data.download import DATA_FOLDER
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.movielens import load_ratings
 from recsys_rl.experiments import ROOTS, config_of
-from recsys_rl.tasks import split_for, task_of
+from recsys_rl.tasks import MADE, split_for, task_of
 
-AGENTS = [name for name, config in ROOTS.items() if config.env.name != "simulated"]
+AGENTS = [name for name, config in ROOTS.items() if config.env.name not in MADE]
 
 
 def playing(training: Training) -> None:

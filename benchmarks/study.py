@@ -2,6 +2,9 @@
 
     python -m benchmarks.study --dataset ml-1m --agents DRR-set DRR-set-gamma-0 --seeds 0 1 2 3 4
     python -m benchmarks.study --dataset ml-100k --agents DRR-ave --splits leave-one-out ratings
+    python -m benchmarks.study --task 3 --of 8       as one of eight jobs; then once with --merge
+    python -m benchmarks.study --ray auto            over the workers of a Ray cluster
+    python -m benchmarks.study --agents consequences --splits simulated-satiation-0.5
 
 Each run is made by the loop that makes a release, with its checkpoints: a study that is stopped
 goes on where it was, in the training or between two evaluations. A run that is in the table is not
@@ -10,14 +13,17 @@ the table by user; `python -m benchmarks.report` then writes docs/results.md.
 """
 
 import argparse
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 import torch
 
-from benchmarks import results
+from benchmarks import cluster, results
+from benchmarks.cluster import Run
 from recsys_rl.agent.build import Training
 from recsys_rl.agent.checkpoint import Checkpoints
 from recsys_rl.agent.config import DEVICES
@@ -27,12 +33,12 @@ from recsys_rl.data.devices import resolved
 from recsys_rl.data.download import DATA_FOLDER
 from recsys_rl.data.histories import Histories
 from recsys_rl.data.interactions import Interactions
-from recsys_rl.data.movielens import load_ratings
+from recsys_rl.data.movielens import load_movies, load_ratings
 from recsys_rl.data.random_streams import own_stream
 from recsys_rl.evaluation.calibration import Calibration
 from recsys_rl.evaluation.scores import ScoreFunction
 from recsys_rl.experiments import NAMES, config_of
-from recsys_rl.tasks import Task, split_for, task_of
+from recsys_rl.tasks import Task, needs_movies, split_for, task_of
 
 PROBED = ("DRR-ave",)  # agents that are evaluated with parts taken away, too: see `probes`
 
@@ -79,7 +85,7 @@ def run(
         if stage in measured.stages:
             continue
         rows = []
-        for protocol, found in task.test(score).items():
+        for protocol, found in task.tested(training.agent, score).items():
             by_user = [metric for metric in found.metrics if not metric.startswith("step@")]
             full = key | {"stage": stage, "protocol": protocol}
             rows.append(results.rows_of(found, by_user=by_user, counts=counts, **full))
@@ -180,7 +186,7 @@ def _told(histories: Histories, item: torch.Tensor, rating: torch.Tensor) -> His
 
 
 def forget_pretraining(checkpoints: Path) -> None:
-    """Remove the shared checkpoints: they are of the code that made them."""
+    """Remove the shared checkpoints: they are of the code that made them, and take room."""
     for left in (checkpoints / "pretrained").glob("*.ckpt"):
         left.unlink()
 
@@ -191,39 +197,102 @@ def is_there(dataset: str, split: str, agent: str, seed: int) -> bool:
     return bool(len(results.select(**key, stage="final")))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--dataset", default="ml-1m")
-    parser.add_argument("--root", type=Path, default=DATA_FOLDER)
-    parser.add_argument("--agents", nargs="+", default=["DRR-set"], choices=NAMES, metavar="NAME")
-    parser.add_argument("--splits", nargs="+", help="default: the one that each agent needs")
-    parser.add_argument("--seeds", nargs="+", type=int, default=list(range(5)))
-    parser.add_argument("--again", action="store_true", help="train what is in the table, too")
-    parser.add_argument("--checkpoints", type=Path, default=Path("checkpoints/study"))
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="cpu", choices=DEVICES)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    data = Interactions.from_ratings(load_ratings(options.root / options.dataset))
-    data = data.to(resolved(options.device))
-    tasks: dict[str, Task] = {}
-    if options.again:
-        forget_pretraining(options.checkpoints)
+def runs_of(options: argparse.Namespace) -> list[Run]:
+    """All runs that are asked for, seed by seed, so that agents share a pretraining."""
+    found = []
     for seed in options.seeds:
         for name in options.agents:
             default = split_for(config_of(name, options.dataset).env.name)
-            for split in options.splits or [default]:
-                if is_there(options.dataset, split, name, seed) and not options.again:
-                    continue
-                tasks[split] = tasks.get(split) or task_of(data, split)
-                where = options.dataset, split, name, seed
-                found = run(
-                    tasks[split], *where, options.checkpoints, results.record, options.device
-                )
-                final = found[(found["stage"] == "final") & found["user"].isna()]
-                shown = final[~final["metric"].str.startswith("step@")].set_index("metric")
-                print(*where, shown["value"].round(4).to_dict(), flush=True)
-        forget_pretraining(options.checkpoints)
+            splits = options.splits or [default]
+            found += [Run(options.dataset, split, name, seed) for split in splits]
+    return found
+
+
+def one_run(
+    data: Interactions, where: Run, movies: pd.DataFrame | None, checkpoints: Path, threads: int
+) -> pd.DataFrame:
+    """A run by itself, in any process of any machine, in a folder of its own."""
+    torch.set_num_threads(threads)
+    folder = checkpoints / "-".join(map(str, where))
+    return run(task_of(data, where.split, movies), *where, folder)
+
+
+def in_order(
+    data: Interactions,
+    movies: pd.DataFrame | None,
+    runs: list[Run],
+    checkpoints: Path,
+    record: Record,
+    device: str,
+) -> None:
+    """One run after the other in this process."""
+    tasks: dict[str, Task] = {}
+    for _, of_seed in itertools.groupby(runs, key=lambda each: each.seed):
+        for where in of_seed:
+            tasks[where.split] = tasks.get(where.split) or task_of(data, where.split, movies)
+            tell(where, run(tasks[where.split], *where, checkpoints, record, device))
+        forget_pretraining(checkpoints)
+
+
+def tell(where: Run, found: pd.DataFrame) -> None:
+    final = found[(found["stage"] == "final") & found["user"].isna()]
+    shown = final[~final["metric"].str.startswith("step@")].set_index("metric")
+    print(*where, shown["value"].round(4).to_dict(), flush=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("--dataset", default="ml-1m")
+    add("--root", type=Path, default=DATA_FOLDER)
+    add("--agents", nargs="+", default=["DRR-set"], choices=NAMES, metavar="NAME")
+    add("--splits", nargs="+", help="default: the one that each agent needs")
+    add("--seeds", nargs="+", type=int, default=list(range(5)))
+    add("--again", action="store_true", help="train what is in the table, too")
+    add("--checkpoints", type=Path, default=Path("checkpoints/study"))
+    add("--threads", type=int, default=1)
+    add("--task", type=int, metavar="I", help="only every --of-th run, from the I-th on; from 0")
+    add("--of", type=int, default=1, metavar="N", help="how many tasks there are")
+    add("--merge", action="store_true", help="put the rows of all tasks into the table")
+    add("--device", default="cpu", choices=DEVICES)
+    add("--ray", metavar="ADDRESS", help="spread the runs over a Ray cluster; local: start one")
+    return parser
+
+
+def main() -> None:
+    parser = _parser()
+    options = parser.parse_args()
+    if options.task is not None and not 0 <= options.task < options.of:
+        parser.error(f"--task is within 0 .. {options.of - 1} where --of is {options.of}")
+    if options.task is not None and options.ray:
+        parser.error("Ray spreads the runs by itself: give either --task or --ray")
+    if options.ray and options.device != "cpu":
+        parser.error("Ray's workers train on their CPUs: give either --device or --ray")
+    torch.set_num_threads(options.threads)
+    checkpoints, record = options.checkpoints, results.record
+    rows = cluster.RunRows(checkpoints / "rows")
+    if options.merge:
+        print(f"{rows.merge()} runs put into the table")
+        return
+    wanted = runs_of(options)
+    if options.task is not None:
+        wanted, record = wanted[options.task :: options.of], rows.record
+        checkpoints = checkpoints / f"task-{options.task}-of-{options.of}"
+    if options.again:
+        forget_pretraining(checkpoints)
+    else:
+        wanted = [where for where in wanted if not (is_there(*where) or rows.has(where))]
+    folder = options.root / options.dataset
+    data = Interactions.from_ratings(load_ratings(folder)).to(resolved(options.device))
+    movies = load_movies(folder) if any(needs_movies(each.split) for each in wanted) else None
+    if options.ray:
+        settings = {"checkpoints": checkpoints.resolve(), "threads": options.threads}
+        work = partial(one_run, movies=movies, **settings)
+        failed = cluster.on_ray(options.ray, work, data, wanted, options.threads)
+        if failed:
+            parser.exit(1, f"{len(failed)} runs failed; the same call makes them again\n")
+    else:
+        in_order(data, movies, wanted, checkpoints, record, options.device)
 
 
 if __name__ == "__main__":

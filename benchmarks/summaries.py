@@ -19,7 +19,13 @@ from recsys_rl.evaluation.statistics import Interval, hierarchical_bootstrap, se
 
 REWARDS = {f"reward@{t}": f"T = {t}" for t in HORIZONS}  # of cold-start sessions
 SESSIONS = "cold-start-sessions"
-TRAINED = "DRR", "user-leaves", "SB3"  # how the names of agents begin that have training seeds
+TRAINED = (
+    "DRR",
+    "user-leaves",
+    "sardine",
+    "consequences",
+    "SB3",
+)  # how the names of agents begin that have training seeds
 
 
 @dataclass(frozen=True)

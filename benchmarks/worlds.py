@@ -2,13 +2,17 @@
 
     python -m benchmarks.worlds user-leaves --policy ddpg
     python -m benchmarks.worlds user-leaves --policy ddpg --train
+    python -m benchmarks.worlds elicitation --policy ddpg
     python -m benchmarks.worlds user-leaves --record
+    python -m benchmarks.worlds sardine --policy ddpg
+    python -m benchmarks.worlds simulated --policy rollout --form satiation --dial 1
 
 The line: {world, policy, mean, low, high, length}, the mean over users with its bootstrap interval
 of 95 %, and the steps of a session. Policies named ddpg are released agents in
 `benchmarks/policies`; --train trains one of them anew, seed 0, and releases it there first. Those
 that know the rule, or who the user is, say what there is to be had. --record writes all policies
-that are not trained into the table of results.
+that are not trained into the table of results. --form and --dial belong to simulated; its released
+agents are of the defaults.
 """
 
 from __future__ import annotations
@@ -21,24 +25,37 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from torch import Tensor
 
 from benchmarks import results
+from benchmarks.elicitation import Elicitation, judged, train_policy
 from recsys_rl import train
 from recsys_rl.baselines.gaussian import GaussianLikes
+from recsys_rl.baselines.linucb import LinUCB
 from recsys_rl.baselines.popularity import Popularity, Random
-from recsys_rl.data.histories import Histories
 from recsys_rl.data.interactions import Interactions
-from recsys_rl.data.movielens import load_ratings
+from recsys_rl.data.movielens import load_movies, load_ratings
+from recsys_rl.embeddings.rating_factors import RatingFactors
+from recsys_rl.envs.consequences import (
+    FORMS,
+    HORIZON,
+    ConsequencesEnv,
+    consequence_users,
+    consequence_worlds,
+    greedy_oracle,
+    rated_at_random,
+)
+from recsys_rl.envs.elicitation import LIST, QUESTIONS
 from recsys_rl.envs.user_leaves import (
     LeavingWorld,
     UserLeavesEnv,
+    in_turn,
     leaving_users,
     leaving_worlds,
     lists_far_apart,
     random_play,
 )
-from recsys_rl.evaluation.scores import ScoreFunction
+from recsys_rl.evaluation.headroom import headroom
+from recsys_rl.evaluation.scores import ScoreFunction, joined
 from recsys_rl.evaluation.sessions import (
     HORIZONS,
     cold_start_oracle,
@@ -51,10 +68,16 @@ from recsys_rl.tasks import task_of
 
 POLICIES = Path(__file__).parent / "policies"
 DATASET = "ml-1m"
+FORM, DIAL = "satisfaction", 0.5  # of the released agents
+# settings of LinUCB among which validation users choose, in simulator A
+ALPHAS, RIDGES = (0.0, 0.1, 0.3, 1.0), (0.03, 0.1, 0.3, 1.0)
 # the agent of the registry behind a policy that is trained
 AGENTS = {
     "user-leaves": {"ddpg": "user-leaves", "ddpg-gamma-0": "user-leaves-gamma-0"},
+    "elicitation": {"ddpg": ""},  # trained by `elicitation.train_policy`
     "cold-start": {},
+    "sardine": {"ddpg": "sardine", "ddpg-gamma-0": "sardine-gamma-0"},
+    "simulated": {"ddpg": "consequences", "ddpg-gamma-0": "consequences-gamma-0"},
 }
 
 
@@ -66,17 +89,6 @@ class World:
     policies: Mapping[str, Callable[[], Evaluation]]
     metric: str
     steps: int | None = None
-
-
-def in_turn(lists: Tensor, n_items: int) -> ScoreFunction:
-    """Shows the items of each user's list [U, L] in turn; users int64 [B] in `histories.user`."""
-
-    def score(histories: Histories) -> Tensor:
-        step = (histories.item < n_items).sum(1) - 1  # one was known before
-        item = lists[histories.user].gather(1, (step % lists.shape[1]).unsqueeze(1))
-        return torch.zeros(len(histories), n_items).scatter_(1, item, 1.0)
-
-    return score
 
 
 def released(world: str, policy: str, items: object) -> ScoreFunction:
@@ -141,10 +153,105 @@ def cold_start(data: Interactions) -> World:
     return World(policies, f"reward@{steps}", steps)
 
 
+def sardine(_data: object) -> World:
+    """The clicks of a session in the simulator of others (`benchmarks/sardine.py`)."""
+    from benchmarks import sardine as there  # the simulator is not installed everywhere
+
+    users = there.held_out()
+    policies = {
+        name: lambda make=make: there.judged(make(), users)
+        for name, make in there.untrained().items()
+    }
+    for name in AGENTS["sardine"]:
+        folder = POLICIES / f"sardine-{name}"
+        policies[name] = lambda folder=folder: there.judged(there.load(folder).slates, users)
+    return World(policies, "return")
+
+
+def asking(data: Interactions) -> World:
+    """The share of liked items among ten that are recommended after five questions; `greedy` asks
+    about the likeliest like, and the ceiling is `all-known`: every answer of the asked half."""
+    world = Elicitation(data)
+
+    def judge(name: str) -> Evaluation:
+        return judged(world, name, "test", QUESTIONS, 0, world.gaussian.score)
+
+    names = {name: name for name in ("random", "greedy", "tree", *AGENTS["elicitation"])}
+    names |= {"oracle": "knowledge gradient", "all-known": "all answers known"}
+    policies = {policy: lambda name=name: judge(name) for policy, name in names.items()}
+    return World(policies, f"precision@{LIST}", QUESTIONS)
+
+
+def simulated(
+    data: Interactions, movies: pd.DataFrame, form: str = FORM, dial: float = DIAL
+) -> World:
+    """The sum of the rewards of 30 films in simulator B, for users whom no agent has met."""
+    (worlds, consequence, films), world = consequence_worlds(data, movies, form, dial), "simulated"
+    users, validation, test_users = consequence_users(data.n_users)
+    blind, telling = (
+        ConsequencesEnv(worlds.b, consequence, users=test_users, known=known)
+        for known in (False, True)
+    )
+
+    def rollout() -> Evaluation:
+        options = dict(zip(("users", "seed_items"), telling.starts(1, 0), strict=True))
+        telling.reset(options=options)
+        earned = headroom(telling, lambda environment: environment.rewards()).planned
+        length = torch.full_like(earned, telling.horizon)
+        metrics = joined([{"return": earned, "length": length}])
+        return Evaluation("whole sessions", metrics, test_users)
+
+    def linucb() -> Evaluation:
+        log = rated_at_random(worlds.a, users, films)
+        factors = RatingFactors.of(log, 8, torch.Generator().manual_seed(0)).rotated()
+        where = ConsequencesEnv(worlds.a, consequence, users=validation)
+        tried = [
+            LinUCB(factors.item, alpha=a, ridge=r, prior=factors.prior()[0], reward=torch.clone)
+            for a in ALPHAS
+            for r in RIDGES
+        ]
+        best = max(tried, key=lambda score: whole_sessions(score, where).mean()["return"])
+        return whole_sessions(best, blind)
+
+    policies = {
+        "random": lambda: whole_sessions(Random(films), blind),
+        "linucb": linucb,
+        "greedy": lambda: whole_sessions(greedy_oracle(worlds.b, consequence), telling),
+        "rollout": rollout,
+    }
+    if (form, dial) == (FORM, DIAL):
+        for name in AGENTS[world]:
+            policies[name] = lambda name=name: whole_sessions(
+                released(world, name, films.item_ids.ids), blind
+            )
+    return World(policies, "return", HORIZON)
+
+
 WORLDS: dict[str, Callable[[Interactions], World]] = {
     "user-leaves": user_leaves,
+    "elicitation": asking,
     "cold-start": cold_start,
-}
+    "sardine": sardine,
+}  # and simulated, which has a form and a dial
+WITHOUT_RATINGS = ("sardine",)
+RECORDED = "user-leaves", "sardine", "simulated"  # other scripts record the others
+
+
+def world_of(options: argparse.Namespace) -> World:
+    if options.world in WITHOUT_RATINGS:
+        return WORLDS[options.world](None)
+    folder = options.root / options.dataset
+    data = Interactions.from_ratings(load_ratings(folder))
+    if options.world != "simulated":
+        return WORLDS[options.world](data)
+    return simulated(data, load_movies(folder), options.form, options.dial)
+
+
+def split_of(options: argparse.Namespace) -> str:
+    """Where the table of results has a world."""
+    if options.world != "simulated":
+        return options.world
+    return f"simulated-{options.form}-{options.dial:g}"
 
 
 def line(world: str, policy: str, metric: str, found: Evaluation, steps: int | None) -> str:
@@ -157,29 +264,45 @@ def line(world: str, policy: str, metric: str, found: Evaluation, steps: int | N
 
 def trained(world: str, policy: str, root: Path) -> None:
     """Train a policy anew and release it."""
+    if world == "sardine":
+        from benchmarks import sardine as there
+
+        agent = there.trained(there.config_of(AGENTS[world][policy], 0))
+        return there.save(agent, POLICIES / f"{world}-{policy}")
+    if world == "elicitation":
+        data = Interactions.from_ratings(load_ratings(root / DATASET))
+        train_policy(policy, data, DATASET)
+        return
     place = "--dataset", DATASET, "--root", str(root), "--out", str(POLICIES / f"{world}-{policy}")
     code = train.main([*place, "--agent", AGENTS[world][policy], "--threads", "1"])
     if code:
         raise SystemExit(code)
 
 
-def recorded(dataset: str, world: str, policy: str, found: Evaluation) -> pd.DataFrame:
-    key = {"dataset": dataset, "split": world, "agent": policy, "seed": 0, "stage": "final"}
-    return results.rows_of(found, by_user=list(found.metrics), **key, protocol=world)
+def recorded(options: argparse.Namespace, policy: str, found: Evaluation) -> pd.DataFrame:
+    dataset = options.world if options.world in WITHOUT_RATINGS else options.dataset
+    key = {"dataset": dataset, "split": split_of(options), "agent": policy}
+    protocol = "simulated-B" if options.world == "simulated" else options.world
+    key |= {"seed": 0, "stage": "final", "protocol": protocol}
+    return results.rows_of(found, by_user=list(found.metrics), **key)
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("world", choices=WORLDS)
+    parser.add_argument("world", choices=AGENTS)
     parser.add_argument("--policy", help="all of them by default")
     parser.add_argument("--train", action="store_true")
     parser.add_argument("--record", action="store_true")
     parser.add_argument("--dataset", default=DATASET, help="another has no released policies")
     parser.add_argument("--root", type=Path, default=Path("data"))
+    parser.add_argument("--form", choices=FORMS, default=FORM, help="of the consequence")
+    parser.add_argument("--dial", type=float, default=DIAL, help="0: none, 1: the most")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    if options.record and options.world != "user-leaves":
-        parser.error("--record is for user-leaves: the study records the others")
+    if options.record and options.world not in RECORDED:
+        parser.error("--record is for user-leaves, sardine and simulated")
+    if options.world != "simulated" and (options.form, options.dial) != (FORM, DIAL):
+        parser.error("--form and --dial are for simulated")
     if options.train:
         if options.policy not in AGENTS[options.world]:
             there = ", ".join(AGENTS[options.world]) or "none is trained here"
@@ -187,16 +310,17 @@ def main(arguments: list[str] | None = None) -> None:
         if options.dataset != DATASET:
             parser.error(f"--train is for {DATASET}: released policies are of its films")
         trained(options.world, options.policy, options.root)
-    data = Interactions.from_ratings(load_ratings(options.root / options.dataset))
-    world = WORLDS[options.world](data)
+    world = world_of(options)
     if options.policy not in (None, *world.policies):
         parser.error(f"--policy is one of {', '.join(world.policies)}, not {options.policy!r}")
-    for name, judge in world.policies.items():
-        if options.policy in (None, name):
-            found = judge()
-            print(line(options.world, name, world.metric, found, world.steps), flush=True)
-            if options.record and name not in AGENTS[options.world]:
-                results.record(recorded(options.dataset, options.world, name, found))
+    trained_here = AGENTS[options.world]
+    released_here = not options.record and options.dataset == DATASET
+    there = [name for name in world.policies if released_here or name not in trained_here]
+    for name in [options.policy] if options.policy else there:
+        found = world.policies[name]()
+        print(line(options.world, name, world.metric, found, world.steps), flush=True)
+        if options.record and name not in trained_here:
+            results.record(recorded(options, name, found))
 
 
 if __name__ == "__main__":

@@ -39,7 +39,9 @@ __all__ = sorted(_EXPORTS)
 
 ENVIRONMENTS = {
     "recsys_rl/ColdStart-v0": "recsys_rl.envs.registration:GymColdStartEnv",
+    "recsys_rl/Simulated-v0": "recsys_rl.envs.gym_simulated:GymSimulatedEnv",
     "recsys_rl/UserLeaves-v0": "recsys_rl.envs.gym_user_leaves:GymUserLeavesEnv",
+    "recsys_rl/Elicitation-v0": "recsys_rl.envs.gym_elicitation:GymElicitationEnv",
 }
 
 

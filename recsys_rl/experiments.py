@@ -12,15 +12,17 @@ from typing import Any, NamedTuple
 
 from recsys_rl.agent.config import Config, DDPGConfig, EnvConfig, PretrainConfig, StateConfig
 
+SEQ = Config(
+    state=StateConfig("DRR-seq", k=96, n=200),
+    pretrain=PretrainConfig(batch_size=1024, lr=4e-3),
+    env=EnvConfig(sessions=128),
+    weight_decay=0.01,
+    validate_every=1000,
+)
 ROOTS = {
     "DRR-ave": Config(),
-    "DRR-seq": Config(
-        state=StateConfig("DRR-seq", k=96, n=200),
-        pretrain=PretrainConfig(batch_size=1024, lr=4e-3),
-        env=EnvConfig(sessions=128),
-        weight_decay=0.01,
-        validate_every=1000,
-    ),
+    "DRR-seq": SEQ,
+    "DRR-seq-clock": SEQ.with_field("state.name", "DRR-seq-clock"),
     "DRR-set": Config(
         state=StateConfig("DRR-set", k=128, n=43, linear="gaussian"),
         pretrain=PretrainConfig(lr=2e-3),
@@ -43,6 +45,20 @@ ROOTS = {
         env=EnvConfig("user-leaves", sessions=256, horizon=30, n_seed=1),
         validate_every=150,
     ),
+    "consequences": Config(
+        state=StateConfig("affected", k=8, n=33, noise=0.5),
+        ddpg=DDPGConfig(
+            actor_lr=5e-3,
+            gamma=0.95,
+            n_steps=5,
+            tau=0.1,
+            bc_weight=0.0,
+            replay="uniform",
+            gradient="soft",
+        ),
+        env=EnvConfig("consequences", sessions=64, horizon=30),
+        validate_every=50,
+    ),
 }
 
 # Updates of pretraining and of DDPG, chosen on validation data; other sets take those of ml-1m.
@@ -50,16 +66,20 @@ BUDGETS = {
     "ml-100k": {
         "DRR-ave": (1000, 400),
         "DRR-seq": (1140, 100),  # 12 epochs of leave-one-out
+        "DRR-seq-clock": (1140, 100),
         "DRR-set": (500, 400),
         "DRR-set-simulated": (500, 500),
-        "user-leaves": (0, 900),
+        "user-leaves": (0, 1200),
+        "consequences": (0, 200),
     },
     "ml-1m": {
         "DRR-ave": (4000, 800),
         "DRR-seq": (7680, 300),  # 8 epochs of leave-one-out
+        "DRR-seq-clock": (11520, 300),  # 12 epochs: half of the rows hide something
         "DRR-set": (5000, 1200),
         "DRR-set-simulated": (1000, 2000),
         "user-leaves": (0, 1500),
+        "consequences": (0, 200),
     },
 }
 NOISE = {"ml-100k": 0.1, "ml-1m": 0.02}  # of the linear model; chosen on validation users
@@ -107,6 +127,7 @@ VARIANTS |= {
     "user-leaves-ou-noise": Variant("user-leaves", "ddpg.ou_sigma", 0.2),
     "user-leaves-deterministic": Variant("user-leaves-ou-noise", "ddpg.gradient", "deterministic"),
 }
+VARIANTS |= {"consequences-gamma-0": Variant("consequences", "ddpg.gamma", 0.0)}
 NAMES = (*ROOTS, *VARIANTS)
 
 

@@ -19,6 +19,8 @@ import numpy as np
 from recsys_rl.data.download import SOURCES
 from recsys_rl.data.ids import Id, IdMap
 from recsys_rl.data.likes import POSITIVE, SHOWN
+from recsys_rl.data.moments import checked_times
+from recsys_rl.data.notes import note
 from recsys_rl.release_config import UnknownState as UnknownState
 from recsys_rl.release_config import checked
 from recsys_rl.release_files import (
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from recsys_rl.data.histories import Histories
     from recsys_rl.data.interactions import Interactions
 
+NO_TIMES = "this agent reads the clock, and no times were given: it reads the order alone"
 DAMAGED = "the weights of this agent are damaged: its scores are no numbers"
 
 
@@ -54,6 +57,8 @@ class Recommender:
     runs no code from any file. Processes that are forked once a model is loaded may use it, each
     with one thread.
     """
+
+    _noted: tuple[str, ...] = ()  # notes that were made
 
     def __init__(self, actor: Actor, item_ids: IdMap, config: dict[str, Any]) -> None:
         self._actor: Actor | None = actor.eval()
@@ -90,6 +95,11 @@ class Recommender:
     def memory(self) -> int:
         """How many of the latest likes count, and of the latest rejections."""
         return self.config["config"]["state"]["n"]
+
+    @property
+    def reads_clock(self) -> bool:
+        """Whether `scores` reads times."""
+        return not _is_set(self.config) and self.actor.state.reads_clock
 
     @property
     def actor(self) -> Actor:
@@ -136,13 +146,31 @@ class Recommender:
             pass
         raise BadRelease(DAMAGED)
 
-    def scores(self, histories: Sequence[Sequence[Id]]) -> np.ndarray:
+    def scores(
+        self,
+        histories: Sequence[Sequence[Id]],
+        times: Sequence[Sequence[float]] | None = None,
+        at: Sequence[float] | None = None,
+    ) -> np.ndarray:
         """B lists of liked items (ids, oldest first) -> float32 [B, n_items].
 
+        times: for each history the moments of its ratings, and `at` the moments, one a history, at
+        which the next item is asked for; seconds, for agents that read the clock. Without them such
+        an agent reads the order alone, and a note says so; other agents ignore them with a note.
+
         Every history is that of an unknown user. Ids the model does not know are ignored with a
-        warning; a history with no known id is a ValueError.
+        warning; a history with no known id is a ValueError, and so are times that cannot be.
         """
-        return self.scores_of([Answers(self._named(history)) for history in histories])
+        told = times is not None or at is not None
+        moments, requests = checked_times(histories, times, at) if told else (None, None)
+        named = [self._named(history) for history in histories]
+        people = [Answers(places) for _, places in named]
+        if not (told and self.reads_clock):
+            if told:
+                self._note_once("this agent does not read the clock: times are ignored")
+            return self.scores_of(people)
+        kept = [when[rows] for when, (rows, _) in zip(moments, named, strict=True)]
+        return self.score(self._dated(self._histories(people), kept, requests)).cpu().numpy()
 
     def scores_of(self, people: Sequence[Answers]) -> np.ndarray:
         """What B unknown users have answered, by index -> float32 [B, n_items].
@@ -150,6 +178,8 @@ class Recommender:
         BadRelease where the weights are so large that scores are no numbers.
         """
         if not _is_set(self.config):
+            if self.reads_clock:
+                self._note_once(NO_TIMES)
             return self.score(self._histories(people)).cpu().numpy()
         try:
             with np.errstate(all="ignore"):  # what is no number is found below
@@ -187,24 +217,51 @@ class Recommender:
         device = self.actor.item_vectors.device
         return Histories(*(torch.from_numpy(x).to(device) for x in (anonymous, item, rating)))
 
-    def _named(self, history: Sequence[Id]) -> list[int]:
-        """Indices of the known ones; ValueError if there is none."""
-        known = self._known(history, stacklevel=4)
+    def _dated(
+        self, histories: Histories, times: list[np.ndarray], requests: np.ndarray | None
+    ) -> Histories:
+        """With the moments of the items, int64 [length] for each row, and of the requests [B]."""
+        from dataclasses import replace
+
+        import torch
+
+        from recsys_rl.data.histories import UNKNOWN_TIME
+
+        time = np.full(histories.item.shape, UNKNOWN_TIME)
+        for row, moments in zip(time, times, strict=True):
+            row[len(row) - len(moments) :] = moments
+        device = histories.item.device
+        request = None if requests is None else torch.from_numpy(requests).to(device)
+        return replace(histories, time=torch.from_numpy(time).to(device), request=request)
+
+    def _note_once(self, sentence: str) -> None:
+        if sentence not in self._noted:
+            self._noted = (*self._noted, sentence)
+            note(sentence)
+
+    def _named(self, history: Sequence[Id]) -> tuple[list[int], list[int]]:
+        """Where the known ones stand in a history, and their indices; ValueError if none is."""
+        rows, known = self._found(history, stacklevel=4)
         if not known:
             raise ValueError(f"the model knows none of these items: {_plain(history)}")
-        return known
+        return rows, known
 
     def _known(self, items: Sequence[Id], stacklevel: int) -> list[int]:
         """Indices of the known ones, the latest of repeats; a warning for the others."""
+        return self._found(items, stacklevel + 1)[1]
+
+    def _found(self, items: Sequence[Id], stacklevel: int) -> tuple[list[int], list[int]]:
+        """Where the known ones stand, the latest of repeats, and their indices."""
         if not len(items):
-            return []
+            return [], []
         index = self._ids.places(items)
         unknown = [item for item, place in zip(_plain(items), index, strict=True) if place < 0]
         if unknown:
             text = f"items the model does not know are ignored: {unknown}"
             warnings.warn(text, stacklevel=stacklevel)
-        known = index[index >= 0].tolist()
-        return list(dict.fromkeys(reversed(known)))[::-1]
+        latest = {place: row for row, place in enumerate(index.tolist()) if place >= 0}
+        rows = sorted(latest.values())
+        return rows, index[rows].tolist()
 
     def recommend(
         self,

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -20,20 +21,30 @@ from recsys_rl.agent.config import Config
 from recsys_rl.agent.ddpg import DDPG
 from recsys_rl.agent.training import Trained, train
 from recsys_rl.data.devices import CPU, generator_on
-from recsys_rl.data.histories import POSITIVE
+from recsys_rl.data.histories import POSITIVE, UNKNOWN_TIME
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.notes import note
 from recsys_rl.data.splits import (
+    after_a_pause,
     leave_one_out,
     random_split,
+    rows_of_users,
     split_by_time,
     split_holdout_users,
     split_users,
 )
-from recsys_rl.embeddings.pmf import PMF
+from recsys_rl.embeddings.rating_factors import DescribedFactors, RatingFactors
 from recsys_rl.envs.cold_start import ColdStartEnv
-from recsys_rl.envs.rating_models import NeighbourRatings, refuse_neighbours, two_halves
-from recsys_rl.envs.simulated import SimulatedEnv, Simulator, refuse_simulator
+from recsys_rl.envs.consequences import (
+    FORMS,
+    HORIZON,
+    ConsequencesEnv,
+    consequence_users,
+    consequence_worlds,
+    rated_at_random,
+)
+from recsys_rl.envs.simulated import SimulatedEnv
+from recsys_rl.envs.simulators import simulators
 from recsys_rl.envs.user_leaves import (
     MisledEnv,
     UserLeavesEnv,
@@ -43,6 +54,7 @@ from recsys_rl.envs.user_leaves import (
 )
 from recsys_rl.evaluation.calibration import Calibration, calibration
 from recsys_rl.evaluation.protocols import (
+    READS,
     leave_one_out_metrics,
     random_positive_metrics,
     random_positive_split,
@@ -60,7 +72,8 @@ from recsys_rl.evaluation.sessions import (
 )
 from recsys_rl.evaluation.statistics import Evaluation
 
-MADE = "simulated", "user-leaves"  # sessions that a split makes, and no log
+MADE = "simulated", "user-leaves", "consequences"  # sessions that a split makes, and no log
+MEAN = "mean "  # before a metric: over all that a model may be told of the clock
 SAMPLE = 2000  # users on whom a learning curve is measured
 Evaluate = Callable[[ScoreFunction], dict[str, Evaluation]]  # protocol -> what it says
 
@@ -72,8 +85,10 @@ class Task:
     train: rows to learn from. validate: quick, for curves and the choice of weights by `metric`;
     None where a split has no validation part. test: every protocol of the split. about: one line.
     make_env: for `build`, where sessions are not made from a log, and env, their name. test_users:
-    rows of the users held out whole, where there are some. calibrate: Q against returns with users
-    the critic learned from and with others, where sessions have an end that counts.
+    rows of the users held out whole, where there are some. embeddings: for `build`, where they are
+    made of more than the rows. calibrate: Q against returns with users the critic learned from and
+    with others, where sessions have an end that counts. validate_clock, test_clock: for agents that
+    read the clock, in place of `validate` and beside `test`.
     """
 
     train: Interactions
@@ -84,13 +99,17 @@ class Task:
     make_env: Callable[[Config], MakeEnv] | None = None
     env: str = ""
     test_users: Interactions | None = None
+    embeddings: Callable[[Config], Any] | None = None
     calibrate: Callable[[DDPG], dict[str, Calibration]] | None = None
+    validate_clock: Callable[[ScoreFunction], dict[str, float]] | None = None
+    test_clock: Evaluate | None = None
 
     def build(self, config: Config, **options: Any) -> Training:
         """Agent, environment, demonstrations and replay for this task (`agent.build.build`)."""
         self._check_sessions(config)
         make_env = self.make_env and self.make_env(config)
-        return build(config, self.train, make_env=make_env, **options)
+        embeddings = self.embeddings and self.embeddings(config)
+        return build(config, self.train, make_env=make_env, embeddings=embeddings, **options)
 
     def check(self, config: Config) -> None:
         """Refuse, before anything is trained, what could not be trained (`agent.build.check`)."""
@@ -107,12 +126,38 @@ class Task:
 
     def fit(self, training: Training, **options: Any) -> Trained:
         """Train with this task's validation (`agent.training.train`)."""
-        validate = self.validate and (lambda agent: self.validate(agent.score))
-        return train(training, validate=validate, metric=self.metric, **options)
+        validate, metric = self.validate, self.metric
+        if self.validate_clock and training.agent.actor.state.reads_clock:
+            validate, metric = self.validate_clock, f"{MEAN}{metric}"
+        by_score = validate and (lambda agent: validate(agent.score))
+        return train(training, validate=by_score, metric=metric, **options)
+
+    def without_clock(self) -> Task:
+        """The same where nobody knows when the rows were rated: their order alone is learned."""
+        unknown = torch.full_like(self.train.timestamp, UNKNOWN_TIME)
+        train = replace(self.train, timestamp=unknown)
+        return replace(self, train=train, validate_clock=None, test_clock=None)
+
+    def tested(self, agent: DDPG, score: ScoreFunction | None = None) -> dict[str, Evaluation]:
+        """Every protocol for an agent, or for a score function made of it.
+
+        One that reads the clock has rows of its own for what it is told.
+        """
+        score = score or agent.score
+        found = self.test(score)
+        if self.test_clock and agent.actor.state.reads_clock:
+            found |= self.test_clock(score)
+        return found
 
 
-def task_of(data: Interactions, split: str) -> Task:
-    """A split by its name: see `SPLITS`; cold-start-eighth-1 to -8 hold out every user once."""
+def task_of(data: Interactions, split: str, movies: pd.DataFrame | None = None) -> Task:
+    """A split by its name: see `SPLITS`; cold-start-eighth-1 to -8 hold out every user once;
+    simulated-satisfaction-0.25, -satiation-1, ...: see `_consequences`.
+
+    movies: item and genres, as `load_movies` gives them; the last ones alone need them.
+    """
+    if found := _consequence_of(split):
+        return _consequences(data, movies, found[1], float(found[2]))
     if found := re.fullmatch(r"cold-start-eighth-([1-8])", split):
         return _cold_start(data, users_of_eighth(data, int(found[1])))
     if split not in SPLITS:
@@ -120,8 +165,22 @@ def task_of(data: Interactions, split: str) -> Task:
     return SPLITS[split](data)
 
 
+def needs_movies(split: str) -> bool:
+    """Whether `task_of` asks for the films."""
+    return _consequence_of(split) is not None
+
+
+def _consequence_of(split: str) -> re.Match | None:
+    """Form and dial, where a split's name has them."""
+    return re.fullmatch(rf"simulated-({'|'.join(FORMS)})-([01](?:\.\d+)?)", split)
+
+
 def _generator(seed: int) -> torch.Generator:
     return generator_on(CPU, seed)
+
+
+def _shuffled(count: int, seed: int) -> Tensor:
+    return torch.randperm(count, generator=_generator(seed), device=CPU)
 
 
 def _needs(there: bool, who: str) -> None:
@@ -150,7 +209,7 @@ def _leave_one_out(data: Interactions) -> Task:
     split = leave_one_out(data)
     _needs(len(split.test) > 0, "nobody has rated three items")
     few = torch.zeros(len(split.validation), dtype=torch.bool, device=CPU)
-    few[torch.randperm(len(few), generator=_generator(1), device=CPU)[:SAMPLE]] = True
+    few[_shuffled(len(few), 1)[:SAMPLE]] = True
     sample = split.validation.select(few.to(data.user.device))
     few_negatives = sample_negatives(
         data, sample.user, NEGATIVES, generator=_generator(2), allow_fewer=True
@@ -164,8 +223,52 @@ def _leave_one_out(data: Interactions) -> Task:
     def test(score: ScoreFunction) -> dict[str, Evaluation]:
         return {"leave-one-out": leave_one_out_metrics(score, history, target, negatives)}
 
+    def validate_clock(score: ScoreFunction) -> dict[str, float]:
+        found = validate(score) | {
+            f"{metric}{ending}": value
+            for reads, ending in WITH_CLOCK.items()
+            for metric, value in leave_one_out_metrics(score, split.train, sample, reads=reads)
+            .mean()
+            .items()
+        }
+        values = [found[f"ndcg@10{ending}"] for ending in READS.values()]
+        return found | {f"{MEAN}ndcg@10": sum(values) / len(values)}
+
     about = "leave one out: each user's latest item among all unseen items, and among 99"
-    return Task(split.train, validate, "ndcg@10", test, about)
+    return Task(
+        split.train,
+        validate,
+        "ndcg@10",
+        test,
+        about,
+        validate_clock=validate_clock,
+        test_clock=_with_clock("leave-one-out", history, target),
+    )
+
+
+WITH_CLOCK = {reads: ending for reads, ending in READS.items() if reads != "order"}
+
+
+def _with_clock(name: str, history: Interactions, target: Interactions) -> Evaluate:
+    """The protocol for models that are told times, each way under a name of its own."""
+    return lambda score: {
+        f"{name}{ending}": leave_one_out_metrics(score, history, target, reads=reads)
+        for reads, ending in WITH_CLOCK.items()
+    }
+
+
+def _after_a_pause(data: Interactions) -> Task:
+    split = after_a_pause(data)
+    history, target = split.train, split.test
+    _needs(len(target) > 0, "nobody has paused for a day")
+
+    def test(score: ScoreFunction) -> dict[str, Evaluation]:
+        return {"after-a-pause": leave_one_out_metrics(score, history, target)}
+
+    about = "the first item after each user's last pause of a day or more, among all unseen items"
+    return Task(
+        history, None, "", test, about, test_clock=_with_clock("after-a-pause", history, target)
+    )
 
 
 def _random_positives(data: Interactions) -> Task:
@@ -227,15 +330,16 @@ def users_of_eighth(data: Interactions, number: int) -> tuple[Tensor, Tensor, Te
 
 
 def _cold_start(data: Interactions, users: tuple[Tensor, Tensor, Tensor]) -> Task:
-    train, validation, test_users = (
-        data.select(torch.isin(data.user, some.to(data.user.device))) for some in users
-    )
-    for part, held_out in {"validation": validation, "test": test_users}.items():
+    train, validation, test_users = (data.select(rows_of_users(data, some)) for some in users)
+    few = validation  # of a large set, or each validation would take hours
+    if len(users[1]) > SAMPLE:
+        few = data.select(rows_of_users(data, users[1][_shuffled(len(users[1]), 1)[:SAMPLE]]))
+    for part, held_out in {"validation": few, "test": test_users}.items():
         likes = torch.bincount(held_out.user[held_out.rating >= POSITIVE], minlength=1)
         _needs(int(likes.max()) >= 6, f"no {part} user likes six items")
 
     def validate(score: ScoreFunction) -> dict[str, float]:
-        found = cold_start_sessions(score, validation, draws=3).mean()
+        found = cold_start_sessions(score, few, draws=3).mean()
         return {name: value for name, value in found.items() if name.startswith("reward")}
 
     def test(score: ScoreFunction) -> dict[str, Evaluation]:
@@ -311,27 +415,6 @@ def _simulated(data: Interactions, series: float = 0.0) -> Task:
     )
 
 
-class Simulators(NamedTuple):
-    """Two worlds fitted on different halves of the ratings; log: the rows of A, pmf: its model."""
-
-    a: Simulator
-    b: Simulator
-    log: Interactions
-    pmf: PMF
-
-
-def simulators(data: Interactions, k: int = 100) -> Simulators:
-    refuse_simulator(data.n_users, data.n_items, worlds=2)  # before PMF is fitted
-    refuse_neighbours(data.n_items)
-    log, other_half = two_halves(data)
-    generator = _generator(0)
-    pmf = PMF(data.n_users, data.n_items, k, generator=generator, device=data.user.device)
-    pmf.fit(log, generator=generator)
-    a = Simulator.of(pmf.score, log)
-    b = Simulator.of(NeighbourRatings(other_half).score, other_half)
-    return Simulators(a, b, log, pmf)
-
-
 def _user_leaves(data: Interactions, trained_in: str = "truth") -> Task:
     """Users who leave: trained and chosen in a world, tested in the truth with other users."""
     worlds = leaving_worlds(data)
@@ -380,9 +463,86 @@ def _user_leaves(data: Interactions, trained_in: str = "truth") -> Task:
     return Task(log, validate, "return", test, about, make_env, "user-leaves", calibrate=calibrate)
 
 
+def _consequences(data: Interactions, movies: pd.DataFrame | None, form: str, dial: float) -> Task:
+    """Simulated users with consequences: trained and chosen in A, tested in A and B."""
+    if movies is None:
+        raise ValueError("consequences depend on genres: give the films, as load_movies does")
+    worlds, consequence, films = consequence_worlds(data, movies, form, dial)
+    users, validation, test_users = consequence_users(data.n_users)
+    _needs(min(len(validation), len(test_users)) > 1, "one user is left to validate or to test")
+    log = rated_at_random(worlds.a, users, films)
+
+    def validate(score: ScoreFunction) -> dict[str, float]:
+        return whole_sessions(
+            score, ConsequencesEnv(worlds.a, consequence, users=validation)
+        ).mean()
+
+    def test(score: ScoreFunction) -> dict[str, Evaluation]:
+        return {
+            f"simulated-{name}": whole_sessions(
+                score, ConsequencesEnv(world, consequence, users=test_users)
+            )
+            for name, world in (("A", worlds.a), ("B", worlds.b))
+        }
+
+    def calibrate(agent: DDPG) -> dict[str, Calibration]:
+        gamma, groups = (
+            agent.config.ddpg.gamma,
+            {
+                "users of the critic": (worlds.a, users),
+                "test users": (worlds.a, test_users),
+                "test users, simulator B": (worlds.b, test_users),
+            },
+        )
+        return {
+            name: calibration(
+                agent.score,
+                agent.q,
+                ConsequencesEnv(world, consequence, users=some),
+                gamma,
+                draws=1,
+            )
+            for name, (world, some) in groups.items()
+        }
+
+    def make_env(config: Config) -> MakeEnv:
+        env = config.env
+        return lambda _, generator: ConsequencesEnv(
+            worlds.a,
+            consequence,
+            users=users,
+            sessions=env.sessions,
+            horizon=env.horizon,
+            n_seed=env.n_seed,
+            generator=generator,
+        )
+
+    def embeddings(config: Config) -> DescribedFactors:
+        generator = _generator(config.seed)
+        factors = RatingFactors.of(log, config.state.k, generator)
+        return DescribedFactors(factors.user, factors.item, consequence.films)
+
+    about = (
+        f"simulated users, {form} at {dial:g}: trained in simulator A, tested with other users in "
+        f"A and B: the sum of the rewards of {HORIZON} films"
+    )
+    return Task(
+        log,
+        validate,
+        "return",
+        test,
+        about,
+        make_env,
+        "consequences",
+        embeddings=embeddings,
+        calibrate=calibrate,
+    )
+
+
 SERIES = 0.1  # what a like in a row adds to the next reward, in the split simulated-series
 SPLITS: dict[str, Callable[[Interactions], Task]] = {
     "leave-one-out": _leave_one_out,
+    "after-a-pause": _after_a_pause,
     "random-positives": _random_positives,
     "ratings": _ratings,
     "temporal": _temporal,
@@ -396,4 +556,5 @@ SPLITS: dict[str, Callable[[Interactions], Task]] = {
 
 def split_for(environment: str) -> str:
     """The split on which agents of an environment are trained by default."""
-    return {"logged": "leave-one-out"}.get(environment, environment)
+    named = {"logged": "leave-one-out", "consequences": "simulated-satisfaction-0.5"}
+    return named.get(environment, environment)

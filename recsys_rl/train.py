@@ -2,7 +2,8 @@
 
     python -m recsys_rl.train --dataset ml-100k --agent DRR-set --out models/local/ml-100k
     python -m recsys_rl.train --agent DRR-set --set ddpg.gamma=0 --checkpoints checkpoints --resume
-    python -m recsys_rl.train --dataset ml-1m --device cuda       (`docs/scale.md`)
+    python -m recsys_rl.train --dataset ml-1m --device cuda            (`docs/scale.md`)
+    torchrun --nproc-per-node 2 -m recsys_rl.train --agent DRR-set     (`docs/scale.md`)
     python -m recsys_rl.train --dataset films.csv --columns user=uid item=film rating=score \\
         --positive 7 --order file --out models/local/films
 
@@ -24,22 +25,26 @@ from pathlib import Path
 
 import torch
 
+from recsys_rl.agent import ranks
 from recsys_rl.agent.checkpoint import BadCheckpoint, Checkpoints
 from recsys_rl.agent.config import DEVICES, Config
 from recsys_rl.agent.ddpg import Diverged
+from recsys_rl.agent.tracking import tensorboard
 from recsys_rl.agent.training import Interrupted
 from recsys_rl.data import opening
 from recsys_rl.data.arguments import Parser
 from recsys_rl.data.atomic_files import FolderInUse, writable
 from recsys_rl.data.devices import resolved
 from recsys_rl.data.download import DataUnavailable
-from recsys_rl.data.notes import say
+from recsys_rl.data.notes import note, say
 from recsys_rl.evaluation.statistics import Evaluation
 from recsys_rl.experiments import NAMES, config_of
 from recsys_rl.serving import release
+from recsys_rl.states.registry import STATES
 from recsys_rl.tasks import SPLITS, split_for, task_of
 
-PROBLEMS = (BadCheckpoint, FolderInUse, Diverged, DataUnavailable, ValueError, OSError)
+STOPPED = BadCheckpoint, FolderInUse, Diverged, ranks.RankLost
+PROBLEMS = (*STOPPED, DataUnavailable, ValueError, OSError)
 
 
 def _whole(text: str) -> int:
@@ -75,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--checkpoint-every", type=_seconds, default=60.0, metavar="SECONDS")
     add("--resume", action="store_true", help="go on from the checkpoint that is there")
     add("--out", type=Path, metavar="DIR", help="where the release goes")
+    add("--tensorboard", type=Path, metavar="DIR", help="where its figures go as it trains")
     add("--threads", type=_whole, default=torch.get_num_threads())
     return parser
 
@@ -92,14 +98,22 @@ def configured(options: argparse.Namespace, dataset: str) -> Config:
 def run(options: argparse.Namespace, command: str) -> None:
     if options.resume and not options.checkpoints:
         raise ValueError("--resume needs --checkpoints: the folder to go on from")
-    folders = [folder for folder in (options.out, options.checkpoints) if folder]
-    writable(*folders)  # before the training, not after it
-    data = opening.open_data(**opening.options_of(options))
+    folders = [f for f in (options.out, options.checkpoints, options.tensorboard) if f]
+    if ranks.rank() == 0:
+        writable(*folders)  # before the training, not after it
+    with ranks.first_of_machine_first():
+        data = opening.open_data(**opening.options_of(options))
     dataset = data.name
     config = configured(options, dataset)
     split = options.split or split_for(config.env.name)
-    task = task_of(data.interactions().to(resolved(config.device)), split)
+    interactions = data.interactions().to(resolved(config.device))
+    task = task_of(interactions, split, data.movies)
     task.check(config)
+    if options.order == "file" and STATES[config.state.name].reads_clock:
+        note(
+            f"{options.agent} reads the clock, and these rows have no times: it learns their order"
+        )
+        task = task.without_clock()
     checkpoints = options.checkpoints and Checkpoints(
         options.checkpoints,
         f"{dataset}-{split}-{options.agent}",
@@ -110,9 +124,12 @@ def run(options: argparse.Namespace, command: str) -> None:
     )
     training = task.build(config)
     agent = training.agent
-    trained = task.fit(training, checkpoints=checkpoints)
+    with tensorboard(options.tensorboard if ranks.rank() == 0 else None) as callbacks:
+        trained = task.fit(training, checkpoints=checkpoints, callbacks=callbacks)
+    if ranks.rank() > 0:
+        return
     with _trained(checkpoints):
-        found = task.test(agent.score)
+        found = task.tested(agent)
     print(f"{dataset}, {options.agent}, seed {config.seed}, {task.about}")
     metrics = bracketed(found)
     for name, text in metrics.items():
@@ -166,7 +183,8 @@ def main(argv: list[str] | None = None) -> int:
         arguments = sys.argv[1:] if argv is None else argv
         options = _parser().parse_args(arguments)
         torch.set_num_threads(options.threads)
-        run(options, f"python -m recsys_rl.train {shlex.join(arguments)}")
+        with ranks.joined():
+            run(options, f"python -m recsys_rl.train {shlex.join(arguments)}")
         return 0
     except Interrupted as error:
         say(f"recsys_rl.train: {error}")

@@ -12,6 +12,7 @@ FLOORS = {
     "embeddings": 2,
     "release_files": 2,
     "set_scorer": 3,
+    "next_question": 3,
     "states": 3,
     "envs": 3,
     "evaluation": 4,  # its protocols play sessions in environments

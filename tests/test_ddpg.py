@@ -341,7 +341,10 @@ def test_q_reaches_every_layer_of_the_actor(name: str) -> None:
     still = [
         name for name, value in copy_of(agent.actor).items() if torch.equal(value, before[name])
     ]
-    unread = {"DRR-p": ["state.user_vectors.weight"]}  # DRR-p reads no user
+    unread = {
+        "DRR-p": ["state.user_vectors.weight"],  # DRR-p reads no user
+        "DRR-seq-clock": [f"state.blocks.{n}.since" for n in range(2)],  # sessions have no clock
+    }
     fixed = [f"linear.model.{name}" for name in ("item_vectors", "noise")]
     assert still == (fixed if name == "DRR-set" else unread.get(name, []))
 

@@ -19,9 +19,8 @@ THREADS = 1
 short = {{"ddpg.updates": 6, "env.sessions": 32}}
 CHANGES = {{
     "DRR-ave": short | {{"pretrain.updates": 20}},
-    "DRR-seq": short | {{"pretrain.updates": 6}},
-    "DRR-ave-ddpg-only": short,
     "DRR-set": short | {{"pretrain.updates": 10}},
+    "user-leaves": short,
 }}
 """
 
@@ -60,7 +59,7 @@ def executed(tmp_path_factory):
 
 def test_releases_two_agents_with_their_figures_and_curves(executed):
     notebook, folder = executed
-    for name, metric in (("ml-tiny", "reward@3"), ("ml-tiny-next", "ndcg@10")):
+    for name, metric in (("ml-tiny", "reward@3"), ("ml-tiny-ave", "ndcg@10")):
         recommender = Recommender.load(folder / "models" / name)
         assert len(recommender.recommend(recommender.item_ids[:2].tolist())) == 3
         assert recommender.config["metrics"][metric] in text_of(notebook)
@@ -78,7 +77,14 @@ def test_leaves_neither_checkpoints_nor_half_written_files(executed):
 
 def test_every_model_has_a_row(executed):
     text = text_of(executed[0])
-    for label in ("popularity", "EASE", "DRR-seq, pretrained", "DRR-ave-ddpg-only", "oracle"):
+    for label in (
+        "popularity",
+        "EASE",
+        "DRR-ave, pretrained",
+        "DRR-set, gate reset",
+        "oracle",
+        "list",
+    ):
         assert label in text
 
 
@@ -86,6 +92,19 @@ def test_shows_its_plots_and_the_training_loop(executed):
     outputs = [output for cell in code_cells(executed[0]) for output in cell.outputs]
     assert len([o for o in outputs if "image/png" in o.get("data", {})]) >= 5
     assert "def ddpg_update(" in text_of(executed[0])
+
+
+def test_a_session_is_played_in_a_cell(executed):
+    assert "You might like" in text_of(executed[0])
+
+
+def test_fits_a_lecture():
+    cells = committed().cells
+    words = sum(len(c.source.split()) for c in cells if c.cell_type == "markdown")
+    assert 25 <= len(cells) <= 32
+    assert words <= 2000
+    assert max(len(c.source.splitlines()) for c in code_cells(committed())) <= 25
+    assert all(c.metadata.get("slideshow") for c in cells)
 
 
 def test_committed_copy_was_run_from_top_to_bottom_without_error():

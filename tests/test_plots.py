@@ -6,7 +6,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 from recsys_rl.evaluation import plots
 
@@ -33,10 +32,20 @@ def test_reward_by_step_has_all_agents():
     assert set(legend_of(plots.reward_by_step(lines, "title"))) == {*names, "EASE"}
 
 
-def test_shown_by_step_has_all_models():
-    items = torch.arange(12).view(2, 2, 3)
-    figure = plots.shown_by_step(dict.fromkeys(SERIES, items), torch.arange(13))
-    assert legend_of(figure) == SERIES
+def test_shares_of_the_way_has_a_row_a_world_and_a_mark_a_policy():
+    worlds = {w: {n: (0.5, 0.4, 0.6) for n in ("DDPG", "gamma 0")} for w in ("one", "other")}
+    figure = plots.shares_of_the_way(worlds)
+    assert legend_of(figure) == ["DDPG", "gamma 0"]
+    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["other", "one"]
+
+
+def test_session_steps_names_what_was_shown():
+    figure = plots.session_steps(["A", "B"], [3.0, 4.0], [5.0, 4.5], [1.0, 0.5, 0.4])
+    labels = [text.get_text() for text in figure.axes[0].get_yticklabels()]
+    assert labels == ["A  1", "B  2"]
+    expected, answered = figure.axes[0].lines
+    assert answered.get_xdata().tolist() == [5.0, 4.5]
+    assert figure.axes[1].lines[0].get_ydata().tolist() == [1.0, 0.5, 0.4]
 
 
 def test_learning_curves_has_a_pane_an_agent_and_a_line_a_baseline():

@@ -36,7 +36,7 @@ def some_demonstration(size: int = 16) -> NextItem:
 
 
 def test_the_loss_of_a_moment_is_the_cross_entropy_of_the_next_item() -> None:
-    agent, (histories, item) = agent_of(), some_demonstration()
+    agent, (histories, item, _) = agent_of(), some_demonstration()
     expected = F.cross_entropy(agent.actor.scores(histories), item)
     torch.testing.assert_close(some_demonstration().loss(agent.actor), expected)
 
@@ -111,7 +111,7 @@ def test_moments_of_a_log_are_what_users_rated_next() -> None:
     log = random_log(N_USERS, N_ITEMS)
     training = build(SMALL, log)
     stream = LogMoments(training.environment, 400)
-    histories, item = next(stream)
+    histories, item, _ = next(stream)
     assert not torch.equal(item, next(stream).item)
     assert float((histories.user == N_USERS).float().mean()) == pytest.approx(0.2, abs=0.07)
     for user, known, target in zip(

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import report, report_picture, report_sections, results, summaries, worlds_picture
+from benchmarks import all_worlds, report, report_picture, report_sections, results, summaries
 from benchmarks.summaries import Agent
 from recsys_rl.evaluation.statistics import hierarchical_bootstrap
 
@@ -116,7 +116,7 @@ def test_the_document_is_up_to_date(sections, monkeypatch):
 def test_a_table_has_a_heading_its_origin_and_two_sentences_at_most(sections):
     assert len({section.heading for section in sections}) == len(sections)
     for section in sections:
-        assert re.search(r"[Dd]ata set ml-|on ml-1m", section.measured), section.heading
+        assert re.search(r"[Dd]ata set ml-|on ml-1m|SARDINE", section.measured), section.heading
         assert "training seed" in section.measured, section.heading
         assert section.commands, section.heading
         assert len(re.findall(r"\.(?=\s+[*A-Z]|$)", section.note)) <= 2, section.heading
@@ -139,14 +139,15 @@ def test_the_documents_link_to_files_that_are_there():
 
 
 def test_the_picture_of_the_worlds_shows_every_policy_between_greedy_and_oracle():
-    for row in worlds_picture.rows():
-        found = [worlds_picture.share(row, shown) for shown in row.shown]
+    there = all_worlds.worlds()
+    for world in there:
+        found = [world.share(agent) for agent in world.shown().values()]
         assert all(each.low <= each.mean <= each.high for each in found)
-        greedy = worlds_picture.Shown("", row.greedy, "o")
-        assert worlds_picture.share(row, greedy).mean == pytest.approx(0)
-    figure = worlds_picture.worlds_picture()
-    policies = sum(len(row.shown) for row in worlds_picture.rows())
-    assert len(figure.axes[0].containers) == policies == 6
+        assert world.share(world.greedy).mean == pytest.approx(0)
+        assert world.share(world.oracle).mean == pytest.approx(1)
+    figure = all_worlds.worlds_picture()
+    assert len(figure.axes[0].containers) == sum(len(world.shown()) for world in there)
+    assert list(all_worlds.table().index) == [w.title.replace("\n", " ") for w in there]
     plt.close(figure)
 
 

@@ -12,6 +12,8 @@ import torch
 
 from benchmarks import results
 from recsys_rl.baselines.registry import BASELINES
+from recsys_rl.evaluation.next_item import PROBES
+from recsys_rl.evaluation.protocols import READS
 from recsys_rl.evaluation.statistics import Evaluation
 from recsys_rl.experiments import NAMES
 
@@ -27,14 +29,23 @@ SESSIONS = {name: value for name, value in KEY.items() if name != "seed"}
 SPLITS = {
     *("leave-one-out", "random-positives", "ratings", "temporal", "cold-start", "cross-dataset"),
     *(f"cold-start-eighth-{number}" for number in range(1, 9)),
-    *("simulated", "simulated-series", "user-leaves", "user-leaves-model"),
+    *("simulated", "simulated-series", "user-leaves", "user-leaves-model", "sardine"),
+    "after-a-pause",
 }
+TIES = "ties shuffled", "ties before the test item shuffled"
 PROTOCOLS = {
     *("leave-one-out", "random-positives", "re-ranking", "seed-and-suggest", "temporal"),
     *("cold-start-sessions", "simulated-A", "simulated-B", "training"),
     *("calibration, users of the critic", "calibration, test users"),
     *("calibration, simulator A", "calibration, simulator B"),
-    *("user-leaves", "user-leaves, another's ratings"),
+    *("user-leaves", "user-leaves, another's ratings", "sardine"),
+    *(
+        f"{name}{ending}"
+        for name in ("leave-one-out", "after-a-pause")
+        for ending in READS.values()
+    ),
+    *(f"leave-one-out, {n}{end}" for n in ("by gap", *TIES) for end in READS.values()),
+    *(f"leave-one-out, {probe}" for probe in PROBES),
 }
 STAGES = {
     *("final", "pretrained", "pretrained, gate reset", "untrained", "no history", "calibration"),
@@ -153,7 +164,7 @@ def test_settings_are_read_back_and_others_stay(empty):
 def test_the_committed_table_keeps_to_its_names():
     table = results.load()
     assert results.PATH.stat().st_size < 6_000_000
-    assert set(table["dataset"]) == {"ml-100k", "ml-1m"}
+    assert set(table["dataset"]) == {"ml-100k", "ml-1m", "sardine"}
     for column, known in (("split", SPLITS), ("protocol", PROTOCOLS), ("stage", STAGES)):
         assert set(table[column]) <= known
     agents = set(table["agent"])
@@ -161,10 +172,11 @@ def test_the_committed_table_keeps_to_its_names():
     beside |= {"greedy on simulator A", "PMF, user known", "PMF folded in"}
     beside |= {f"ridge regression ({name}, alpha = 0)" for name in ("LinUCB", "HLinUCB")}
     beside |= {"greedy", "greedy-model", "list", "list-model"}  # of users who leave
+    beside |= {"sardine", "sardine-gamma-0", "rule"}  # of users who get bored
     ours = {name for name in agents if name in NAMES or name.endswith(" (a5157ef)")}
     ours |= {name for name in agents if name.startswith("DRR-")}
     assert agents - ours <= beside | {*BASELINES, "oracle"}
-    assert table["value"].notna().all()
+    assert np.isfinite(table["value"]).all()
     assert not table.duplicated([*results.KEY, "metric", "user"]).any()
 
 

@@ -112,3 +112,11 @@ def test_the_same_call_gives_the_same_interval(users):
 def test_other_shapes_are_refused(values, sentence):
     with pytest.raises(ValueError, match=sentence):
         hierarchical_bootstrap(values)
+
+
+def test_share_of_way_from_one_mean_to_another():
+    users = torch.arange(4)
+    low, mean, high = (
+        Evaluation("p", {"m": np.full(4, value, np.float32)}, users) for value in (1.0, 2.5, 3.0)
+    )
+    assert mean.share_of_way(low, high, "m") == pytest.approx((0.75, 0.75, 0.75))

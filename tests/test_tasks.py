@@ -1,5 +1,7 @@
 """Splits with their evaluations: nobody is trained on and tested."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from synthetic import write_movielens
@@ -7,12 +9,13 @@ from synthetic import write_movielens
 from recsys_rl.agent.build import build
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.movielens import load_ratings
-from recsys_rl.data.splits import split_users
+from recsys_rl.data.splits import after_a_pause, split_users
 from recsys_rl.experiments import config_of
 from recsys_rl.tasks import SPLITS, split_for, task_of, users_of_eighth
 
 PROTOCOLS = {
     "leave-one-out": {"leave-one-out"},
+    "after-a-pause": {"after-a-pause"},
     "random-positives": {"random-positives"},
     "ratings": {"re-ranking"},
     "temporal": {"temporal"},
@@ -27,7 +30,10 @@ PROTOCOLS = {
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     folder = write_movielens(tmp_path_factory.mktemp("tiny") / "tiny", "csv", 80, 240)
-    return Interactions.from_ratings(load_ratings(folder))
+    ratings = Interactions.from_ratings(load_ratings(folder))
+    place = torch.arange(len(ratings)) - ratings.offsets[ratings.user]
+    pause = 86_400 * (place >= 18) * (ratings.user % 2)  # of every second user
+    return replace(ratings, timestamp=ratings.timestamp + pause)
 
 
 @pytest.mark.parametrize("split", SPLITS)
@@ -82,3 +88,18 @@ def test_an_agent_is_trained_on_the_split_that_its_environment_needs():
 def test_an_unknown_split_is_refused_with_the_known_ones(data):
     with pytest.raises(ValueError, match="there is no split 'people': choose among leave-one-out"):
         task_of(data, "people")
+
+
+def test_after_a_pause_nothing_that_followed_it_is_trained_on(data):
+    split = after_a_pause(data)
+    assert len(split.validation) == 0 < len(split.test)
+    for user in range(data.n_users):
+        rows = data.user == user
+        times = data.timestamp[rows].tolist()
+        pauses = [i for i in range(1, len(times)) if times[i] - times[i - 1] >= 86_400]
+        kept = pauses[-1] if pauses else len(times)
+        assert (
+            split.train.item[split.train.user == user].tolist() == data.item[rows][:kept].tolist()
+        )
+        after = split.test.item[split.test.user == user].tolist()
+        assert after == (data.item[rows][kept : kept + 1].tolist() if pauses else [])

@@ -207,3 +207,26 @@ def test_what_cannot_be_is_said_before_any_training(data, capsys, more, sentence
 @pytest.mark.parametrize("named", [["--device", "cuda"], ["--set", "device=cuda"]])
 def test_a_device_that_is_not_there_is_refused(data, capsys, named):
     assert 'device is "cuda", which PyTorch' in refused(capsys, arguments(data, *named))
+
+
+def test_the_figures_of_a_training_go_to_tensorboard(data, tmp_path):
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    where = "--out", str(tmp_path / "out"), "--tensorboard", str(tmp_path / "board")
+    few = [f"--set={path}=6" for path in ("pretrain.updates", "ddpg.updates")]
+    assert train.main(arguments(data, *few, *where)) == 0
+    history = pd.read_csv(tmp_path / "out" / "training.csv").set_index("update")
+    found = events.EventAccumulator(str(tmp_path / "board")).Reload()
+    figures = history.drop(columns="stage")
+    assert set(found.Tags()["scalars"]) == set(figures)
+    for name in figures:
+        told = {event.step: event.value for event in found.Scalars(name)}
+        assert told == pytest.approx(figures[name].dropna().to_dict(), rel=1e-4)
+
+
+def test_without_tensorboard_a_sentence_says_so_before_any_training(
+    data, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    monkeypatch.setattr(DDPG, "pretrain", interrupted)
+    where = "--tensorboard", str(tmp_path)
+    assert "TensorBoard is not installed: pip" in refused(capsys, arguments(data, *where))

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from recsys_rl.agent import rank_states, ranks
 from recsys_rl.agent.config import Config
 from recsys_rl.agent.ddpg import DDPG, VectorDDPG
 from recsys_rl.agent.demonstrations import (
@@ -62,6 +63,7 @@ def build(
     *,
     agent_class: type[DDPG] | None = None,
     make_env: MakeEnv | None = None,
+    embeddings: Any = None,
     reward: Reward | None = None,
 ) -> Training:
     """Embeddings, agent, environment, demonstrations and replay, from train rows alone.
@@ -75,7 +77,8 @@ def build(
     log = log.to(resolved(config.device))
     first, later = split_holdout_users(log, config.pretrain.holdout_share, config.seed)
     generator = generator_on(CPU, config.seed)
-    embeddings = pretrained_embeddings(config, first, generator)
+    if embeddings is None:
+        embeddings = pretrained_embeddings(config, first, generator)
     linear = linear_model(config, first, generator)
     agent_class = agent_class or GRADIENTS[config.ddpg.gradient]
     agent = agent_class(config, log.n_users, log.n_items, embeddings, linear)
@@ -92,9 +95,12 @@ def build(
     environment = make_env(later, _stream(config, 1))
     check_limit(config, environment)
     check_device(agent.device, environment)
+    environment.sessions = ranks.share(environment.sessions, "env.sessions")
     demonstrations = make_demonstrations(agent, environment, first, later, make_env)
     note_few_backups(config)
-    return Training(agent, environment, demonstrations, make_replay(agent, environment))
+    training = Training(agent, environment, demonstrations, make_replay(agent, environment))
+    rank_states.begin(training._asdict(), config.seed)
+    return training
 
 
 def check(config: Config, log: Interactions, sessions: bool = True) -> None:
@@ -248,13 +254,15 @@ def make_demonstrations(
 ) -> Demonstrations:
     """Logged: the next items of the log. Else on-policy, with `first` users while pretraining."""
     config = agent.config
+    batch_size = ranks.share(config.pretrain.batch_size, "pretrain.batch_size")
+    negatives = config.pretrain.negatives
     if config.env.name == "logged":
         if agent.actor.state.windows:
             generator = generator_on(CPU, config.seed + 2)
-            return LogWindows(first, config.state.n, config.pretrain.batch_size, generator)
-        return LogMoments(environment, config.pretrain.batch_size)
+            return LogWindows(first, config.state.n, batch_size, generator, negatives)
+        return LogMoments(environment, batch_size, negatives)
     while_pretraining = make(first, _stream(config, 2))
-    while_pretraining.sessions = config.pretrain.batch_size
+    while_pretraining.sessions = batch_size
     return OnPolicyDemonstrations(
         while_pretraining,
         lambda histories, excluded: agent.explore(histories, excluded).item,
@@ -268,7 +276,8 @@ def make_replay(agent: DDPG, environment: SessionEnv) -> ReplayBuffer:
     """An empty replay buffer of the kind that the configuration names."""
     config, env, state = agent.config.ddpg, agent.config.env, agent.actor.state
     width = state.item_vectors.embedding_dim if agent.keeps_action else 0
-    played = env.sessions * env.horizon  # at once, so that they must fit
+    sessions = ranks.share(env.sessions, "env.sessions")
+    played = sessions * env.horizon  # at once, so that they must fit
     capacity = max(played, min(CAPACITY, ROUNDS * played))
     form = state.session_items, agent.n_items, capacity
     beside = {"action": width, "shown": environment.shown_beside, "device": agent.device}

@@ -12,7 +12,12 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, get_type_hints
 
 DEVICES = "auto", "cpu", "cuda", "mps"  # "auto": see `data.devices.resolved`
-SESSIONS = "cold-start", "simulated", "user-leaves"  # environments whose limit is an end
+SESSIONS = (
+    "cold-start",
+    "simulated",
+    "user-leaves",
+    "consequences",
+)  # environments whose limit is an end
 
 
 @dataclass(frozen=True)
@@ -38,9 +43,10 @@ class PretrainConfig:
     batch_size: int = 512  # moments of a log, items in windows, or sessions of one's own
     lr: float = 1e-3  # the peak: 5 % warm-up, then linearly down to 0
     holdout_share: float = 0.0  # of the train users, whom only DDPG meets (cold start)
+    negatives: int = 0  # items that stand for the catalogue beside the next one of a log; 0: all
 
     def __post_init__(self) -> None:
-        _at_least(self, updates=0, batch_size=1, lr=0)
+        _at_least(self, updates=0, batch_size=1, lr=0, negatives=0)
         if not 0 <= self.holdout_share < 1:
             raise ValueError(
                 f"pretrain.holdout_share must be 0 or more and below 1, not {self.holdout_share}"
@@ -103,6 +109,10 @@ class Config:
             raise ValueError(
                 'state.linear is for sessions that start with few answers: env.name is "logged"'
             )
+        if self.env.name != "logged" and self.pretrain.negatives:
+            raise ValueError(
+                'pretrain.negatives stand beside the next item of a log: env.name is not "logged"'
+            )
         if self.env.name == "logged" and self.ddpg.gamma == 1:
             raise ValueError("ddpg.gamma must be below 1: logged sessions have no end that counts")
         if self.state.linear and self.ddpg.gradient == "deterministic":
@@ -124,6 +134,7 @@ class Config:
     @classmethod
     def from_dict(cls, saved: Mapping[str, Any]) -> Config:
         """The reverse of `to_dict`; ValueError for what does not fit."""
+        saved = filled(saved)
         if isinstance(saved, Mapping):
             saved = {"device": cls.device, **saved}
         return _read(cls, saved, "")
@@ -160,6 +171,14 @@ def paths() -> list[str]:
         inner = fields(kind) if hasattr(kind, "__dataclass_fields__") else ()
         found += [f"{name}.{each.name}" for each in inner] or [name]
     return found
+
+
+def filled(saved: Any) -> Any:
+    """A saved configuration; fields that came later, where it has none, at their defaults."""
+    pretrain = saved.get("pretrain") if isinstance(saved, Mapping) else None
+    if not isinstance(pretrain, Mapping):
+        return saved
+    return {**saved, "pretrain": {"negatives": 0, **pretrain}}
 
 
 def _read(cls: type, saved: Any, where: str) -> Any:

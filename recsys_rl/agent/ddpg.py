@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from recsys_rl.agent import ranks
 from recsys_rl.agent.config import Config, StateConfig
 from recsys_rl.agent.demonstrations import Demonstration
 from recsys_rl.agent.exploration import OUNoise, epsilon_sampled, session_epsilons
@@ -220,11 +221,15 @@ class DDPG:
         share = min(done / 0.05, (1 - done) / 0.95)
         self._set_lr(self.actor_optimizer, config.lr * max(share, 0.01))
         self.actor.train()
-        loss = demonstration.loss(self.actor)
+        loss = self._demonstrated(demonstration)
         self.actor.eval()
-        self.descend(self.actor_optimizer, loss)
+        loss = self.descend(self.actor_optimizer, loss)
         self.pretrained += 1
-        return {"pretrain_loss": figure(loss)}
+        return {"pretrain_loss": loss}
+
+    def _demonstrated(self, demonstration: Demonstration) -> Tensor:
+        loss = demonstration.loss(self.actor)
+        return ranks.weighted(loss, lambda: demonstration.rows(self.n_items))
 
     # -- DDPG
 
@@ -307,18 +312,18 @@ class DDPG:
         td_error = self.q_taken(batch) - self.targets(batch)
         self.critic.eval()
         loss = (weights * td_error.square() / self.critic.left(batch.histories)).mean()
-        self.descend(self.critic_optimizer, loss)
-        return {"critic_loss": figure(loss)}, td_error.detach()
+        loss = self.descend(self.critic_optimizer, ranks.weighted(loss, lambda: len(weights)))
+        return {"critic_loss": loss}, td_error.detach()
 
     def improve_actor(self, histories: Histories, demonstration: Demonstration | None) -> Losses:
         """Policy gradient + bc_weight x supervised loss (Fujimoto & Gu, arXiv 2106.06860)."""
         loss, figures = self.policy_loss(histories)
+        loss = ranks.weighted(loss, lambda: len(histories))
         if self.supervised:
             self.actor.train()
-            loss = loss + self.config.ddpg.bc_weight * demonstration.loss(self.actor)
+            loss = loss + self.config.ddpg.bc_weight * self._demonstrated(demonstration)
             self.actor.eval()
-        self.descend(self.actor_optimizer, loss)
-        return figures | {"actor_loss": figure(loss)}
+        return figures | {"actor_loss": self.descend(self.actor_optimizer, loss)}
 
     def policy_loss(self, histories: Histories) -> tuple[Tensor, Losses]:
         """-E A / spread, A = Q - E Q under the softmax of the scores, and its figures.
@@ -329,7 +334,7 @@ class DDPG:
         policy = self.actor.policy(histories)  # (B, V)
         q = self.critic.preferences(histories)
         with torch.no_grad():
-            spread = q.std(1).mean().clamp(min=1e-6)
+            spread = ranks.mean(q.std(1).mean(), len(q)).clamp(min=1e-6)
             advantage = q.sub_((policy * q).sum(1, keepdim=True))
             entropy = torch.special.entr(policy).sum(1).mean()
         loss = -(policy * advantage).sum(1).mean() / spread
@@ -355,26 +360,27 @@ class DDPG:
         for group in optimizer.param_groups:
             group["lr"] = lr * group["lr_scale"]
 
-    def descend(self, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-        """Raises Diverged, and changes nothing, where loss or gradient is no number.
+    def descend(self, optimizer: torch.optim.Optimizer, loss: Tensor) -> float | Tensor:
+        """One step down the gradient, the average over ranks -> the loss, likewise.
 
-        Off the CPU it is `check` that raises, later; but nothing changes from the first such loss
-        on, since the optimizer itself skips the steps (`found_inf`, made for mixed precision).
+        Raises Diverged, and changes nothing, where loss or gradient is no number. Off the CPU it is
+        `check` that raises, later; but nothing changes from the first such loss on, since the
+        optimizer itself skips the steps (`found_inf`, made for mixed precision).
         """
         optimizer.zero_grad()
         loss.backward()
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        value = ranks.averaged(parameters, loss.detach())
         norm = nn.utils.clip_grad_norm_(parameters, MAX_GRADIENT_NORM)
-        fine = torch.isfinite(norm + loss.detach())
+        fine = torch.isfinite(norm + value)
         if read_every(self.device) == 1:
             if not fine:
-                raise Diverged(
-                    f"the loss is {float(loss.detach())} and its gradient {float(norm)}: {HELP}"
-                )
+                raise Diverged(f"the loss is {float(value)} and its gradient {float(norm)}: {HELP}")
         else:
             self.failed |= ~fine
             optimizer.found_inf = self.failed.float()
         optimizer.step()
+        return figure(value)
 
     def check(self) -> None:
         """Raises Diverged where something has `failed` to be a number.
@@ -382,7 +388,8 @@ class DDPG:
         Whoever keeps an agent's weights calls it before: see `agent.training.train`.
         """
         if self.failed:
-            raise Diverged(f"a loss, a gradient, a score or a reward is NaN or infinite: {HELP}")
+            what = "a loss, a gradient, a score or a reward"
+            raise Diverged(f"{what} was NaN or infinite shortly before: {HELP}")
 
     # -- what a checkpoint keeps
 
@@ -439,5 +446,6 @@ class VectorDDPG(DDPG):
         at = action.detach().requires_grad_()
         q = self.critic(histories, at)
         (slope,) = torch.autograd.grad(q.sum(), at)
-        slope = slope / slope.norm(dim=1).mean().clamp(min=1e-6)
+        length = ranks.mean(slope.norm(dim=1).mean(), len(slope))
+        slope = slope / length.clamp(min=1e-6)
         return -(action * slope).sum(1).mean(), {}

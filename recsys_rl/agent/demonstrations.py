@@ -14,10 +14,16 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from recsys_rl.agent.losses import full_softmax, hindsight_loss
+from recsys_rl.agent.losses import (
+    Catalogue,
+    Sample,
+    full_softmax,
+    hindsight_loss,
+    sampled_softmax,
+)
 from recsys_rl.agent.networks import Actor
 from recsys_rl.data.devices import CPU, on_cpu, sent
-from recsys_rl.data.histories import Histories
+from recsys_rl.data.histories import Histories, Times
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.envs.base import SessionEnv
 from recsys_rl.envs.logged import LoggedEnv
@@ -29,6 +35,9 @@ class Demonstration(Protocol):
     """A batch to learn from."""
 
     def loss(self, actor: Actor) -> Tensor: ...
+
+    def rows(self, n_items: int) -> int | Tensor:
+        """What the loss is a mean over, as several processes need it."""
 
 
 class Demonstrations(Protocol):
@@ -46,10 +55,14 @@ class NextItem(NamedTuple):
 
     histories: Histories
     item: Tensor  # int64 [B]
+    sample: Sample | None = None
 
     def loss(self, actor: Actor) -> Tensor:
-        """Cross-entropy among all items."""
-        return full_softmax(actor(self.histories), actor.item_vectors, self.item)
+        """Cross-entropy among all items, or among a sample of them."""
+        return _next_item_loss(actor, actor(self.histories), self.item, self.sample)
+
+    def rows(self, n_items: int) -> int:
+        return len(self.item)
 
 
 class Window(NamedTuple):
@@ -57,14 +70,20 @@ class Window(NamedTuple):
 
     items: Tensor  # int64 [B, L], right-padded
     following: Tensor  # int64 [B, L], right-padded
+    times: Times | None = None  # of items and of those that follow, for states that read them
+    sample: Sample | None = None
 
     def loss(self, actor: Actor) -> Tensor:
-        """Cross-entropy among all items, at every position."""
-        action, following = actor.state.sequence(self.items), self.following
+        """Cross-entropy among all items, or among a sample of them, at every position."""
+        action, following = actor.state.sequence(self.items, self.times), self.following
         if on_cpu(following):
             there = following < actor.state.n_items  # (B, L)
             action, following = action[there], following[there]
-        return full_softmax(action.flatten(0, -2), actor.item_vectors, following.flatten())
+        action, following = action.flatten(0, -2), following.flatten()
+        return _next_item_loss(actor, action, following, self.sample)
+
+    def rows(self, n_items: int) -> Tensor:
+        return (self.following < n_items).sum()
 
 
 class HindsightBatch(NamedTuple):
@@ -78,18 +97,36 @@ class HindsightBatch(NamedTuple):
         scores = actor.scores(self.histories)
         return hindsight_loss(scores, self.relevant, self.excluded, ANY_HIT_WEIGHT)
 
+    def rows(self, n_items: int) -> Tensor:
+        return self.relevant.any(1).sum()
+
+
+def _next_item_loss(actor: Actor, action: Tensor, item: Tensor, sample: Sample | None) -> Tensor:
+    if sample is None:
+        return full_softmax(action, actor.item_vectors, item)
+    return sampled_softmax(action, actor.item_vectors, item, sample)
+
+
+def _sample(catalogue: Catalogue | None, generator: torch.Generator) -> Sample | None:
+    return None if catalogue is None else catalogue.sample(generator)
+
 
 class LogMoments:
-    """Random moments of logs and the item rated there, drawn as the environment draws them."""
+    """Random moments of logs and the item rated there, drawn as the environment draws them.
 
-    def __init__(self, environment: LoggedEnv, batch_size: int) -> None:
+    negatives: items in the sample that a loss takes for the catalogue; 0: it takes all.
+    """
+
+    def __init__(self, environment: LoggedEnv, batch_size: int, negatives: int = 0) -> None:
         self.environment, self.batch_size = environment, batch_size
+        self.catalogue = Catalogue(environment.log, negatives) if negatives else None
 
     def __iter__(self) -> Iterator[NextItem]:
         return self
 
     def __next__(self) -> NextItem:
-        return NextItem(*self.environment.moments(self.batch_size))
+        moments = self.environment.moments(self.batch_size)
+        return NextItem(*moments, _sample(self.catalogue, self.environment.generator))
 
     def state_dict(self) -> dict[str, Any]:
         return {}  # all chance is the environment's
@@ -103,11 +140,19 @@ class LogWindows:
 
     Logs longer than n are cut into stretches of at most n items, at a new random place in every
     epoch. Stretches of like length share a batch of some `tokens` items, so that little of it is
-    padding.
+    padding. negatives: as in `LogMoments`.
     """
 
-    def __init__(self, log: Interactions, n: int, tokens: int, generator: torch.Generator) -> None:
+    def __init__(
+        self,
+        log: Interactions,
+        n: int,
+        tokens: int,
+        generator: torch.Generator,
+        negatives: int = 0,
+    ) -> None:
         self.log, self.n, self.tokens, self.generator = log, n, tokens, generator
+        self.catalogue = Catalogue(log, negatives) if negatives else None
         self.offsets = log.offsets.cpu()  # batches are planned on the CPU
         self.inputs = (self.offsets.diff() - 1).clamp(
             min=0
@@ -127,11 +172,12 @@ class LogWindows:
         inside = step < length.unsqueeze(1)
         row, there = torch.where(inside, start.unsqueeze(1) + step, 0), self.log.item.device
         row, inside = sent(row, there), sent(inside, there)
+        after = (row + 1).clamp(max=len(self.log) - 1)
         return Window(
             torch.where(inside, self.log.item[row], self.log.n_items),
-            torch.where(
-                inside, self.log.item[(row + 1).clamp(max=len(self.log) - 1)], self.log.n_items
-            ),
+            torch.where(inside, self.log.item[after], self.log.n_items),
+            Times(self.log.timestamp[row], self.log.timestamp[after]),
+            _sample(self.catalogue, self.generator),
         )
 
     def _plan(self) -> list[tuple[Tensor, Tensor]]:

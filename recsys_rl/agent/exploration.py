@@ -11,13 +11,16 @@ OU_THETA = 0.15  # Lillicrap et al., arXiv 1509.02971, section 7
 
 
 class OUNoise:
-    """Ornstein-Uhlenbeck noise, one walk a session: x <- x - theta x + sigma N(0, 1)."""
+    """Ornstein-Uhlenbeck noise, one walk a session: x <- x - theta x + sigma N(0, 1).
+
+    sigma: a number, or one for each session, [B, 1]. theta = 1: normal noise without memory.
+    """
 
     def __init__(
         self,
         sessions: int,
         k: int,
-        sigma: float,
+        sigma: float | Tensor,
         theta: float = OU_THETA,
         device: torch.device = CPU,
     ) -> None:

@@ -1,12 +1,18 @@
-"""Losses over the whole catalogue, forward and gradient in one pass."""
+"""Losses over the whole catalogue, forward and gradient in one pass; and over a sample of it."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from recsys_rl.data.devices import on_cpu
+from recsys_rl.data.devices import on_cpu, sent
+from recsys_rl.data.interactions import Interactions
+from recsys_rl.embeddings.batching import rows
+
+PADDING = -1  # a target that does not count
 
 
 class FullSoftmax(torch.autograd.Function):
@@ -46,6 +52,48 @@ def full_softmax(vectors: Tensor, items: Tensor, target: Tensor) -> Tensor:
     if on_cpu(vectors):
         return FullSoftmax.apply(vectors, items, target)
     return F.cross_entropy(vectors @ items.T, target, ignore_index=len(items))
+
+
+class Sample(NamedTuple):
+    """Items that stand for the catalogue."""
+
+    item: Tensor  # int64 [m], an item may come again
+    log_count: Tensor  # float32 [m], log of how often each is expected among the m
+
+
+class Catalogue:
+    """Draws samples of `count` items: half of them uniform, half as often as a log has rows of
+    them."""
+
+    def __init__(self, log: Interactions, count: int) -> None:
+        self.log, self.often, self.uniform = log, count // 2, count - count // 2
+        share = torch.bincount(log.item, minlength=log.n_items) / max(1, len(log))
+        self.log_count = (self.uniform / log.n_items + self.often * share).log()
+
+    def sample(self, generator: torch.Generator) -> Sample:
+        drawn = {"generator": generator, "device": generator.device}
+        anything = torch.randint(self.log.n_items, (self.uniform,), **drawn)
+        row = torch.randint(len(self.log), (self.often,), **drawn)
+        there = self.log.item.device
+        item = torch.cat([sent(anything, there), self.log.item[sent(row, there)]])
+        return Sample(item, self.log_count[item])
+
+
+def sampled_softmax(vectors: Tensor, items: Tensor, target: Tensor, sample: Sample) -> Tensor:
+    """`FullSoftmax` with the sum over all other items estimated from a sample of them.
+
+    An item counts 1 / (how often it is expected), which makes the estimate of the sum unbiased; its
+    logarithm is not. vectors [T, w], items [V, w], target int64 [T]; V, padding, does not count.
+
+    Source: Bengio & Senecal, AISTATS 2003 (importance sampling, known as the logQ correction).
+    """
+    right = torch.where(target < len(items), 0, PADDING)
+    target = target.clamp(max=len(items) - 1)
+    chosen = rows(items, torch.cat([target, sample.item]))  # (T + m, w)
+    own = (vectors * chosen[: len(target)]).sum(1, keepdim=True)
+    others = vectors @ chosen[len(target) :].T - sample.log_count  # (T, m)
+    others = others.masked_fill(sample.item == target.unsqueeze(1), -torch.inf)
+    return F.cross_entropy(torch.cat([own, others], 1), right, ignore_index=PADDING)
 
 
 class HindsightLoss(torch.autograd.Function):

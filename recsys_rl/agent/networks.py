@@ -29,17 +29,19 @@ class Actor(nn.Module):
     scores.
     """
 
-    def __init__(self, state: State, linear: GatedLinear | None = None) -> None:
+    def __init__(
+        self, state: State, linear: GatedLinear | None = None, width: int = HIDDEN
+    ) -> None:
         super().__init__()
         self.state, self.linear = state, linear
         self.body = nn.Identity()
         if not state.is_action:
             self.body = nn.Sequential(
-                nn.Linear(state.size + 1, HIDDEN),
+                nn.Linear(state.size + 1, width),
                 nn.ReLU(),
-                nn.Linear(HIDDEN, HIDDEN),
+                nn.Linear(width, width),
                 nn.ReLU(),
-                nn.Linear(HIDDEN, state.k),
+                nn.Linear(width, state.k),
                 nn.Tanh(),
             )
 
@@ -123,11 +125,16 @@ class Critic(nn.Module):
     """
 
     def __init__(
-        self, state: State, linear: GatedLinear | None, horizon: int, gamma: float
+        self,
+        state: State,
+        linear: GatedLinear | None,
+        horizon: int,
+        gamma: float,
+        width: int = HIDDEN,
     ) -> None:
         super().__init__()
         self.state, self.linear, self.horizon, self.gamma = state, linear, horizon, gamma
-        self.read = nn.Linear(state.size + 1 + (linear.width if linear else 0), HIDDEN)
+        self.read = nn.Linear(state.size + 1 + (linear.width if linear else 0), width)
 
     def initialise(self, generator: torch.Generator) -> None:
         for name, part in self.named_children():
@@ -139,7 +146,7 @@ class Critic(nn.Module):
         return self.state.item_vectors.weight[:-1]  # (V, w)
 
     def features(self, histories: Histories) -> Tensor:
-        """-> float32 [B, HIDDEN]."""
+        """-> float32 [B, width]."""
         parts = [self.state(histories), histories.clock]
         if self.linear is not None:
             parts.append(self.linear.user_part(histories))
@@ -229,10 +236,10 @@ class VectorCritic(Critic):
     The number is multiplied by how many steps are left, discounted.
     """
 
-    def __init__(self, state: State, horizon: int, gamma: float) -> None:
-        super().__init__(state, None, horizon, gamma)
-        self.join = nn.Linear(HIDDEN + state.item_vectors.embedding_dim, HIDDEN)
-        self.value = nn.Linear(HIDDEN, 1)
+    def __init__(self, state: State, horizon: int, gamma: float, width: int = HIDDEN) -> None:
+        super().__init__(state, None, horizon, gamma, width)
+        self.join = nn.Linear(width + state.item_vectors.embedding_dim, width)
+        self.value = nn.Linear(width, 1)
 
     def forward(self, histories: Histories, action: Tensor) -> Tensor:
         """Q of vectors float32 [B, w] -> float32 [B]."""

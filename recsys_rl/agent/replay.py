@@ -157,6 +157,23 @@ class ReplayBuffer:
         for name, column in state["columns"].items():
             self.columns[name][: self.size] = column
 
+    def deal(self, states: list[dict[str, Any]], first: int, step: int) -> None:
+        """Hold every `step`-th transition of other buffers' states, from the `first` on.
+
+        The oldest of all of them stand first; the newest stay, where there are too many.
+        """
+        sizes = [state["size"] for state in states]
+        oldest_first = [
+            ((state["position"] + torch.arange(size)) % max(1, size))[first::step]
+            for state, size in zip(states, sizes, strict=True)
+        ]
+        age = torch.cat([torch.linspace(0, 1, len(places)) for places in oldest_first])
+        kept = age.argsort(stable=True)[-self.capacity :]
+        self.size, self.position = len(kept), len(kept) % self.capacity
+        for name, column in self.columns.items():
+            pairs = zip(states, oldest_first, strict=True)
+            column[: self.size] = torch.cat([s["columns"][name][rows] for s, rows in pairs])[kept]
+
 
 class PrioritizedReplayBuffer(ReplayBuffer):
     """Proportional prioritized replay: P(i) ~ p_i^alpha, p_i = |TD error| + eps.
@@ -238,6 +255,15 @@ class PrioritizedReplayBuffer(ReplayBuffer):
         self.largest, self.draws = state["largest"], state["draws"]
         nodes = copy.deepcopy(state["tree"])
         self.tree.nodes = nodes.to(self.device, self.tree.nodes.dtype)
+
+    def deal(self, states: list[dict[str, Any]], first: int, step: int) -> None:
+        """All with the largest priority, as they were when they were new."""
+        super().deal(states, first, step)
+        self.largest = max(state["largest"] for state in states)
+        self.draws = states[0]["draws"]
+        self.tree = SumTree(self.capacity, self.device)
+        priority = torch.full((self.size,), self.largest**self.alpha, device=self.device)
+        self.tree.set(torch.arange(self.size, device=self.device), priority)
 
 
 def _larger(known: float | Tensor, new: Tensor) -> float | Tensor:

@@ -10,8 +10,9 @@ B = batch, V = n_items.
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from recsys_rl.agent.affected import AffectedActor, AffectedCritic
 from recsys_rl.agent.config import Config
 from recsys_rl.agent.ddpg import DDPG, Choice, Losses
 from recsys_rl.agent.exploration import OUNoise, sampled_items
@@ -21,6 +22,8 @@ from recsys_rl.data.histories import Histories
 from recsys_rl.states.base import State
 from recsys_rl.states.linear import GatedLinear
 
+# actor and critic by state; others have the first
+NETWORKS = {"belief": (GatedActor, GatedCritic), "affected": (AffectedActor, AffectedCritic)}
 TEMPERATURE = 0.3  # stars
 RANDOM_START = 0.1  # share of the updates in which random items are shown
 
@@ -49,11 +52,13 @@ class SoftDDPG(DDPG):
         return Choice(item, torch.zeros_like(item, dtype=torch.bool))
 
     @staticmethod
-    def new_actor(config: Config, state: State, linear: GatedLinear | None) -> GatedActor:
-        return GatedActor(state, config.env.horizon, config.ddpg.gamma)
+    def new_actor(config: Config, state: State, linear: GatedLinear | None) -> nn.Module:
+        actor, _ = NETWORKS.get(config.state.name, NETWORKS["belief"])
+        return actor(state, config.env.horizon, config.ddpg.gamma)
 
-    def new_critic(self, state: State, linear: GatedLinear | None) -> GatedCritic:
-        return GatedCritic(state, self.config.env.horizon, self.config.ddpg.gamma)
+    def new_critic(self, state: State, linear: GatedLinear | None) -> nn.Module:
+        _, critic = NETWORKS.get(self.config.state.name, NETWORKS["belief"])
+        return critic(state, self.config.env.horizon, self.config.ddpg.gamma)
 
     def target_value(self, histories: Histories) -> Tensor:
         """Within what a session can earn: targets that follow themselves could grow for ever."""

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from recsys_rl.agent import rank_states, ranks
 from recsys_rl.agent.build import Training
 from recsys_rl.agent.checkpoint import Checkpoints
 from recsys_rl.agent.ddpg import DDPG, Diverged, Losses
@@ -88,7 +89,11 @@ def train(
     pretrained: keeps the end of the pretraining, for agents that differ in DDPG alone
     (`Config.pretraining`); a training that finds it there starts from it.
 
-    Raises Diverged where a loss is no number, BadCheckpoint and FolderInUse.
+    In several processes (`agent.ranks`) each of them calls this with its own share. Rank 0
+    validates, saves and shows the progress; the others have the same history and weights.
+
+    Raises Diverged where a loss is no number, BadCheckpoint and FolderInUse, and RankLost where
+    another process of the training has ended.
     """
     agent, environment, demonstrations, replay = training
     pretrain, config = agent.config.pretrain.updates, agent.config
@@ -96,29 +101,30 @@ def train(
     common = {name: part for name, part in parts.items() if name != "replay"}  # still empty
     progress = Progress(total=pretrain + config.ddpg.updates)
     with (
-        _held(checkpoints),
-        _held(pretrained),
+        _told(progress, checkpoints),
+        rank_states.hold(checkpoints),
+        rank_states.hold(pretrained),
         _bar(progress, metric) as show,
         _stop_flag() as stop,
     ):
-        if checkpoints and (saved := checkpoints.load(parts)):
+        if checkpoints and (saved := rank_states.load(checkpoints, parts)):
             vars(progress).update(saved)
-        elif pretrained and (saved := pretrained.load(common)):
+        elif pretrained and (saved := rank_states.load(pretrained, common)):
             vars(progress).update(saved | {"total": progress.total})
         while True:
             milestone = progress.update in (pretrain, progress.total)
             if milestone or progress.update % config.validate_every == 0:
-                _read(progress, agent, checkpoints)
+                _read(progress, agent)
                 _select(progress, agent, validate, metric, milestone)
                 _save(checkpoints, parts, progress)
-                if pretrained and progress.update == pretrain and not pretrained.latest.exists():
+                if pretrained and progress.update == pretrain and _missing(pretrained):
                     _save(pretrained, common, progress)
             show(progress)
-            if stop:
-                raise _interrupted(progress, checkpoints, stop[0])
+            if signalled := int(ranks.largest(stop[0] if stop else 0)):
+                raise _interrupted(progress, checkpoints, signalled)
             if progress.update == progress.total:
                 break
-            with _told(progress, checkpoints), _timed(progress):
+            with _timed(progress):
                 if progress.update < pretrain:
                     report = agent.pretrain(next(demonstrations))
                 else:
@@ -131,9 +137,9 @@ def train(
             for callback in callbacks:
                 callback(progress)
             if progress.update % read_every(agent.device) == 0:
-                _read(progress, agent, checkpoints)
-            if stop or (checkpoints and checkpoints.due):
-                _read(progress, agent, checkpoints)
+                _read(progress, agent)
+            if ranks.largest(bool(stop or (checkpoints and checkpoints.due))):
+                _read(progress, agent)
                 _save(checkpoints, parts, progress)
     if not config.ddpg.updates:  # no DDPG at all
         progress.weights["final"] = progress.weights["pretrained"]
@@ -170,7 +176,8 @@ def play(agent: DDPG, environment: SessionEnv) -> Played:
     observations, steps = [environment.observation()], []
     while not environment.over:
         choice = agent.explore(observations[-1], environment.excluded, noise)
-        after, reward, terminated, _, info = environment.step(choice.item)
+        shown = choice.action if environment.takes_vectors else choice.item
+        after, reward, terminated, _, info = environment.step(shown)
         fine = (reward.isfinite() | ~info["active"]).all()
         if not on_cpu(fine):
             agent.failed |= ~fine
@@ -219,7 +226,9 @@ def _select(
         value = float(progress.update) if milestone else None
     else:
         # a checkpoint takes plain numbers alone
-        figures = {name: float(figure) for name, figure in validate(agent).items()}
+        figures = ranks.from_first(
+            lambda: {name: float(figure) for name, figure in validate(agent).items()}
+        )
         value = figures.get(metric, math.nan)
         if not math.isfinite(value):
             raise ValueError(f"validation gives no number for {metric!r} to choose by: {figures}")
@@ -229,7 +238,7 @@ def _select(
         progress.weights[stage] = _copied(agent.actor)
 
 
-def _read(progress: Progress, agent: DDPG, checkpoints: Checkpoints | None) -> None:
+def _read(progress: Progress, agent: DDPG) -> None:
     """Losses that are still tensors become numbers, all at once; Diverged if something was none.
 
     Before weights are kept or a checkpoint is written, so that both are of the last good state.
@@ -241,11 +250,7 @@ def _read(progress: Progress, agent: DDPG, checkpoints: Checkpoints | None) -> N
             numbers = torch.stack([row[name].float() for row, name in unread]).tolist()
         for (row, name), number in zip(unread, numbers, strict=True):
             row[name] = number
-    try:
-        agent.check()
-    except Diverged as error:
-        kept = f"; the last good state is {checkpoints.latest}" if checkpoints else ""
-        raise Diverged(f"update {progress.update} or one shortly before: {error}{kept}") from None
+    agent.check()
 
 
 def _copied(network: nn.Module) -> Weights:
@@ -254,7 +259,11 @@ def _copied(network: nn.Module) -> Weights:
 
 def _save(checkpoints: Checkpoints | None, parts: dict[str, Any], progress: Progress) -> None:
     if checkpoints:
-        checkpoints.save(parts, dict(vars(progress)))
+        rank_states.save(checkpoints, parts, dict(vars(progress)))
+
+
+def _missing(checkpoints: Checkpoints) -> bool:
+    return ranks.from_first(lambda: not checkpoints.latest.exists())
 
 
 def _interrupted(progress: Progress, checkpoints: Checkpoints | None, number: int) -> Interrupted:
@@ -269,12 +278,12 @@ def _interrupted(progress: Progress, checkpoints: Checkpoints | None, number: in
 
 @contextlib.contextmanager
 def _told(progress: Progress, checkpoints: Checkpoints | None) -> Iterator[None]:
-    """A loss that is no number ends the training with a word about where it stood."""
+    """What ends the training comes with a word about where it stood."""
     try:
         yield
-    except Diverged as error:
+    except (Diverged, ranks.RankLost) as error:
         kept = f"; the last good state is {checkpoints.latest}" if checkpoints else ""
-        raise Diverged(f"update {progress.update + 1}: {error}{kept}") from None
+        raise type(error)(f"update {progress.update + 1}: {error}{kept}") from None
 
 
 @contextlib.contextmanager
@@ -283,10 +292,6 @@ def _timed(progress: Progress) -> Iterator[None]:
     yield
     spent = time.perf_counter() - wall, time.process_time() - cpu
     progress.seconds = [a + b for a, b in zip(progress.seconds, spent, strict=True)]
-
-
-def _held(checkpoints: Checkpoints | None) -> contextlib.AbstractContextManager[None]:
-    return checkpoints.open() if checkpoints else contextlib.nullcontext()
 
 
 @contextlib.contextmanager

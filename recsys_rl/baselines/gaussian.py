@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from recsys_rl.data.devices import on_cpu
 from recsys_rl.data.histories import Histories, answers
 from recsys_rl.data.interactions import Interactions
-from recsys_rl.embeddings.cooccurrence import like_components
+from recsys_rl.embeddings.like_posterior import gaussian_of_likes
 
 
 class GaussianLikes(nn.Module):
@@ -56,11 +56,7 @@ class GaussianLikes(nn.Module):
 
         Raises ValueError without noise: an item that nobody likes would have s = 0.
         """
-        if not noise > 0:
-            raise ValueError(f"noise must be above 0, not {noise}")
-        mean, components = like_components(train, k, generator)
-        left = mean * (1 - mean) - components.square().sum(1)
-        return cls(mean, components, left.clamp(min=0) + noise, memory)
+        return cls(*gaussian_of_likes(train, k, generator, noise), memory)
 
     def __deepcopy__(self, memo: dict) -> GaussianLikes:
         """Itself: nothing in it is trained."""

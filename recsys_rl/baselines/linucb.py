@@ -143,11 +143,17 @@ class HLinUCB(LinUCB):
         return theta @ self.vectors.T + of_user + of_item
 
 
+def refuse_users(train: Interactions) -> None:
+    """ValueError where HLinUCB has too many users and items for its dense tables."""
+    users = int((train.offsets.diff() > 0).sum())
+    instead = "choose LinUCB, leave out films by min_ratings"
+    refuse_dense(users, train.n_items, "HLinUCB", instead, each=16)
+
+
 def _table(train: Interactions, reward: Reward, unrated_is_0: bool) -> tuple[Tensor, Tensor]:
     """Which pairs teach (1 or 0) and their rewards -> float32 [U, V] twice, U users with rows."""
+    refuse_users(train)
     users = train.offsets.diff().nonzero().squeeze(1)
-    instead = "choose LinUCB, leave out films by min_ratings"
-    refuse_dense(len(users), train.n_items, "HLinUCB", instead, each=16)
     position, row = train.rows_of(users)
     gain = train.rating.new_zeros(len(users), train.n_items)
     gain[position, train.item[row]] = reward(train.rating[row])

@@ -11,7 +11,7 @@ from recsys_rl.baselines.counts import refuse_gram
 from recsys_rl.baselines.ease import EASE
 from recsys_rl.baselines.gaussian import GaussianLikes
 from recsys_rl.baselines.ials import IALS
-from recsys_rl.baselines.linucb import HLinUCB, LinUCB
+from recsys_rl.baselines.linucb import HLinUCB, LinUCB, refuse_users
 from recsys_rl.baselines.neighbours import ItemKNN
 from recsys_rl.baselines.popularity import Popularity, Random, RecentPopularity
 from recsys_rl.data.devices import CPU, generator_on
@@ -70,7 +70,7 @@ _TABLES: dict[str, Callable[[Interactions], None]] = {
     "item-kNN": refuse_gram,
     "EASE": refuse_gram,
     "LinUCB": refuse_likes,
-    "HLinUCB": refuse_likes,
+    "HLinUCB": refuse_users,
     "Gaussian of likes": refuse_likes,
 }
 

@@ -6,7 +6,8 @@ B = batch, H = length of a history, n = length of a memory. Index n_items is pad
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,6 +16,22 @@ from torch.nn import functional as F
 from recsys_rl.data.devices import on_cpu
 from recsys_rl.data.likes import POSITIVE as POSITIVE
 from recsys_rl.data.likes import SHOWN as SHOWN
+
+UNKNOWN_TIME = torch.iinfo(torch.int64).min  # in a row of times: nobody knows
+
+
+class Times(NamedTuple):
+    """When B x L items were rated, and when the next one was asked for; seconds, or UNKNOWN_TIME.
+
+    The request of a position is the moment of the rating that follows it.
+    """
+
+    rated: Tensor  # int64 [B, L], anything at padding
+    request: Tensor  # int64 [B, L]
+
+    def at(self, rows: Tensor, length: int) -> Times:
+        """Some of the users, and their first `length` positions."""
+        return Times(self.rated[rows, :length], self.request[rows, :length])
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +45,9 @@ class Histories:
     shown: int64 [B, W], items that cannot be shown again although no history names them, padded
     with `n_items`; None where there are none.
     user_vector: float32 [B, p], what a linear model makes of the history (`GatedLinear.read`).
+    time: int64 [B, H], when each item was rated, in seconds; request: int64 [B], the moment at
+    which the next item is asked for. None where they are not known, or not to be read; sessions
+    have neither.
     """
 
     user: Tensor
@@ -36,6 +56,8 @@ class Histories:
     elapsed: Tensor | None = None
     shown: Tensor | None = None
     user_vector: Tensor | None = None
+    time: Tensor | None = None
+    request: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.user)
@@ -49,26 +71,34 @@ class Histories:
 
     def at(self, rows: Tensor | slice) -> Histories:
         """Some of the users: `rows` is a mask bool [B], indices or a slice."""
-        parts = self.user, self.item, self.rating, self.elapsed, self.shown, self.user_vector
-        return Histories(*(None if part is None else part[rows] for part in parts))
+        parts = {each.name: getattr(self, each.name) for each in fields(self)}
+        there = {name: part[rows] for name, part in parts.items() if part is not None}
+        return Histories(**there)
 
     def to(self, device: torch.device) -> Histories:
         """The same on a device; itself where it is there."""
         if self.user.device == device:
             return self
-        parts = self.user, self.item, self.rating, self.elapsed, self.shown, self.user_vector
-        return Histories(*(None if part is None else part.to(device) for part in parts))
+        parts = {each.name: getattr(self, each.name) for each in fields(self)}
+        there = {name: part.to(device) for name, part in parts.items() if part is not None}
+        return Histories(**there)
 
     def last(self, n: int) -> Histories:
         """The n latest columns."""
-        return replace(self, item=self.item[:, -n:], rating=self.rating[:, -n:])
+        time = None if self.time is None else self.time[:, -n:]
+        return replace(self, item=self.item[:, -n:], rating=self.rating[:, -n:], time=time)
+
+    def without_clock(self) -> Histories:
+        """The order alone."""
+        return replace(self, time=None, request=None)
 
 
 def appended(histories: Histories, item: Tensor, rating: Tensor, keep: Tensor) -> Histories:
     """Histories [B, H] and one answer each [B] -> [B, H + 1]; on the left where not `keep`.
 
-    item and rating: padding (n_items and 0) where not `keep`.
+    item and rating: padding (n_items and 0) where not `keep`. Times are left out.
     """
+    histories = histories.without_clock()
 
     def joined(old: Tensor, new: Tensor) -> Tensor:
         new = new.unsqueeze(1)
@@ -82,6 +112,11 @@ def appended(histories: Histories, item: Tensor, rating: Tensor, keep: Tensor) -
 def latest(histories: Histories, n: int, n_items: int, reads_from: float) -> Tensor:
     """The n latest items rated `reads_from` or more -> int64 [B, n], LEFT-padded."""
     return _compact(histories.item, histories.rating >= reads_from, n, n_items)
+
+
+def latest_times(histories: Histories, n: int, reads_from: float) -> Tensor:
+    """When the items of `latest` were rated -> int64 [B, n]; UNKNOWN_TIME at padding."""
+    return _compact(histories.time, histories.rating >= reads_from, n, UNKNOWN_TIME)
 
 
 def likes_and_rejections(histories: Histories, n: int, n_items: int) -> tuple[Tensor, Tensor]:
@@ -111,13 +146,13 @@ def answers(histories: Histories, n: int, n_items: int) -> tuple[Tensor, Tensor]
     return item.gather(1, order), liked.gather(1, order)
 
 
-def _compact(item: Tensor, keep: Tensor, n: int, n_items: int) -> Tensor:
-    """The last n items of each row [B, H] that are kept -> int64 [B, n], LEFT-padded."""
+def _compact(item: Tensor, keep: Tensor, n: int, padding: int) -> Tensor:
+    """The last n values of each row [B, H] that are kept -> int64 [B, n], LEFT-padded."""
     from_end = keep.flip(1).cumsum(1).flip(1)  # 1 = the last one that is kept
     keep = keep & (from_end <= n)
-    out = item.new_full((len(item), n + 1), n_items)  # the first column is thrown away
+    out = item.new_full((len(item), n + 1), padding)  # the first column is thrown away
     place = torch.where(keep, n + 1 - from_end, 0)
-    return out.scatter_(1, place, item.masked_fill(~keep, n_items))[:, 1:]
+    return out.scatter_(1, place, item.masked_fill(~keep, padding))[:, 1:]
 
 
 def exclusion_mask(histories: Histories, n_items: int) -> Tensor:
@@ -131,7 +166,8 @@ def exclusion_mask(histories: Histories, n_items: int) -> Tensor:
 
 
 def repadded(histories: Histories, width: int, n_items: int) -> Histories:
-    """The last `width` columns, padded on the left where there are fewer."""
+    """The last `width` columns, padded on the left where there are fewer; times are left out."""
+    histories = histories.without_clock()
     short = max(0, width - histories.item.shape[1])
     item = F.pad(histories.item, (short, 0), value=n_items)[:, -width:]
     return replace(histories, item=item, rating=F.pad(histories.rating, (short, 0))[:, -width:])

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from recsys_rl.data.devices import CPU
-from recsys_rl.data.histories import Histories
+from recsys_rl.data.histories import UNKNOWN_TIME, Histories
 from recsys_rl.data.ids import IdMap as IdMap
 
 DUPLICATES = "refuse", "latest"
@@ -108,12 +108,17 @@ class Interactions:
         return _ranges(start, stop)
 
     def histories(
-        self, users: Tensor, length: int | None = None, min_rating: float | None = None
+        self,
+        users: Tensor,
+        length: int | None = None,
+        min_rating: float | None = None,
+        times: bool = False,
     ) -> Histories:
         """The last `length` rows of each of `users` (int64 [B]), oldest first, left-padded.
 
         `min_rating` keeps only ratings of at least that much, before the last ones are taken.
         `length=None` is as wide as the batch needs; with a length H is always that length.
+        `times`: with the moments of the ratings, UNKNOWN_TIME at padding.
         """
         start, stop = self._bounds(users)
         if length is not None and min_rating is None:  # do not gather what is cut off again
@@ -132,7 +137,11 @@ class Interactions:
         item = self.item.new_full((len(users), length), self.n_items)  # (B, H)
         rating = self.rating.new_zeros((len(users), length))  # (B, H)
         item[batch, column], rating[batch, column] = self.item[row], self.rating[row]
-        return Histories(users, item, rating)
+        if not times:
+            return Histories(users, item, rating)
+        time = torch.full_like(item, UNKNOWN_TIME)
+        time[batch, column] = self.timestamp[row]
+        return Histories(users, item, rating, time=time)
 
     def mask_of(self, users: Tensor) -> Tensor:
         """bool [B, n_items]: the items that each of `users` (int64 [B]) has a row for."""

@@ -1,4 +1,5 @@
-"""How much memory a dense table may take, and one sentence where it would take more."""
+"""When a dense table is made at all, how much memory it may take, and one sentence where it would
+take more."""
 
 from __future__ import annotations
 
@@ -7,7 +8,16 @@ import os
 
 SETTING = "RECSYS_RL_TABLE_GIB"  # environment variable: the limit, in GiB
 GIB = 2**30
+DENSE_CELLS = 10**8  # pairs of 10,000 items; ML-1M has 2.2e7 of users and items
 _DEFAULT = 4 * GIB  # where the memory of the machine is not known
+
+
+def is_small(rows: int, columns: int) -> bool:
+    """Whether the exact form with a dense table [rows, columns] is taken, and not the large one.
+
+    By size alone, so that the same data give the same model on every machine.
+    """
+    return rows * columns <= DENSE_CELLS
 
 
 def table_limit() -> int:

@@ -43,6 +43,25 @@ def leave_one_out(interactions: Interactions) -> Split:
     return _split(interactions, enough & (from_end == 2), enough & (from_end == 1))
 
 
+A_DAY = 86_400  # seconds
+
+
+def after_a_pause(interactions: Interactions, pause: int = A_DAY) -> Split:
+    """The first row after each user's last pause of at least `pause` seconds is test.
+
+    All that follows it is in no part, users who never paused are in train whole, and there is no
+    validation part.
+    """
+    user, time = interactions.user, interactions.timestamp
+    paused = torch.zeros(len(user), dtype=torch.bool)
+    paused[1:] = (user[1:] == user[:-1]) & (time[1:] - time[:-1] >= pause)
+    row = torch.arange(len(user))
+    last = torch.full((interactions.n_users,), len(user))  # row of the test item, or past all
+    last.scatter_reduce_(0, user[paused], row[paused], "amax", include_self=False)
+    train, test = row < last[user], row == last[user]
+    return Split(*(interactions.select(mask) for mask in (train, torch.zeros_like(test), test)))
+
+
 def random_split(
     interactions: Interactions,
     test_share: float = 0.2,
@@ -105,8 +124,15 @@ def split_holdout_users(
     """
     if not share:
         return log, log
-    users = log.user.unique()
+    users = (log.offsets.diff() > 0).nonzero().squeeze(1)
     order = torch.randperm(len(users), generator=generator_on(CPU, seed), device=CPU)
     users = users[order.to(users.device)]
-    later = torch.isin(log.user, users[: round(share * len(users))])
+    later = rows_of_users(log, users[: round(share * len(users))])
     return log.select(~later), log.select(later)
+
+
+def rows_of_users(log: Interactions, users: Tensor) -> Tensor:
+    """Which rows are those of `users`, int64 [B] -> bool [N]; a look-up each, no search."""
+    chosen = torch.zeros(log.n_users, dtype=torch.bool, device=log.user.device)
+    chosen[users.to(chosen.device)] = True
+    return chosen[log.user]

@@ -8,22 +8,31 @@ from torch.nn import functional as F
 
 from recsys_rl.data.histories import POSITIVE
 from recsys_rl.data.interactions import Interactions
-from recsys_rl.data.memory_limit import refuse_dense
+from recsys_rl.data.memory_limit import is_small, refuse_dense
+from recsys_rl.embeddings import contexts as limited
+from recsys_rl.embeddings.sparse import CentredOnes, Ones
 
 EMBEDDING_STD = 0.05
 
 
-def refuse_pairs(n_items: int) -> None:
+def refuse_pairs(n_items: int, contexts: int | None = None) -> None:
     """ValueError where `Cooccurrence` has too many items for its dense table."""
+    columns = min(contexts or limited.default_contexts(n_items), n_items)
     instead = 'start from state.embeddings="random", leave out films by min_ratings'
-    refuse_dense(n_items, n_items, "co-occurrence of films", instead, each=20)
+    # a table of contexts is worked on in place, and multiplied once
+    refuse_dense(
+        n_items, columns, "co-occurrence of films", instead, 20 if columns == n_items else 6
+    )
 
 
-def refuse_likes(train: Interactions) -> None:
-    """ValueError where `like_components` has too many users and items for its dense table."""
+def refuse_likes(train: Interactions, k: int = 256) -> None:
+    """ValueError where `like_components` has too many users and items for its dense tables."""
     instead = 'leave out what reads them (an agent: state.linear=""), films by min_ratings'
     users = int((train.offsets.diff() > 0).sum())
-    refuse_dense(users, train.n_items, "likes of all users", instead, each=5)
+    if is_small(users, train.n_items):
+        refuse_dense(users, train.n_items, "likes of all users", instead, each=5)
+    else:  # products with all users, with all items, and their decompositions
+        refuse_dense(users + train.n_items, k, "components of likes", instead, each=16)
 
 
 class Cooccurrence:
@@ -32,18 +41,31 @@ class Cooccurrence:
     Counts of pairs of items at most `reach` rows apart in a log, weighted by 1 / sqrt(distance), or
     without `reach` counts of the users who have both, are turned into positive pointwise mutual
     information; its truncated singular vectors, scaled to the spread of a random start, are the
-    vectors (Levy & Goldberg, NIPS 2014).
+    vectors (Levy & Goldberg, NIPS 2014). contexts: as many columns of the information, those of the
+    most frequent items, are read; None: all of a small catalogue (`contexts.default_contexts`).
 
     item: float32 [n_items, k]; bias: float32 [n_items], log popularity less its mean.
     """
 
     def __init__(
-        self, log: Interactions, k: int, generator: torch.Generator, reach: int | None = 10
+        self,
+        log: Interactions,
+        k: int,
+        generator: torch.Generator,
+        reach: int | None = 10,
+        contexts: int | None = None,
     ) -> None:
-        refuse_pairs(log.n_items)
-        information = self._shared(log) if reach is None else self._information(log, reach)
-        left, strength = self._singular(information, k, generator)
-        vectors = left * strength.sqrt()
+        contexts = contexts or limited.default_contexts(log.n_items)
+        refuse_pairs(log.n_items, contexts)
+        if contexts < log.n_items:
+            items = limited.most_frequent(log, contexts)
+            near = reach is not None
+            table = limited.near(log, reach, items) if near else limited.shared(log, items)
+            vectors = limited.extended(table, items, k)
+        else:
+            information = self._shared(log) if reach is None else self._information(log, reach)
+            left, strength = self._singular(information, k, generator)
+            vectors = left * strength.sqrt()
         vectors = F.pad(vectors, (0, k - vectors.shape[1]))  # there may be fewer items than k
         vectors = vectors - vectors.mean(0)
         # a rotation spreads the strong directions over all columns, so over all attention heads
@@ -102,9 +124,13 @@ def like_components(
     refuse_likes(train)
     rows = train.select(train.rating >= POSITIVE)
     met = train.offsets.diff() > 0  # users without a row are none of the training's
-    likes = rows.mask_of(met.nonzero().squeeze(1)).float()  # (U, V)
-    share = likes.mean(0)
-    likes = likes.sub_(share).div_(len(likes) ** 0.5)
+    if is_small(int(met.sum()), train.n_items):
+        likes = rows.mask_of(met.nonzero().squeeze(1)).float()  # (U, V)
+        share = likes.mean(0)
+        likes = likes.sub_(share).div_(len(likes) ** 0.5)
+    else:  # the same matrix, never made
+        likes = CentredOnes(Ones(rows, met))
+        share = likes.mean
     width = min(k + 10, *likes.shape)
     basis = _normal((train.n_items, width), generator, likes)
     for _ in range(rounds):

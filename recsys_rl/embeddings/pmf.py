@@ -81,10 +81,15 @@ class PMF(nn.Module):
         *,
         generator: torch.Generator,
         epochs: int = 10,
-        batch_size: int = 8192,
+        batch_size: int | None = None,
         lr: float = 0.01,
     ) -> list[float]:
-        """Learn from the train split; returns the root mean squared error of each epoch."""
+        """Learn from the train split; returns the root mean squared error of each epoch.
+
+        batch_size: 8,192, or more where an epoch would have more than 128 steps: each of them
+        moves all vectors.
+        """
+        batch_size = batch_size or max(8192, len(train) // 128)
         self.mean.data = train.rating.mean()
         optimizer = torch.optim.Adam(
             self.parameters(), lr=lr, **optimizer_options(self.item.device)

@@ -75,6 +75,13 @@ class RatingFactors:
         return known.mean(0), torch.linalg.inv(spread)
 
 
+@dataclass(frozen=True, eq=False)
+class DescribedFactors(RatingFactors):
+    """With what is known of every film beside its ratings; films: float32 [V, p]."""
+
+    films: Tensor
+
+
 def posterior_mean(
     vectors: Tensor, rating: Tensor, mean: Tensor, precision: Tensor, noise: float
 ) -> Tensor:

@@ -46,6 +46,7 @@ class SessionEnv:
 
     finite = True  # whether the limit belongs to the task
     repeats = False  # whether an item may be shown again
+    takes_vectors = False  # whether `step` takes the vectors that an agent emits, in place of items
     shown_beside = 0  # items in `Histories.shown`: what no history names, and cannot be shown again
     running: tuple[str, ...] = ("_histories", "_answers", "excluded", "_active", "_steps")
     n_items: int
@@ -162,7 +163,7 @@ class SessionEnv:
         if not self.repeats:
             self._answers[each, index] = torch.where(shown, 0.0, self._answers[each, index])
             self.excluded[each, index] |= shown
-        reward = self._reward(rating).masked_fill(~shown, 0.0)
+        reward = self._reward(item, rating).masked_fill(~shown, 0.0)
         self._remember(item, rating, shown)
         self._steps += 1
         limit = self._steps >= self.horizon
@@ -172,7 +173,7 @@ class SessionEnv:
         self._active = self._active & ~terminated & ~truncated
         return self.observation(), reward, terminated, truncated, info
 
-    def _reward(self, rating: Tensor) -> Tensor:
+    def _reward(self, item: Tensor, rating: Tensor) -> Tensor:
         return self.reward(rating)
 
     def _remember(self, item: Tensor, rating: Tensor, shown: Tensor) -> None:

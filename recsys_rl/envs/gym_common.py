@@ -15,7 +15,7 @@ from recsys_rl.data.devices import CPU
 from recsys_rl.data.download import DATA_FOLDER
 from recsys_rl.data.ids import IdMap
 from recsys_rl.data.interactions import Interactions
-from recsys_rl.data.opening import open_data
+from recsys_rl.data.opening import Data, open_data
 from recsys_rl.envs.base import SessionEnv
 
 ROUNDING = 1e-5  # by which an action may leave its box
@@ -23,13 +23,18 @@ PARTS = "train", "validation", "test"
 
 
 def interactions_of(root: str | Path | None, dataset: str | Path, **opening: Any) -> Interactions:
+    """Ratings that are there already, see `data_of`."""
+    return data_of(root, dataset, **opening).interactions()
+
+
+def data_of(root: str | Path | None, dataset: str | Path, **opening: Any) -> Data:
     """Data that are there already; in the project's own data folder where root is None.
 
     opening: other arguments of `open_data`. FileNotFoundError, which says what to do, for others.
     """
     root = DATA_FOLDER if root is None else Path(root)
     try:
-        return open_data(dataset, root, **opening, fetch=False).interactions()
+        return open_data(dataset, root, **opening, fetch=False)
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f"{dataset} is not in {root}, and an environment downloads nothing: fetch it by "

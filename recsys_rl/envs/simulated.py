@@ -159,7 +159,7 @@ class SimulatedEnv(SessionEnv):
         ]
         return users, torch.cat(seed_items)
 
-    def _reward(self, rating: Tensor) -> Tensor:
+    def _reward(self, item: Tensor, rating: Tensor) -> Tensor:
         before, answered = self._series, rating > 0  # no answer, no part of the series
         reward = self.reward(rating) + self.series * before * answered
         longer = torch.where(rating >= POSITIVE, before.clamp(min=0) + 1, before.clamp(max=0) - 1)

@@ -10,6 +10,7 @@ U = users, V = items of the catalogue, B = batch. Index V is padding.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import pandas as pd
@@ -264,6 +265,20 @@ def lists_far_apart(ratings: Tensor, close: Tensor, size: int = WINDOW + 1) -> T
     if not torch.isfinite(best).all():
         raise ValueError(f"no {size} items were found of which no two are close")
     return lists.gather(1, ratings.gather(1, lists).argsort(dim=1, descending=True))
+
+
+def in_turn(lists: Tensor, n_items: int) -> Callable[[Histories], Tensor]:
+    """A policy that shows the items of each user's list [U, L] in turn, again and again.
+
+    It has to be told who the user is, int64 [B] in `histories.user`.
+    """
+
+    def score(histories: Histories) -> Tensor:
+        step = (histories.item < n_items).sum(1) - 1  # one was known before
+        item = lists[histories.user].gather(1, (step % lists.shape[1]).unsqueeze(1))
+        return torch.zeros(len(histories), n_items).scatter_(1, item, 1.0)
+
+    return score
 
 
 def random_play(world: LeavingWorld, users: Tensor, data: Interactions) -> Interactions:

@@ -8,9 +8,7 @@ from itertools import cycle
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import torch
 from matplotlib.figure import Figure
-from torch import Tensor
 
 from recsys_rl.evaluation.calibration import Calibration
 
@@ -68,6 +66,29 @@ def reward_curves(played: Mapping[str, pd.DataFrame], horizon: int) -> Figure:
     return figure
 
 
+def hits_by_gap(
+    found: Mapping[str, Mapping[str, float]], shares: Mapping[str, float], metric: str = "Hit@10"
+) -> Figure:
+    """What the next-item task is worth: a metric by the gap between the test item and the last one.
+
+    found: name of a model, and of what it reads -> group of users -> mean; shares: group -> its
+    share of the users.
+    """
+    figure, axes = plt.subplots(figsize=(9, 4.2))
+    width = 0.8 / len(found)
+    for number, ((name, values), colour) in enumerate(zip(found.items(), cycle(COLOURS))):
+        place = np.arange(len(shares)) + (number - (len(found) - 1) / 2) * width
+        bars = axes.bar(place, [values[g] for g in shares], 0.92 * width, color=colour, label=name)
+        axes.bar_label(bars, fmt=lambda value: f"{value:.2f}".lstrip("0"), fontsize=8)
+    axes.set_xticks(range(len(shares)), [f"{g}\n{s:.0%} of users" for g, s in shares.items()])
+    axes.set(ylabel=metric, title="By the gap between the test item and the rating before it")
+    axes.legend(frameon=False, fontsize=9)
+    _bare(axes)
+    axes.grid(axis="x", visible=False)
+    figure.tight_layout()
+    return figure
+
+
 def calibration_plot(found: Mapping[str, Calibration], gamma: float) -> Figure:
     """Q against the returns that followed: by step, and by tenths of Q at the middle step.
 
@@ -90,42 +111,6 @@ def calibration_plot(found: Mapping[str, Calibration], gamma: float) -> Figure:
     for pane in (left, right):
         pane.legend(frameon=False, fontsize=8)
         _bare(pane)
-    figure.tight_layout()
-    return figure
-
-
-def embedding_map(vectors: Tensor, group: Sequence[str], labels: Mapping[int, str]) -> Figure:
-    """The first two principal components of vectors [n, k], coloured by group, some labelled."""
-    vectors = vectors.detach().cpu().double()
-    centred = vectors - vectors.mean(0)
-    _, _, directions = np.linalg.svd(centred.numpy(), full_matrices=False)
-    x, y = (centred.numpy() @ directions[:2].T).T
-    figure, axes = plt.subplots(figsize=(9, 6.5))
-    group = np.asarray(group)
-    for name, colour in zip(pd.Series(group).value_counts().index[:6], COLOURS, strict=False):
-        inside = group == name
-        axes.scatter(x[inside], y[inside], s=7, alpha=0.55, color=colour, label=name, lw=0)
-    width, height = np.ptp(x), np.ptp(y)
-    taken: list[tuple[float, float]] = []
-    for index, title in labels.items():
-        if any(
-            abs(x[index] - a) < 0.2 * width and abs(y[index] - b) < 0.03 * height for a, b in taken
-        ):
-            continue  # a label there would cover an earlier one
-        taken.append((x[index], y[index]))
-        ring = {"facecolors": "none", "edgecolors": "black", "lw": 0.8, "zorder": 4}  # above labels
-        axes.scatter(x[index], y[index], s=16, **ring)
-        axes.annotate(
-            title,
-            (x[index], y[index]),
-            xytext=(4, 4),
-            textcoords="offset points",
-            fontsize=7.5,
-            bbox={"boxstyle": "round,pad=.15", "fc": "white", "ec": "none", "alpha": 0.7},
-        )
-    axes.legend(markerscale=2, frameon=False, title="first genre")
-    axes.set(xlabel="first principal component", ylabel="second principal component")
-    _bare(axes)
     figure.tight_layout()
     return figure
 
@@ -182,24 +167,57 @@ def _smooth(values: np.ndarray) -> np.ndarray:
     return np.convolve(padded, np.ones(3) / 3, mode="valid")
 
 
-def shown_by_step(shown: Mapping[str, Tensor], counts: Tensor) -> Figure:
-    """How popular, and how varied over users, the items of each step are.
+def shares_of_the_way(worlds: Mapping[str, Mapping[str, tuple[float, float, float]]]) -> Figure:
+    """How far policies come from one policy (0) to another (1), in several worlds.
 
-    shown: name -> items [users, draws, T], padded with n_items; counts [n_items]: training rows.
+    worlds: name -> policy -> (share, low, high), the same policies in each.
     """
-    figure, panes = plt.subplots(1, 2, figsize=(12, 3.4))
-    below = counts.sort().values
-    share = (torch.searchsorted(below, counts) / len(counts)).tolist() + [float("nan")]
-    share = np.array(share)
-    for (name, items), colour in zip(shown.items(), cycle(COLOURS)):
-        items = items.flatten(0, -2).numpy()  # (users * draws, T)
-        step = np.arange(1, items.shape[1] + 1)
-        panes[0].plot(step, np.nanmean(share[items], axis=0), color=colour, label=name)
-        panes[1].plot(step, [len(np.unique(i)) for i in items.T], color=colour, label=name)
-    panes[0].set(xlabel="step", ylabel="share of films less popular")
-    panes[1].set(xlabel="step", ylabel="different films, all users")
-    panes[1].legend(frameon=False, fontsize=8, bbox_to_anchor=(1.01, 1), loc="upper left")
-    for pane in panes:
+    figure, axes = plt.subplots(figsize=(9, 0.9 * len(worlds) + 1.2))
+    marks = ["o", "s", "^", "D"]
+    for row, (world, policies) in enumerate(reversed(worlds.items())):
+        axes.axhline(row, color="#CCCCCC", lw=1, zorder=0)
+        for i, (name, (share, low, high)) in enumerate(policies.items()):
+            axes.errorbar(
+                share,
+                row + 0.12 * (len(policies) - 1) - 0.24 * i,
+                xerr=[[share - low], [high - share]],
+                fmt=marks[i % 4],
+                color=COLOURS[i],
+                ms=8,
+                label=name if world == next(iter(worlds)) else None,
+            )
+    for x in (0, 1):
+        axes.axvline(x, color="#7F7F7F", ls=":", lw=1.2)
+    axes.set_yticks(range(len(worlds)), list(reversed(worlds)))
+    axes.set(ylim=(-0.6, len(worlds) - 0.4), xlabel="0: the greedy policy, 1: the oracle")
+    axes.legend(frameon=False, fontsize=9, bbox_to_anchor=(1.01, 1), loc="upper left")
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    figure.tight_layout()
+    return figure
+
+
+def session_steps(
+    titles: Sequence[str], expected: Sequence[float], answered: Sequence[float], error: Sequence
+) -> Figure:
+    """One session, step by step: what was shown, how it was rated, and what the agent knew.
+
+    expected: stars that the agent expected of each shown item, answered: stars it got, error: of
+    what it expects of all items, mean absolute, before each step and after the last, [T + 1].
+    """
+    step = np.arange(1, len(titles) + 1)
+    figure, (left, right) = plt.subplots(
+        1, 2, figsize=(11, 0.3 * len(titles) + 1.2), width_ratios=(2, 1)
+    )
+    left.hlines(step, expected, answered, color="#BBBBBB", lw=2)
+    left.plot(expected, step, "o", mfc="white", color=COLOURS[0], label="expected")
+    left.plot(answered, step, "o", color=COLOURS[1], label="answered")
+    left.set_yticks(step, [f"{title[:38]}  {i}" for i, title in enumerate(titles, 1)])
+    left.set(xlim=(0, 5.2), xlabel="stars", title="what was shown")
+    left.invert_yaxis()
+    left.legend(frameon=False, fontsize=8, loc="lower left")
+    right.plot(np.arange(len(error)), error, color=COLOURS[0], marker="o", markersize=4)
+    right.set(xlabel="films shown", ylabel="stars", title="error over all films", ylim=(0, None))
+    for pane in (left, right):
         _bare(pane)
     figure.tight_layout()
     return figure

@@ -6,11 +6,15 @@ reported beside full ones: Krichene & Rendle 2020. `docs/protocols.md` says what
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from recsys_rl.data.devices import CPU
+from recsys_rl.data.histories import Histories
 from recsys_rl.data.interactions import Interactions
+from recsys_rl.data.memory_limit import is_small
 from recsys_rl.data.random_streams import own_stream
 from recsys_rl.data.splits import Split, random_split
 from recsys_rl.evaluation.metrics import (
@@ -46,16 +50,36 @@ def sample_negatives(
     """
     if known.n_items < n and allow_fewer:
         return users.new_full((len(users), n), -1)
+    draw = _by_keys if is_small(known.n_items, known.n_items) else _by_rejection
     drawn = []
     for batch in users.split(batch_size):
         seen = known.mask_of(batch)
-        keys = torch.rand(seen.shape, generator=generator, device=CPU).to(seen.device)
         fewer = seen.sum(1) > known.n_items - n
         if fewer.any() and not allow_fewer:
             raise ValueError(f"a user has fewer than {n} unknown items among {known.n_items}")
-        items = keys.masked_fill_(seen, -1).topk(n).indices
-        drawn.append(items.masked_fill_(fewer.unsqueeze(1), -1))
+        drawn.append(draw(seen, n, generator).masked_fill_(fewer.unsqueeze(1), -1))
     return torch.cat(drawn)
+
+
+def _by_keys(seen: Tensor, n: int, generator: torch.Generator | None) -> Tensor:
+    """n items not in `seen` (bool [B, V]): those with the largest of V random keys -> [B, n]."""
+    keys = torch.rand(seen.shape, generator=generator, device=CPU).to(seen.device)
+    return keys.masked_fill_(seen, -1).topk(n).indices
+
+
+def _by_rejection(seen: Tensor, n: int, generator: torch.Generator | None) -> Tensor:
+    """The same from 2 n draws, of which the first n that are new and not seen count."""
+    drawn = torch.randint(seen.shape[1], (len(seen), 2 * n), generator=generator, device=CPU)
+    drawn = drawn.to(seen.device)
+    ordered, order = drawn.sort(dim=1, stable=True)
+    again = torch.nn.functional.pad(ordered[:, 1:] == ordered[:, :-1], (1, 0))
+    fits = ~torch.empty_like(again).scatter_(1, order, again) & ~seen.gather(1, drawn)
+    place = fits.cumsum(1)
+    place = torch.where(fits & (place <= n), place - 1, n)  # the last column is thrown away
+    items = drawn.new_zeros(len(seen), n + 1).scatter_(1, place, drawn)[:, :n]
+    few = (fits.sum(1) < n).nonzero().squeeze(1)
+    items[few] = _by_keys(seen[few], n, generator)
+    return items
 
 
 def ranking_task(split: Split, part: str) -> tuple[Interactions, Interactions]:
@@ -70,6 +94,24 @@ def ranking_task(split: Split, part: str) -> tuple[Interactions, Interactions]:
     raise ValueError(f'part is "validation" or "test", not {part!r}')
 
 
+# What a model is told beside the order of a history, and how a protocol's name ends then.
+READS = {"order": "", "past": ", times of past ratings", "request": ", time of the request"}
+
+
+def histories_before(
+    history: Interactions, target: Interactions, rows: Tensor, reads: str = "order"
+) -> Histories:
+    """What is known of the users of some target rows, int64 [B], when their item is asked for.
+
+    reads: "order" alone; "past", with the times of the ratings in `history`; "request", with the
+    time of the target's rating, too, which a service would have to know beforehand.
+    """
+    if reads not in READS:
+        raise ValueError(f"reads is one of {tuple(READS)}, not {reads!r}")
+    known = history.histories(target.user[rows], times=reads != "order")
+    return replace(known, request=target.timestamp[rows]) if reads == "request" else known
+
+
 def leave_one_out_metrics(
     score: ScoreFunction,
     history: Interactions,
@@ -78,6 +120,7 @@ def leave_one_out_metrics(
     k: int = 10,
     batch_size: int = 512,
     seed: int = 0,
+    reads: str = "order",
 ) -> Evaluation:
     """Full ranking, and ranking among 99 sampled negatives, from the same scores.
 
@@ -85,6 +128,7 @@ def leave_one_out_metrics(
     all of their rows in `history`. hr@k, ndcg@k: the target among every item without a row in
     `history`. sampled_hr@k, sampled_ndcg@k: among `negatives` (int64 [len(target), 99], see
     `sample_negatives`), NaN for a row of -1. `seed` orders ties in the lists only.
+    reads: what a model that reads the clock is told, see `histories_before`.
     """
     if (target.user[1:] == target.user[:-1]).any():
         raise ValueError("leave-one-out needs one target row a user")
@@ -96,7 +140,9 @@ def leave_one_out_metrics(
         unseen = ~history.mask_of(users)
         if not unseen.gather(1, item[:, None]).all():
             raise ValueError("a target is part of its user's history")
-        scores = checked_scores(score, history.histories(users), history.n_items)
+        scores = checked_scores(
+            score, histories_before(history, target, rows, reads), history.n_items
+        )
         counts = rank_counts(scores, item, unseen)
         part = {f"hr@{k}": hit_rate(*counts, k), f"ndcg@{k}": ndcg(*counts, k)}
         if negatives is not None:

@@ -70,6 +70,17 @@ class Evaluation:
             self.metrics[metric], other.metrics[metric], weights=self.weights, **options
         )
 
+    def share_of_way(
+        self, start: Evaluation, end: Evaluation, metric: str, **options
+    ) -> tuple[float, float, float]:
+        """How far a mean goes from that of `start` (0) to that of `end` (1) -> (share, low, high).
+
+        The interval is that of the mean; the two ends are held fixed.
+        """
+        low, high = start.mean()[metric], end.mean()[metric]
+        figures = self.mean()[metric], *self.interval(**options)[metric]
+        return tuple((figure - low) / (high - low) for figure in figures)
+
 
 class Difference(NamedTuple):
     """A paired difference of means, and its interval."""

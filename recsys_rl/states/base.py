@@ -25,6 +25,7 @@ class State(nn.Module):
     is_action = False  # whether its output is the action; else the actor has layers
     pretrained = "pmf"  # the embeddings it starts from, see `agent.build.EMBEDDINGS`
     windows = False  # whether it is pretrained on all positions of a stretch of log at once
+    reads_clock = False  # whether it can read when items were rated, and when one is asked for
     critic_copies_actor = False  # whether the critic reads a frozen copy of the pretrained state
     noise = 0.0  # variance of what an answer says by chance, where the state reckons with it
     embedding_lr_scale = 1.0  # learning rate of the item vectors, as a share of the others'

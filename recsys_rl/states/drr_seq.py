@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from recsys_rl.data.devices import on_cpu
-from recsys_rl.data.histories import Histories
+from recsys_rl.data.histories import Histories, Times
 from recsys_rl.embeddings.cooccurrence import EMBEDDING_STD, Cooccurrence
 from recsys_rl.states.base import State
 from recsys_rl.states.layers import PooledDropout
@@ -34,25 +34,27 @@ class Block(nn.Module):
         # what being d items ago is worth
         self.distance = nn.Parameter(torch.zeros(heads, n, device=there))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, pairs: Tensor | None = None) -> Tensor:
+        """pairs: what is known of each pair of positions, [B, L, L], for blocks that read it."""
         size, length, k = x.shape
         heads = self.query_key_value(self.norm1(x)).view(size, length, 3, self.heads, -1)
         query, key, value = (
-            h.reshape(size * self.heads, length, -1) for h in heads.permute(2, 0, 3, 1, 4)
-        )  # each (B * heads, L, k / heads)
-        bias, scale = self._bias(length, size), query.shape[2] ** -0.5
+            h.reshape(self.heads * size, length, -1) for h in heads.permute(2, 3, 0, 1, 4)
+        )  # each (heads * B, L, k / heads)
+        bias, scale = self._bias(length, size, pairs), query.shape[2] ** -0.5
         if on_cpu(x):
             score = torch.baddbmm(bias, query, key.mT, alpha=scale)
             mixed = score.softmax(2) @ value
         else:
             mixed = F.scaled_dot_product_attention(query, key, value, bias, scale=scale)
-        mixed = mixed.view(size, self.heads, length, -1).transpose(1, 2).reshape(size, length, k)
+        mixed = mixed.view(self.heads, size, length, -1).permute(1, 2, 0, 3)
+        mixed = mixed.reshape(size, length, k)
         return self._feed_forward(x + self.dropout(self.out(mixed)))
 
-    def at_last(self, x: Tensor, last: Tensor) -> Tensor:
+    def at_last(self, x: Tensor, last: Tensor, pairs: Tensor | None = None) -> Tensor:
         """The same at position `last` int64 [B] of each row alone -> float32 [B, k].
 
-        Keys and values are needed of all positions, the rest of the block of one.
+        Keys and values are needed of all positions, the rest of the block of one. pairs: [B, L].
         """
         size, length, k = x.shape
         each = torch.arange(size, device=x.device)
@@ -66,7 +68,7 @@ class Block(nn.Module):
         )  # each (B, heads, L, k / heads)
         query = query.view(size, self.heads, 1, -1)
         ago = last.unsqueeze(1) - torch.arange(length, device=last.device)  # (B, L)
-        worth = self.distance[:, ago.clamp(min=0)].masked_fill(ago < 0, -torch.inf)
+        worth = self._worth(ago.clamp(min=0), pairs).masked_fill(ago < 0, -torch.inf)
         score = query @ key.mT * query.shape[3] ** -0.5 + worth.transpose(0, 1).unsqueeze(2)
         mixed = (score.softmax(3) @ value).view(size, k)
         return self._feed_forward(x[each, last] + self.dropout(self.out(mixed)))
@@ -74,12 +76,16 @@ class Block(nn.Module):
     def _feed_forward(self, x: Tensor) -> Tensor:
         return x + self.dropout(self.narrow(F.silu(self.widen(self.norm2(x)))))
 
-    def _bias(self, length: int, size: int) -> Tensor:
-        """The distances' worth, -inf for items that come later -> [B * heads, L, L]."""
+    def _bias(self, length: int, size: int, pairs: Tensor | None) -> Tensor:
+        """The distances' worth, -inf for items that come later -> [heads * B, L, L]."""
         place = torch.arange(length, device=self.distance.device)
         ago = place.unsqueeze(1) - place
         bias = self.distance[:, ago.clamp(min=0)].masked_fill(ago < 0, -torch.inf)
-        return bias.repeat(size, 1, 1)
+        return bias.unsqueeze(1).expand(-1, size, -1, -1).reshape(-1, length, length)
+
+    def _worth(self, ago: Tensor, pairs: Tensor | None) -> Tensor:
+        """The same for one position of each row: ago int64 [B, L] -> [heads, B, L]."""
+        return self.distance[:, ago]
 
 
 TOGETHER = 64  # memories that are read in one go
@@ -99,6 +105,7 @@ class DRRseq(State):
     is_action = True
     pretrained = "sequence"
     windows = True
+    block = Block
     critic_copies_actor = True
 
     def __init__(
@@ -117,7 +124,7 @@ class DRRseq(State):
             raise ValueError(f"k must be a multiple of the {heads} attention heads, not {k}")
         self.item_vectors = nn.Embedding(n_items + 1, k + 1, padding_idx=n_items)
         self.dropout = PooledDropout(dropout)
-        self.blocks = nn.ModuleList(Block(k, n, heads, self.dropout) for _ in range(blocks))
+        self.blocks = nn.ModuleList(self.block(k, n, heads, self.dropout) for _ in range(blocks))
         self.norm = nn.LayerNorm(k)
 
     @property
@@ -150,26 +157,33 @@ class DRRseq(State):
         columns = [embeddings.item, embeddings.bias.unsqueeze(1)]
         self.item_vectors.weight.data[:-1] = torch.cat(columns, 1)
 
-    def sequence(self, items: Tensor) -> Tensor:
+    def sequence(self, items: Tensor, times: Times | None = None) -> Tensor:
         """The action after every item: int64 [B, L], right-padded -> float32 [B, L, k + 1].
 
         Causal: position t has seen items 0..t, so padding on the right changes nothing before it.
         """
-        x = self._embedded(items)
+        x, pairs = self._read(items, times)
         for block in self.blocks:
-            x = block(x)
+            x = block(x, pairs)
         return F.pad(self.norm(x), (0, 1), value=1.0)  # (B, L, k + 1)
+
+    def _read(self, items: Tensor, times: Times | None) -> tuple[Tensor, Tensor | None]:
+        """What the blocks read of each position [B, L, k], and of each pair: the order says all."""
+        return self._embedded(items), None
 
     def _embedded(self, items: Tensor) -> Tensor:
         items = self.item_vectors(items)[..., : self.k]  # (B, L, k)
         return self.dropout(items * (0.5 / EMBEDDING_STD))
 
-    def _after(self, items: Tensor, length: Tensor) -> Tensor:
+    def _after(self, items: Tensor, length: Tensor, times: Times | None) -> Tensor:
         """The action after the first `length` [B] items: [B, L], right-padded -> [B, k + 1]."""
-        x = self._embedded(items)
+        x, pairs = self._read(items, times)
         for block in self.blocks[:-1]:
-            x = block(x)
-        x = self.blocks[-1].at_last(x, (length - 1).clamp(min=0))
+            x = block(x, pairs)
+        last = (length - 1).clamp(min=0)
+        each = torch.arange(len(last), device=last.device)
+        of_last = None if pairs is None else pairs[each, last]
+        x = self.blocks[-1].at_last(x, last, of_last)
         return F.pad(self.norm(x), (0, 1), value=1.0)
 
     def forward(self, histories: Histories) -> Tensor:
@@ -179,18 +193,29 @@ class DRRseq(State):
         """
         memory = self.memory(histories)
         length = (memory != self.n_items).sum(1)  # (B,)
-        longest = max(1, int(length.max())) if on_cpu(length) else memory.shape[1]
-        place = torch.arange(longest, device=length.device) + memory.shape[1] - length.unsqueeze(1)
-        inside = place < memory.shape[1]
-        items = memory.gather(1, place.clamp(max=memory.shape[1] - 1))
-        items = torch.where(inside, items, self.n_items)  # (B, longest), right-padded
+        items = right_padded(memory, length, self.n_items)  # (B, longest)
+        times = self._times(histories, length)
         if not on_cpu(length):
-            return self._after(items, length)
+            return self._after(items, length, times)
         order = length.argsort(stable=True)
-        actions = torch.cat(
-            [
-                self._after(items[rows, : max(1, int(length[rows[-1]]))], length[rows])
-                for rows in order.split(TOGETHER)
-            ]
-        )
-        return actions[order.argsort()]
+        actions = []
+        for rows in order.split(TOGETHER):
+            longest = max(1, int(length[rows[-1]]))
+            part = None if times is None else times.at(rows, longest)
+            actions.append(self._after(items[rows, :longest], length[rows], part))
+        return torch.cat(actions)[order.argsort()]
+
+    def _times(self, histories: Histories, length: Tensor) -> Times | None:
+        """Of the memory, right-padded [B, longest]; not read here."""
+        return None
+
+
+def right_padded(memory: Tensor, length: Tensor, padding: int) -> Tensor:
+    """Rows [B, n] that hold `length` [B] values, left-padded -> [B, longest], right-padded.
+
+    longest: n where asking for it would wait.
+    """
+    longest = max(1, int(length.max())) if on_cpu(length) else memory.shape[1]
+    place = torch.arange(longest, device=length.device) + memory.shape[1] - length.unsqueeze(1)
+    inside = place < memory.shape[1]
+    return torch.where(inside, memory.gather(1, place.clamp(max=memory.shape[1] - 1)), padding)

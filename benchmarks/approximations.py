@@ -1,0 +1,95 @@
+"""What the forms for large catalogues cost in quality, on data for which the exact ones fit.
+
+    python -m benchmarks.approximations --dataset ml-1m --agent DRR-set --contexts 0 2048 1024 512
+    python -m benchmarks.approximations --dataset ml-1m --agent DRR-seq --negatives 0 2048 512
+
+contexts: columns of the co-occurrence that the item vectors start from; negatives: items in the
+sampled softmax of the next item; 0 is the exact form. Agents are pretrained only, for `--updates`,
+and validation users or rows give the figures; with 0 updates it is the item vectors that are
+measured, by the cosine with the sum of the latest likes. One line of JSON for each setting, seed.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+from unittest import mock
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from recsys_rl.agent.build import pretrained_embeddings
+from recsys_rl.agent.config import Config
+from recsys_rl.data.download import DATA_FOLDER
+from recsys_rl.data.histories import POSITIVE, Histories, latest
+from recsys_rl.data.interactions import Interactions
+from recsys_rl.data.movielens import load_ratings
+from recsys_rl.embeddings import contexts as limited
+from recsys_rl.evaluation.scores import ScoreFunction
+from recsys_rl.experiments import config_of
+from recsys_rl.tasks import Task, split_for, task_of
+
+
+def figures(task: Task, name: str, dataset: str, seed: int, updates: int, options: dict) -> dict:
+    """Of the agent at the end of pretraining, on validation data."""
+    fields = {"pretrain.updates": updates, "ddpg.updates": 0}
+    if options["negatives"]:
+        fields["pretrain.negatives"] = options["negatives"]
+    config = config_of(name, dataset, seed).with_fields(fields)
+    columns = options["contexts"] or task.train.n_items
+    with mock.patch.object(limited, "default_contexts", return_value=columns):
+        if not updates:
+            return rounded(task.validate(cosine(task.train, config)))
+        training = task.build(config)
+    agent, begun = training.agent, time.perf_counter()
+    for _ in range(updates):
+        agent.pretrain(next(training.demonstrations))
+    seconds = (time.perf_counter() - begun) / updates
+    return rounded({"seconds per update": seconds} | task.validate(agent.score))
+
+
+def rounded(found: dict[str, float]) -> dict[str, float]:
+    return {name: round(float(value), 4) for name, value in found.items()}
+
+
+def cosine(train: Interactions, config: Config) -> ScoreFunction:
+    """Items near to the latest five that were liked, or, in cold-start sessions, to all of them."""
+    generator = torch.Generator().manual_seed(config.seed)
+    start, logged = pretrained_embeddings(config, train, generator), config.env.name == "logged"
+    vectors = F.normalize(F.pad(start.item, (0, 0, 0, 1)))
+    reads_from, n, bias = (0.5, 5, 0.0) if logged else (POSITIVE, config.state.n, 0.05)
+
+    def score(histories: Histories) -> Tensor:
+        item = latest(histories, n, train.n_items, reads_from)
+        return F.normalize(vectors[item].sum(1)) @ vectors[:-1].T + bias * start.bias
+
+    return score
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--dataset", default="ml-1m")
+    parser.add_argument("--root", type=Path, default=DATA_FOLDER)
+    parser.add_argument("--agent", default="DRR-set", choices=("DRR-set", "DRR-seq"))
+    parser.add_argument("--contexts", type=int, nargs="+", default=[0])
+    parser.add_argument("--negatives", type=int, nargs="+", default=[0])
+    parser.add_argument("--updates", type=int, default=1000)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(options.threads)
+    data = Interactions.from_ratings(load_ratings(options.root / options.dataset))
+    config = config_of(options.agent, options.dataset)
+    task = task_of(data, split_for(config.env.name))
+    where = {"dataset": options.dataset, "agent": options.agent, "updates": options.updates}
+    for contexts in options.contexts:
+        for negatives in options.negatives:
+            setting = {"contexts": contexts, "negatives": negatives}
+            for seed in range(options.seeds):
+                form = task, options.agent, options.dataset, seed, options.updates, setting
+                print(json.dumps(where | setting | {"seed": seed} | figures(*form)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

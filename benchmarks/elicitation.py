@@ -1,0 +1,256 @@
+"""Judges all askers in the world "ask first, recommend afterwards", and trains the learned one.
+
+    python -m benchmarks.elicitation                   all askers, test users, into the table
+    python -m benchmarks.elicitation --part validation --questions 5 --print
+    python -m benchmarks.elicitation --questions 5 10 --calibrate
+    python -m benchmarks.worlds elicitation --policy ddpg --train
+
+The world: `recsys_rl/envs/elicitation.py`. The ranker behind every asker is the Gaussian of likes;
+with --rank DRR-set it is the released agent of the data set. One question of an asker costs less
+than a millisecond, so that all of it takes some minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from benchmarks import results
+from benchmarks.study import calibration_rows
+from recsys_rl.agent.asking import Asker
+from recsys_rl.agent.asking_training import BUDGET, Budget, fit_asker
+from recsys_rl.baselines.asking import EntropyQuestions, KnowledgeGradient, VarianceQuestions
+from recsys_rl.baselines.asking_tree import QuestionTree
+from recsys_rl.baselines.popularity import Popularity, Random
+from recsys_rl.data.interactions import Interactions, fingerprint
+from recsys_rl.data.movielens import load_ratings
+from recsys_rl.data.splits import split_holdout_users
+from recsys_rl.embeddings.like_posterior import LikeGaussian
+from recsys_rl.envs.elicitation import ElicitationEnv
+from recsys_rl.evaluation.calibration import Calibration, calibration
+from recsys_rl.evaluation.elicitation import (
+    MakeAsker,
+    all_answers_known,
+    asks_nothing,
+    elicitation,
+)
+from recsys_rl.evaluation.scores import ScoreFunction
+from recsys_rl.evaluation.statistics import Evaluation
+from recsys_rl.serving import Recommender
+from recsys_rl.tasks import cold_start_users
+
+POLICIES = Path(__file__).parent / "policies"
+QUESTIONS = 3, 5, 10, 20
+NAMED = 0, 3
+LEARNED = ("ddpg",)
+METRIC = "precision@10"
+HOLDOUT = 0.25  # of the train users, whom the asker meets and its Gaussian does not
+WEIGHTS = "weights.safetensors"
+
+
+@dataclass(frozen=True, eq=False)
+class Elicitation:
+    """A data set with its train, validation and test users, and what is fitted on the first."""
+
+    data: Interactions
+
+    @cached_property
+    def parts(self) -> dict[str, Interactions]:
+        names = "train", "validation", "test"
+        groups = cold_start_users(self.data)
+        rows = (self.data.select(torch.isin(self.data.user, users)) for users in groups)
+        return dict(zip(names, rows, strict=True))
+
+    @cached_property
+    def gaussian(self) -> LikeGaussian:
+        return LikeGaussian.fit(self.parts["train"])
+
+    def askers(self, questions: int) -> dict[str, MakeAsker]:
+        """By name; only the tree depends on which half is asked about."""
+        train, gaussian = self.parts["train"], self.gaussian
+
+        def same(ask: Callable[[], ScoreFunction]) -> MakeAsker:
+            return lambda _: ask()
+
+        def tree(asked: Tensor) -> ScoreFunction:
+            return QuestionTree.fit(train, asked, questions)
+
+        found = {
+            "no question": same(lambda: asks_nothing(train.n_items)),
+            "random": same(lambda: Random(train)),
+            "popular": same(lambda: Popularity(train)),
+            "greedy": same(lambda: gaussian.score),
+            "variance": same(lambda: VarianceQuestions(gaussian)),
+            "entropy": same(lambda: EntropyQuestions(gaussian)),
+            "tree": tree,
+            "knowledge gradient": same(lambda: KnowledgeGradient(gaussian)),
+        }
+        return found | {name: same(lambda name=name: self.learned(name)) for name in LEARNED}
+
+    def learned(self, name: str) -> ScoreFunction:
+        return load_asker(POLICIES / f"elicitation-{name}", self.gaussian, self.data).score
+
+
+def save_asker(folder: Path, asker: Asker, data: Interactions, about: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(asker.state_dict(), folder / WEIGHTS, metadata={"data": fingerprint(data)})
+    (folder / "README.md").write_text(about, encoding="utf-8")
+
+
+def load_asker(folder: Path, gaussian: LikeGaussian, data: Interactions) -> Asker:
+    """A released asker; ValueError where it was trained with other data."""
+    asker = Asker(gaussian)
+    if recorded_data(folder / WEIGHTS) != fingerprint(data):
+        raise ValueError("the films of this policy are not those of the data here")
+    asker.load_state_dict(load_file(folder / WEIGHTS))
+    return asker
+
+
+def recorded_data(path: Path) -> str:
+    with safe_open(path, "pt") as file:
+        return file.metadata()["data"]
+
+
+ABOUT = """# An asker that learned what to ask
+
+Two networks of one hidden layer of 32, which read 17 numbers of each of thirty candidate questions
+and correct the knowledge gradient, or say what the ten items at the end will be worth
+(`recsys_rl/agent/asking.py`). Trained with the train users of {dataset}, seed {seed}: {budget}. In
+training the Gaussian of likes is fitted on three quarters of them, and the sessions are with the
+others; here it is fitted anew on all, which takes seconds.
+
+    python -m benchmarks.worlds elicitation --policy {name} --train
+"""
+
+
+def train_policy(
+    name: str, data: Interactions, dataset: str, seed: int = 0, budget: Budget = BUDGET
+) -> None:
+    """Train a policy anew and release it.
+
+    It plays with train users whom its Gaussian has not met, as it will have to.
+    """
+    first, later = split_holdout_users(Elicitation(data).parts["train"], HOLDOUT, seed)
+    asker = Asker(LikeGaussian.fit(first), torch.Generator().manual_seed(seed))
+    rows = fit_asker(asker, later, seed, budget)
+    folder = POLICIES / f"elicitation-{name}"
+    sessions = f"{budget.rounds} rounds of {budget.siblings} sessions with each of {budget.users}"
+    about = {"name": name, "dataset": dataset, "seed": seed, "budget": f"{sessions} users"}
+    save_asker(folder, asker, data, ABOUT.format(**about))
+    table = pd.DataFrame(rows).round(4)
+    table.to_csv(folder / "training.csv", index_label="round", lineterminator="\n")
+
+
+def judged(
+    world: Elicitation, name: str, part: str, questions: int, n_seed: int, rank: ScoreFunction
+) -> Evaluation:
+    users = world.parts[part]
+    if name == "all answers known":
+        return all_answers_known(world.gaussian, users, n_seed=n_seed)
+    make = world.askers(questions)[name]
+    return elicitation(make, users, rank, questions=questions, n_seed=n_seed)
+
+
+def calibrations(world: Elicitation, name: str, questions: int) -> dict[str, Calibration]:
+    """Q of a learned asker against what the lists earn; nothing is known before."""
+    asker = load_asker(POLICIES / f"elicitation-{name}", world.gaussian, world.data)
+    groups = {"users of the critic": world.parts["train"], "test users": world.parts["test"]}
+    return {
+        who: calibration(
+            asker.score,
+            asker.q,
+            ElicitationEnv(users, world.gaussian.score, half=0, horizon=questions),
+            gamma=1.0,
+            draws=1,
+        )
+        for who, users in groups.items()
+    }
+
+
+def protocol(questions: int, n_seed: int, rank: str) -> str:
+    named = f", {n_seed} named" if n_seed else ""
+    ranked = "" if rank == "Gaussian" else f", ranked by {rank}"
+    return f"elicitation, {questions} questions{named}{ranked}"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--dataset", default="ml-1m")
+    parser.add_argument("--root", type=Path, default=Path("data"))
+    parser.add_argument("--part", choices=["validation", "test"], default="test")
+    parser.add_argument("--askers", nargs="+", help="all of them by default")
+    parser.add_argument("--questions", nargs="+", type=int, default=QUESTIONS)
+    parser.add_argument("--named", nargs="+", type=int, default=NAMED)
+    parser.add_argument("--rank", choices=["Gaussian", "DRR-set"], default="Gaussian")
+    parser.add_argument(
+        "--calibrate", action="store_true", help="the critic's Q, and no list is judged"
+    )
+    parser.add_argument("--print", action="store_true", help="record nothing")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    data = Interactions.from_ratings(load_ratings(options.root / options.dataset))
+    world = Elicitation(data)
+    if options.calibrate:
+        record_calibration(world, options.dataset, options.questions, options.print)
+        return
+    rank = world.gaussian.score
+    if options.rank == "DRR-set":
+        released = Recommender.load(Path("models") / options.dataset)
+        if list(released.item_ids) != list(data.item_ids.ids):
+            parser.error("the films of the released agent are not those of the data here")
+        rank = released.score
+    for questions in options.questions:
+        for n_seed in options.named:
+            rows, greedy = [], None
+            names = options.askers or ["greedy", *world.askers(questions), "all answers known"]
+            for name in dict.fromkeys(names):
+                if name == "all answers known" and options.rank != "Gaussian":
+                    continue
+                begun = time.process_time()
+                found = judged(world, name, options.part, questions, n_seed, rank)
+                spent = time.process_time() - begun
+                greedy = greedy or found
+                show(protocol(questions, n_seed, options.rank), name, found, greedy, spent)
+                if options.part == "test" and not options.print:
+                    key = {"dataset": options.dataset, "split": "elicitation", "agent": name}
+                    key |= {"seed": 0, "stage": "final"}
+                    key |= {"protocol": protocol(questions, n_seed, options.rank)}
+                    rows.append(results.rows_of(found, by_user=[METRIC], **key))
+            if rows:
+                results.record(pd.concat(rows))
+
+
+def record_calibration(
+    world: Elicitation, dataset: str, questions: Sequence[int], only_print: bool
+) -> None:
+    """Rows as the study makes them, with the number of questions in the name of the split."""
+    for name in LEARNED:
+        for number in questions:
+            found = calibrations(world, name, number)
+            for who, each in found.items():
+                errors = {step: round(each.error(place), 3) for step, place in each.steps.items()}
+                print(f"{name}, {number} questions, {who}: {errors}", flush=True)
+            if not only_print:
+                key = {"dataset": dataset, "split": f"elicitation-{number}", "agent": name}
+                results.record(pd.concat(calibration_rows(found, key | {"seed": 0})))
+
+
+def show(where: str, name: str, found: Evaluation, first: Evaluation, spent: float) -> None:
+    mean, gap = found.mean(), found.compare(first, METRIC)
+    figures = {key: round(value, 4) for key, value in mean.items()}
+    gained = f"{gap.mean:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}]"
+    print(f"{where}: {name} {figures}, less the first {gained}, {spent:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,429 @@
+"""SARDINE's SlateTopK-Bored, a simulator that others made, for the project's DDPG.
+
+    python -m benchmarks.sardine --agent sardine --seed 0
+    python -m benchmarks.sardine --agent sardine-gamma-0 --seed 0 --out FOLDER
+
+Deffayet et al., arXiv 2311.16586; `pip install sardine-rec` (MIT, NAVER). It runs as it is, one
+environment a session. What our one training loop needs is here: sessions that step together, an
+observation as a history (a column a number of the state, in the place of ratings), vectors as
+actions. An action is DRR's: each item scores a . v_i, and the ten best are the slate. v_i are the
+simulator's ten numbers of an item, and beside them its topic, one of ten.
+
+The algorithm is `VectorDDPG`: the critic sees the vector, the actor follows dQ/da. It explores by
+noise, more of it in some sessions than in others, on the best by Q of 16 vectors near the actor's
+(as Kalashnikov et al., CoRL 2018, arXiv 1806.10293, choose by samples); it is judged without.
+
+B = sessions, V = items, w = width of a vector.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pandas as pd
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from benchmarks import results
+from benchmarks.study import calibration_rows
+from recsys_rl.agent.build import Training
+from recsys_rl.agent.config import Config, DDPGConfig, EnvConfig, PretrainConfig, StateConfig
+from recsys_rl.agent.ddpg import Choice, VectorDDPG
+from recsys_rl.agent.exploration import OUNoise, session_epsilons
+from recsys_rl.agent.networks import Actor, VectorCritic
+from recsys_rl.agent.replay import PrioritizedReplayBuffer, Transitions
+from recsys_rl.agent.training import train
+from recsys_rl.data.histories import Histories
+from recsys_rl.envs.base import Info, SessionEnv, Step
+from recsys_rl.evaluation.calibration import Calibration, discounted_returns
+from recsys_rl.evaluation.statistics import Evaluation
+from recsys_rl.states.base import State
+from recsys_rl.states.linear import GatedLinear
+from recsys_rl.states.registry import STATES
+
+try:
+    from sardine.policies import EpsilonGreedyOracle
+    from sardine.wrappers import IdealState
+except ImportError:
+    raise SystemExit(
+        "this world is SARDINE's, which is not installed: pip install sardine-rec==1.0.8"
+    ) from None
+
+ID = "sardine/SlateTopK-Bored-v0"
+STEPS, SLATE, TOPICS = 100, 10, 10
+NUMBERS = 3 * TOPICS  # of a state: taste, clicks lately and steps of boredom left, by topic
+TRAIN, TEST = 100_000, 100  # users, who are the seeds of the simulator; those of the test come last
+ROUNDS = 100  # of sessions that the replay keeps
+BATCH, WIDTH = 128, 128  # transitions of an update; neurons of a layer
+LAST = 10  # steps of a session that a state counts one by one
+PROPOSALS, NEAR = 16, 0.1  # vectors that the critic chooses among, and their deviation
+REACH = 0.5  # of what is added to the taste, at most, in each place of a vector
+SOFTNESS = 0.05  # of the slate that the critic's gradient goes through
+ROOT = Config(
+    # n: a session's check asks for it, the state reads NUMBERS columns
+    state=StateConfig("sardine", k=2 * TOPICS, n=STEPS + 1, embeddings="random"),
+    pretrain=PretrainConfig(updates=0),
+    ddpg=DDPGConfig(
+        updates=1_500,
+        actor_lr=1e-3,
+        gamma=0.8,
+        n_steps=1,
+        tau=0.02,
+        bc_weight=0.0,
+        replay="prioritized",
+        epsilon=0.0,
+        ou_sigma=0.05,
+        gradient="deterministic",
+    ),
+    env=EnvConfig("simulated", sessions=8, horizon=STEPS, n_seed=1),
+)
+AGENTS = {"sardine": {}, "sardine-gamma-0": {"ddpg.gamma": 0.0}}
+Policy = Callable[[Histories], Tensor]  # -> the slates to show, int64 [B, SLATE]
+
+
+def simulator() -> gymnasium.Env:
+    """One session, with all of the user's state observed."""
+    return IdealState(gymnasium.make(ID).unwrapped)
+
+
+@lru_cache(maxsize=1)
+def item_vectors() -> Tensor:
+    """The numbers of each item and, beside them, its topic -> float32 [V, 2 x TOPICS]."""
+    items = simulator().unwrapped
+    topic = F.one_hot(torch.from_numpy(items.item_comp), TOPICS)
+    return torch.cat([torch.from_numpy(items.item_embedd), topic], 1).float()
+
+
+class Numbers(State):
+    """What the simulator says of its user, and how soon a session ends, where that is soon.
+
+    Items have vectors that never change.
+    """
+
+    size, session_items = NUMBERS + 1, NUMBERS
+
+    def __init__(self, *sizes: int) -> None:
+        super().__init__(*sizes)
+        self.item_vectors = nn.Embedding(self.n_items + 1, self.k).requires_grad_(False)
+
+    def initialise(self, generator: torch.Generator) -> None:
+        self.item_vectors.weight.copy_(F.pad(item_vectors(), (0, 0, 0, 1)))
+
+    def forward(self, histories: Histories) -> Tensor:
+        soon = (histories.clock * STEPS - STEPS + LAST).clamp(min=0) / LAST
+        return torch.cat([histories.rating, soon], 1)
+
+
+STATES["sardine"] = Numbers
+
+
+def slates_of(vectors: Tensor) -> Tensor:
+    """The best items of each vector [B, w], best first -> int64 [B, SLATE]."""
+    return (vectors @ item_vectors().T).topk(SLATE, 1).indices
+
+
+class SlateEnv(SessionEnv):
+    """Sessions of the simulator that step together; an action is a vector, a reward its clicks.
+
+    All sessions end after STEPS steps. options["users"]: seeds of the simulator.
+    """
+
+    takes_vectors = True
+    n_users = TRAIN + TEST
+
+    def __init__(self, sessions: int, generator: torch.Generator | None = None) -> None:
+        super().__init__(STEPS, torch.Tensor.float, generator)
+        self.sessions, self.n_items = sessions, len(item_vectors())
+        self.eligible = torch.arange(TRAIN)
+        self.simulators = [simulator() for _ in range(sessions)]
+
+    def reset(
+        self, *, seed: int | None = None, options: Info | None = None
+    ) -> tuple[Histories, Info]:
+        self._user, _ = self._met(seed, options)
+        pairs = zip(self.simulators, self._user.tolist(), strict=True)
+        self._numbers = np.stack([each.reset(seed=user)[0] for each, user in pairs])
+        self._steps = 0
+        self._active = torch.ones(self.sessions, dtype=torch.bool)
+        self.excluded = torch.zeros(self.sessions, self.n_items, dtype=torch.bool)
+        return self.observation(), {}
+
+    def observation(self) -> Histories:
+        """The numbers in the columns of a history."""
+        self._check_running()
+        column = torch.arange(NUMBERS).expand(self.sessions, -1)
+        elapsed = torch.full((self.sessions,), self._steps / STEPS)
+        return Histories(self._user, column, torch.from_numpy(self._numbers), elapsed)
+
+    def step(self, vectors: Tensor) -> Step:
+        return self.show(slates_of(vectors))
+
+    def show(self, slates: Tensor) -> Step:
+        """Slates int64 [B, SLATE]; -1, in every place, for the best items by what is known here."""
+        self._check_running()
+        steps = zip(self.simulators, slates.numpy(), strict=True)
+        numbers, clicks, ended, _, _ = zip(
+            *(each.step(slate) for each, slate in steps), strict=True
+        )
+        self._numbers, self._steps = np.stack(numbers), self._steps + 1
+        terminated, active = torch.tensor(ended), self._active
+        self._active = active & ~terminated
+        reward = torch.tensor(clicks, dtype=torch.float32)
+        truncated = torch.zeros_like(terminated)
+        return self.observation(), reward, terminated, truncated, {"active": active}
+
+
+class SlateCritic(VectorCritic):
+    """Q(s, a) reads the vector by the slate that it shows: the mean of the slate's vectors.
+
+    Vectors that show the same slate are worth the same. The mean is weighted as DCG weighs ranks;
+    its gradient is that of the softmax over all items. Beside it stand products by topic: with the
+    taste, and of the topics with the clicks lately.
+    """
+
+    def __init__(self, *sizes: Any) -> None:
+        super().__init__(*sizes)
+        self.join = nn.Linear(WIDTH + 2 * self.state.k, WIDTH)
+
+    def forward(self, histories: Histories, action: Tensor) -> Tensor:
+        vectors = self.item_vectors
+        scores = F.normalize(action, dim=1) @ vectors.T  # (B, V)
+        weight = 1 / torch.log2(torch.arange(SLATE) + 2.0)
+        shown = vectors[scores.topk(SLATE, 1).indices]  # (B, SLATE, w)
+        mean = (shown * (weight / weight.sum()).unsqueeze(1)).sum(1)
+        if action.requires_grad:
+            soft = (scores / SOFTNESS).softmax(1) @ vectors
+            mean = soft + (mean - soft).detach()
+        products = mean * histories.rating[:, : 2 * TOPICS]
+        return super().forward(histories, torch.cat([mean, products], 1))
+
+
+class TasteActor(Actor):
+    """a = the user's taste + what the network emits, which is next to nothing before training."""
+
+    squashed = False
+
+    def initialise(self, generator: torch.Generator) -> None:
+        super().initialise(generator)
+        for parameter in self.body[-2].parameters():  # before the tanh
+            parameter.data *= 0.01
+
+    def forward(self, histories: Histories) -> Tensor:
+        taste = F.pad(histories.rating[:, :TOPICS], (0, self.state.k - TOPICS))
+        return taste + REACH * super().forward(histories)
+
+
+class SlateDDPG(VectorDDPG):
+    """The paper's form, with an actor that starts at the taste and a critic that reads slates.
+
+    It explores near the best by Q of some vectors near the actor's, by normal noise; its
+    deviations, one a session, are `session_epsilons` of `ddpg.ou_sigma`.
+    """
+
+    critic_lr = 2e-3
+    warmup = 0.1
+
+    @staticmethod
+    def new_actor(config: Config, state: State, linear: GatedLinear | None) -> TasteActor:
+        return TasteActor(state, linear, WIDTH)
+
+    def new_critic(self, state: State, linear: GatedLinear | None) -> SlateCritic:
+        return SlateCritic(state, self.config.env.horizon, self.config.ddpg.gamma, WIDTH)
+
+    def new_noise(self, sessions: int) -> OUNoise:
+        sigma = session_epsilons(sessions, self.config.ddpg.ou_sigma).unsqueeze(1)
+        return OUNoise(sessions, self.config.state.k, sigma, theta=1.0)
+
+    @torch.no_grad()
+    def explore(self, histories: Histories, excluded: Tensor, noise: OUNoise) -> Choice:
+        action = self.actor(histories)
+        moved = self.best_near(histories, action) + noise.sample(self.generator)
+        slate = slates_of(moved)
+        return Choice(slate[:, 0], (slate == slates_of(action)).all(1), moved)
+
+    def best_near(self, histories: Histories, action: Tensor) -> Tensor:
+        """The one with the largest Q of vectors near an action, itself included -> [B, w]."""
+        vectors = action.unsqueeze(1).repeat(1, PROPOSALS, 1)
+        vectors[:, 1:] += NEAR * torch.randn(vectors[:, 1:].shape, generator=self.generator)
+        each = torch.arange(len(action))
+        rows = histories.at(each.repeat_interleave(PROPOSALS))
+        q = self.critic(rows, vectors.flatten(0, 1)).view(-1, PROPOSALS)
+        return vectors[each, q.argmax(1)]
+
+    @torch.no_grad()
+    def slates(self, histories: Histories) -> Tensor:
+        """What the actor shows -> int64 [B, SLATE]."""
+        return slates_of(self.actor(histories))
+
+
+class Replay(PrioritizedReplayBuffer):
+    """Draws BATCH transitions, however few sessions step together."""
+
+    def sample(
+        self, batch_size: int, generator: torch.Generator
+    ) -> tuple[Transitions, Tensor, Tensor]:
+        return super().sample(BATCH, generator)
+
+
+# ---------------------------------------------------------------------------------------- training
+
+
+def config_of(agent: str, seed: int) -> Config:
+    return ROOT.with_fields(AGENTS[agent] | {"seed": seed})
+
+
+def new_agent(config: Config) -> SlateDDPG:
+    return SlateDDPG(config, SlateEnv.n_users, len(item_vectors()))
+
+
+def trained(config: Config) -> SlateDDPG:
+    """By the one loop, with fewer sessions a step than transitions an update."""
+    agent, env = new_agent(config), config.env
+    environment = SlateEnv(env.sessions, torch.Generator().manual_seed(config.seed + 1))
+    capacity = ROUNDS * env.sessions * STEPS
+    replay = Replay(
+        NUMBERS, agent.n_items, capacity, action=config.state.k, anneal=config.ddpg.updates
+    )
+    train(Training(agent, environment, iter(()), replay))
+    return agent
+
+
+def save(agent: SlateDDPG, folder: Path) -> None:
+    """The actor, without the vectors of the items, and the configuration."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(agent.actor.body.state_dict(), folder / "weights.safetensors")
+    text = json.dumps(agent.config.to_dict(), indent=1) + "\n"
+    (folder / "config.json").write_text(text, encoding="utf-8")
+
+
+def load(folder: Path) -> SlateDDPG:
+    """What `save` wrote."""
+    text = (folder / "config.json").read_text(encoding="utf-8")
+    agent = new_agent(Config.from_dict(json.loads(text)))
+    agent.actor.body.load_state_dict(load_file(folder / "weights.safetensors"))
+    return agent
+
+
+# ---------------------------------------------------------------------------------------- policies
+
+
+def at_random(n_items: int, generator: torch.Generator) -> Policy:
+    def slates(histories: Histories) -> Tensor:
+        return torch.rand(len(histories), n_items, generator=generator).topk(SLATE, 1).indices
+
+    return slates
+
+
+def greedy() -> Policy:
+    """The simulator's own oracle of the next slate: it knows what every item's click depends on."""
+    oracle = EpsilonGreedyOracle(0.0, env=simulator())
+
+    def slates(histories: Histories) -> Tensor:
+        return torch.from_numpy(np.stack([oracle.get_action(None) for _ in range(len(histories))]))
+
+    return slates
+
+
+def at_most_two_a_topic(histories: Histories) -> Tensor:
+    """The best items for the user's taste, no topic with more than two: the rule of boredom."""
+    numbers, topic = item_vectors().split(TOPICS, 1)
+    scores = histories.rating[:, :TOPICS] @ numbers.T  # (B, V)
+    of_topics = scores.unsqueeze(1).masked_fill(topic.T == 0, -torch.inf)  # (B, TOPICS, V)
+    two = of_topics.topk(2, 2)
+    best = two.values.flatten(1).topk(SLATE, 1).indices
+    return two.indices.flatten(1).gather(1, best)
+
+
+def held_out() -> Tensor:
+    """The users of the test, int64 [TEST]."""
+    return torch.arange(TRAIN, TRAIN + TEST)
+
+
+@torch.no_grad()
+def clicks(policy: Policy, users: Tensor) -> Tensor:
+    """One session of every user -> float32 [B, STEPS]."""
+    environment, found = SlateEnv(len(users)), []
+    histories, _ = environment.reset(options={"users": users})
+    while not environment.over:
+        histories, reward, _, _, _ = environment.show(policy(histories))
+        found.append(reward)
+    return torch.stack(found, 1)
+
+
+def judged(policy: Policy, users: Tensor) -> Evaluation:
+    """Clicks of a session, and its steps, by user."""
+    found = clicks(policy, users)
+    length = np.full(len(users), found.shape[1], np.float32)
+    return Evaluation("sardine", {"return": found.sum(1).numpy(), "length": length}, users)
+
+
+def calibrated(agent: SlateDDPG, users: Tensor) -> Calibration:
+    """Q of what is shown beside the discounted clicks that follow."""
+    values = []
+
+    def slates(histories: Histories) -> Tensor:
+        vectors = agent.actor(histories)
+        values.append(agent.critic(histories, vectors))
+        return slates_of(vectors)
+
+    returns = discounted_returns(clicks(slates, users), agent.config.ddpg.gamma)
+    return Calibration(users, torch.stack(values, 1), returns)
+
+
+def untrained() -> dict[str, Callable[[], Policy]]:
+    """The policies beside the agents."""
+    return {
+        "random": lambda: at_random(len(item_vectors()), torch.Generator().manual_seed(0)),
+        "greedy": greedy,
+        "rule": lambda: at_most_two_a_topic,
+    }
+
+
+# ----------------------------------------------------------------------------------------- command
+
+
+def rows_of(agent: SlateDDPG, name: str, spent: dict[str, float]) -> pd.DataFrame:
+    """Returns by user, calibration and what the training took, as rows of the table."""
+    key = {"dataset": "sardine", "split": "sardine", "agent": name, "seed": agent.config.seed}
+    found = judged(agent.slates, held_out())
+    print(f"{name}, seed {agent.config.seed}: {found.mean()}", flush=True)
+    final = key | {"stage": "final"}
+    rows = pd.concat([
+        results.rows_of(found, by_user=list(found.metrics), protocol="sardine", **final),
+        results.rows(spent, protocol="training", **final),
+        *calibration_rows({"test users": calibrated(agent, held_out())}, key),
+    ])  # fmt: skip
+    return rows[np.isfinite(rows["value"])]  # a relative error is not where all are bored
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--agent", choices=AGENTS, default="sardine")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, help="a folder for the weights")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    begun, cpu = time.perf_counter(), time.process_time()
+    agent = trained(config_of(options.agent, options.seed))
+    spent = {
+        "training_seconds": time.perf_counter() - begun,
+        "training_cpu_seconds": time.process_time() - cpu,
+        "threads": 1,
+    }
+    if options.out:
+        save(agent, options.out)
+    results.record(rows_of(agent, options.agent, spent))
+
+
+if __name__ == "__main__":
+    main()

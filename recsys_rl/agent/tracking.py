@@ -1,0 +1,62 @@
+"""The figures of a training, as it goes, for TensorBoard: what `training.csv` holds at its end."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from recsys_rl.agent.training import Callback, Progress
+
+
+@contextlib.contextmanager
+def tensorboard(folder: Path | None) -> Iterator[tuple[Callback, ...]]:
+    """Callbacks for `train`; none without a folder. ValueError where TensorBoard is not installed.
+
+    A training that goes on from a checkpoint is written from its start, and takes the place of what
+    is in the folder.
+    """
+    if folder is None:
+        yield ()
+        return
+    board = _Board(_writer(folder))
+    try:
+        yield (board,)
+    finally:
+        board.close()
+
+
+def _writer(folder: Path) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise ValueError(
+            "TensorBoard is not installed: pip install 'recsys-rl[tensorboard]', or leave "
+            "--tensorboard out"
+        ) from None
+    return SummaryWriter(str(folder), purge_step=0)
+
+
+class _Board:
+    def __init__(self, writer: Any) -> None:
+        self.writer, self.rows, self.written = writer, [], 0
+
+    def __call__(self, progress: Progress) -> None:
+        self.rows = progress.rows
+        self._write(len(self.rows) - 1)  # validation adds to the latest row after this call
+
+    def _write(self, end: int) -> None:
+        for row in self.rows[self.written : end]:
+            if any(isinstance(value, Tensor) for value in row.values()):
+                return  # not read yet, see `Progress.rows`
+            for name, value in row.items():
+                if name not in ("update", "stage"):
+                    self.writer.add_scalar(name, value, row["update"])
+            self.written += 1
+
+    def close(self) -> None:
+        self._write(len(self.rows))
+        self.writer.close()

@@ -1,0 +1,164 @@
+"""Ask first, recommend afterwards, in Gymnasium's form: `recsys_rl/Elicitation-v0`.
+
+    import gymnasium, recsys_rl  # the import registers it
+    env = gymnasium.make("recsys_rl/Elicitation-v0", dataset="ml-100k")
+
+One session with one user at a time; the rules are those of `ElicitationEnv`. `score_function`
+judges what was trained here as all other askers are judged.
+
+B = batch, V = n_items, p = width of the Gaussian of likes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor
+from torch.nn import functional as F
+
+from recsys_rl.data.histories import POSITIVE, Histories, exclusion_mask
+from recsys_rl.data.interactions import Interactions
+from recsys_rl.embeddings.like_posterior import LikeGaussian
+from recsys_rl.envs.base import Info, known_options
+from recsys_rl.envs.elicitation import QUESTIONS, ElicitationEnv
+from recsys_rl.envs.gym_common import (
+    PARTS,
+    check_choice,
+    check_render_mode,
+    check_running,
+    user_index,
+    whole_number,
+)
+from recsys_rl.envs.registration import load_users
+
+ID = "recsys_rl/Elicitation-v0"
+ANSWERS = "not seen", "not liked", "liked"
+
+
+def flat_observation(histories: Histories, gaussian: LikeGaussian) -> Tensor:
+    """Posterior mean of the user's factors; log(1 + numbers) of what was liked, not liked and not
+    seen; t / T -> float32 [B, p + 4]."""
+    there, rated = histories.item < gaussian.n_items, histories.rating > 0
+    liked = histories.rating >= POSITIVE
+    kinds = liked, rated & ~liked, there & ~rated
+    counts = torch.stack([kind.sum(1) for kind in kinds], 1).float().log1p()
+    return torch.cat([gaussian.posterior(histories).mean, counts, histories.clock], 1)
+
+
+def score_function(
+    act: Callable[[np.ndarray, np.ndarray], np.ndarray], gaussian: LikeGaussian
+) -> Callable[[Histories], Tensor]:
+    """A policy that was trained here in the form that evaluations take.
+
+    act: observations float32 [B, p + 4], masks bool [B, V] -> items, integers [B].
+    """
+
+    def score(histories: Histories) -> Tensor:
+        mask = ~exclusion_mask(histories, gaussian.n_items)
+        chosen = act(flat_observation(histories, gaussian).numpy(), mask.numpy())
+        return F.one_hot(torch.as_tensor(chosen).long(), gaussian.n_items).float()
+
+    return score
+
+
+class GymElicitationEnv(gymnasium.Env):
+    """`horizon` questions to one user, then ten items of the other half of the catalogue.
+
+    Action: Discrete(V), the index of the item to ask about. Who asks what cannot be asked (the
+    other half, what was named or asked before) has asked nothing. Observation: Box (p + 4,), see
+    `flat_observation`. Reward: 0 until the last question, then the share of the ten recommended
+    items that the user rated 4 or more, the ten best by the Gaussian of likes. terminated: after
+    the last question; nothing is truncated.
+
+    info: "mask" bool [V], what can be asked; "user" at the start; then "item", the id, None where
+    nothing was asked, and "answer", one of `ANSWERS`. reset's option "user" names who is met. All
+    chance is drawn from Gymnasium's own `np_random`.
+
+    users, gaussian: rows of those who may be met, and a Gaussian of others' likes. Without them
+    they are `part` ("train", "validation" or "test") of the data set in root/dataset, and what its
+    train users like. half: the number of the half that is asked about; without one every session
+    has another. n_seed: liked items that the user names before. render_mode: None.
+    """
+
+    metadata = {"render_modes": []}  # noqa: RUF012 - the name and type are Gymnasium's
+
+    def __init__(
+        self,
+        users: Interactions | None = None,
+        gaussian: LikeGaussian | None = None,
+        root: str | Path | None = None,
+        dataset: str | Path = "ml-100k",
+        part: str = "train",
+        horizon: int = QUESTIONS,
+        n_seed: int = 0,
+        half: int | None = None,
+        render_mode: str | None = None,
+    ) -> None:
+        check_render_mode(render_mode)
+        check_choice("part", part, PARTS)
+        if (users is None) != (gaussian is None):
+            raise ValueError("users and a Gaussian of the likes of others come together")
+        if users is None:
+            groups = load_users(root, dataset)
+            users, gaussian = getattr(groups, part), LikeGaussian.fit(groups.train)
+        if gaussian.n_items != users.n_items:
+            raise ValueError(f"a Gaussian of {gaussian.n_items} items for {users.n_items} items")
+        self.users, self.gaussian, self.half = users, gaussian, half
+        self.render_mode = render_mode
+        self.sessions = ElicitationEnv(
+            users, gaussian.score, half=half, sessions=1, horizon=horizon, n_seed=n_seed
+        )
+        size = gaussian.item_vectors.shape[1] - 1 + 4
+        self.observation_space = spaces.Box(-np.inf, np.inf, (size,), np.float32)
+        self.action_space = spaces.Discrete(users.n_items)
+
+    def reset(
+        self, *, seed: int | None = None, options: Info | None = None
+    ) -> tuple[np.ndarray, Info]:
+        """Meet options["user"] or somebody at random; half and named items are random."""
+        named = known_options(options, "user").get("user")
+        eligible = self.sessions.eligible
+        if named is not None:
+            few = " or likes too few items to be met"
+            named = user_index(named, self.users.user_ids, eligible, few)
+        super().reset(seed=seed)
+        drawn = int(eligible[int(self.np_random.integers(len(eligible)))])
+        chance = int(self.np_random.integers(2**63 - 1))  # the seed of the half and what is named
+        user = drawn if named is None else named
+        self.sessions.reset(seed=chance, options={"users": torch.tensor([user])})
+        told = self.users.user_ids.id([user])[0].item()
+        return self._observation(), {"user": told, "mask": self._mask()}
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, Info]:
+        """ResetNeeded before a reset and after the end; ValueError for what is no action."""
+        check_running(self.sessions)
+        item = whole_number(action)
+        if item is None or not 0 <= item < self.users.n_items:
+            last = self.users.n_items - 1
+            raise ValueError(f"an action is an item, 0 .. {last}, not {action!r}")
+        _, reward, terminated, _, info = self.sessions.step(torch.tensor([item]))
+        asked, stars = int(info["item"]), float(info["rating"])
+        found: Info = {"item": None, "answer": ANSWERS[0]}
+        if asked < self.users.n_items:
+            answer = ANSWERS[int(stars > 0) + int(stars >= POSITIVE)]
+            found = {"item": self.users.item_ids.id([asked])[0].item(), "answer": answer}
+        return (
+            self._observation(),
+            float(reward),
+            bool(terminated),
+            False,
+            found | {"mask": self._mask()},
+        )
+
+    def _mask(self) -> np.ndarray:
+        return ~self.sessions.excluded[0].numpy()
+
+    def _observation(self) -> np.ndarray:
+        histories = self.sessions.observation()
+        return flat_observation(histories, self.gaussian)[0].numpy()

@@ -1,0 +1,129 @@
+"""The simulator of others: our adapter shows what its own wrapper shows, and agents learn in it."""
+
+import builtins
+import importlib
+import json
+import sys
+
+import pytest
+import torch
+
+from benchmarks import worlds
+
+
+def test_a_sentence_where_the_simulator_is_not_installed(monkeypatch, capsys):
+    real = builtins.__import__
+
+    def without(name, *args, **options):
+        if name.split(".")[0] == "sardine":
+            raise ImportError(name)
+        return real(name, *args, **options)
+
+    monkeypatch.delitem(sys.modules, "benchmarks.sardine", raising=False)
+    monkeypatch.delattr("benchmarks.sardine", raising=False)
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(SystemExit, match="pip install sardine-rec==1.0.8"):
+        worlds.main(["sardine", "--policy", "random"])
+
+
+@pytest.fixture(scope="module")
+def there():
+    pytest.importorskip("sardine")
+    return importlib.import_module("benchmarks.sardine")
+
+
+@pytest.fixture
+def started(there):
+    environment = there.SlateEnv(3, torch.Generator().manual_seed(0))
+    environment.reset(options={"users": torch.tensor([5, 6, 7])})
+    return environment
+
+
+def test_a_vector_shows_the_slate_of_the_simulators_own_wrapper(there):
+    from sardine.wrappers import TopK
+
+    own = TopK(there.simulator(), min_action=-1, max_action=1)
+    vectors = torch.randn(20, there.TOPICS, generator=torch.Generator().manual_seed(0))
+    padded = torch.nn.functional.pad(vectors, (0, there.TOPICS))
+    for vector, slate in zip(vectors, there.slates_of(padded), strict=True):
+        assert own.action(vector.numpy()).tolist() == slate.tolist()
+
+
+def test_sessions_are_the_simulators(there, started):
+    """The same seed and the same slates: the same numbers and clicks."""
+    alone, slate = there.simulator(), torch.arange(there.SLATE)
+    numbers, _ = alone.reset(seed=6)
+    assert started.observation().rating[1].tolist() == numbers.tolist()
+    for _ in range(5):
+        numbers, clicks, *_ = alone.step(slate.numpy())
+        after, reward, terminated, _, _ = started.show(slate.expand(3, -1))
+        assert reward[1] == clicks
+        assert after.rating[1].tolist() == pytest.approx(numbers.tolist())
+        assert not terminated.any()
+    assert after.clock.flatten().tolist() == pytest.approx([0.05] * 3)
+
+
+def test_a_session_ends_after_its_last_slate(there, started):
+    for step in range(there.STEPS):
+        _, _, terminated, truncated, _ = started.step(there.item_vectors()[:3])
+        assert bool(terminated.all()) == (step == there.STEPS - 1)
+        assert not truncated.any()
+    assert started.over
+
+
+def test_the_rule_shows_the_best_items_and_two_of_a_topic_at_most(there, started):
+    histories = started.observation()
+    topic = there.item_vectors()[:, there.TOPICS :].argmax(1)
+    scores = histories.rating[:, : there.TOPICS] @ there.item_vectors()[:, : there.TOPICS].T
+    slates = there.at_most_two_a_topic(histories)
+    for slate, row in zip(slates, scores, strict=True):
+        assert topic[slate].bincount().max() == 2
+        assert len(set(slate.tolist())) == there.SLATE
+        assert slate[0] == row.argmax()
+        for one in topic[slate].unique():
+            mine = topic[slate] == one
+            best = row.masked_fill(topic != one, -1).topk(int(mine.sum())).values
+            assert row[slate[mine]].sum() == pytest.approx(float(best.sum()))
+
+
+@pytest.fixture(scope="module")
+def small(there):
+    changes = {"ddpg.updates": 3, "env.sessions": 2}
+    return there.trained(there.config_of("sardine", 0).with_fields(changes))
+
+
+def test_vectors_of_one_slate_are_worth_the_same_and_q_has_a_slope(there, small, started):
+    histories = started.observation()
+    vectors = torch.randn(3, 2 * there.TOPICS, generator=torch.Generator().manual_seed(1))
+    vectors.requires_grad_()
+    q = small.critic(histories, vectors)
+    assert torch.allclose(q, small.critic(histories, 3 * vectors))
+    (slope,) = torch.autograd.grad(q.sum(), vectors)
+    assert (slope.norm(dim=1) > 0).all()
+
+
+def test_the_one_loop_trains_and_a_folder_keeps_what_it_learned(there, small, started, tmp_path):
+    assert small.updated == 3
+    there.save(small, tmp_path)
+    loaded = there.load(tmp_path)
+    histories = started.observation()
+    assert torch.equal(loaded.actor(histories), small.actor(histories))
+    assert loaded.config == small.config
+
+
+def test_noise_is_larger_in_some_sessions_than_in_others(there, small):
+    noise = small.new_noise(16).sample(torch.Generator().manual_seed(0)).norm(dim=1)
+    assert noise[0] == 0
+    assert noise[-4:].mean() > 2 * noise[1:5].mean()
+
+
+def test_committed_policies_load_and_judge_one_line(there, started, capsys, monkeypatch):
+    monkeypatch.setattr(there, "TEST", 2)
+    for name in worlds.AGENTS["sardine"]:
+        folder = worlds.POLICIES / f"sardine-{name}"
+        assert there.load(folder).config == there.config_of(f"sardine{name[4:]}", 0)
+        assert sum(path.stat().st_size for path in folder.iterdir()) < 250_000
+        worlds.main(["sardine", "--policy", name])
+        line = json.loads(capsys.readouterr().out)
+        assert (line["world"], line["policy"], line["length"]) == ("sardine", name, 100)
+        assert line["low"] <= line["mean"] <= line["high"]
