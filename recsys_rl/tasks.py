@@ -508,7 +508,7 @@ def _consequences(data: Interactions, movies: pd.DataFrame | None, form: str, di
     def make_env(config: Config) -> MakeEnv:
         env = config.env
         return lambda _, generator: ConsequencesEnv(
-            worlds.a,
+            worlds.a.to(generator.device),
             consequence,
             users=users,
             sessions=env.sessions,

@@ -19,6 +19,10 @@ ALLOWED = {
     "data/ids.py": {"from_numpy"},  # ids are looked up in numpy
     "serving.py": {"from_numpy"},  # answers of users, moved to the actor in the same line
     "baselines/ials.py": {"from_numpy"},  # of a library of the CPU, moved in the same line
+    # askers of questions are small, and are fitted and asked on the CPU
+    "agent/asking.py": {"zeros", "ones"},
+    "agent/asking_training.py": {"Generator", "randint"},
+    "baselines/asking_tree.py": {"arange", "tensor", "full", "zeros"},
 }
 
 

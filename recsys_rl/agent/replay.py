@@ -164,10 +164,11 @@ class ReplayBuffer:
         """
         sizes = [state["size"] for state in states]
         oldest_first = [
-            ((state["position"] + torch.arange(size)) % max(1, size))[first::step]
+            ((state["position"] + torch.arange(size, device=CPU)) % max(1, size))[first::step]
             for state, size in zip(states, sizes, strict=True)
         ]
-        age = torch.cat([torch.linspace(0, 1, len(places)) for places in oldest_first])
+        ages = [torch.linspace(0, 1, len(places), device=CPU) for places in oldest_first]
+        age = torch.cat(ages)
         kept = age.argsort(stable=True)[-self.capacity :]
         self.size, self.position = len(kept), len(kept) % self.capacity
         for name, column in self.columns.items():

@@ -53,10 +53,10 @@ def after_a_pause(interactions: Interactions, pause: int = A_DAY) -> Split:
     validation part.
     """
     user, time = interactions.user, interactions.timestamp
-    paused = torch.zeros(len(user), dtype=torch.bool)
+    paused = torch.zeros_like(user, dtype=torch.bool)
     paused[1:] = (user[1:] == user[:-1]) & (time[1:] - time[:-1] >= pause)
-    row = torch.arange(len(user))
-    last = torch.full((interactions.n_users,), len(user))  # row of the test item, or past all
+    row = torch.arange(len(user), device=user.device)
+    last = user.new_full((interactions.n_users,), len(user))  # row of the test item, or past all
     last.scatter_reduce_(0, user[paused], row[paused], "amax", include_self=False)
     train, test = row < last[user], row == last[user]
     return Split(*(interactions.select(mask) for mask in (train, torch.zeros_like(test), test)))

@@ -276,7 +276,8 @@ def in_turn(lists: Tensor, n_items: int) -> Callable[[Histories], Tensor]:
     def score(histories: Histories) -> Tensor:
         step = (histories.item < n_items).sum(1) - 1  # one was known before
         item = lists[histories.user].gather(1, (step % lists.shape[1]).unsqueeze(1))
-        return torch.zeros(len(histories), n_items).scatter_(1, item, 1.0)
+        scores = torch.zeros(len(histories), n_items, device=item.device)
+        return scores.scatter_(1, item, 1.0)
 
     return score
 
