@@ -2,6 +2,7 @@
 in another place is an error, and so is every question whose answer the processor would wait for."""
 
 import copy
+import dataclasses
 import sys
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
@@ -21,15 +22,17 @@ from recsys_rl.agent.checkpoint import Checkpoints
 from recsys_rl.agent.config import DEVICES, Config
 from recsys_rl.agent.ddpg import DDPG, Diverged
 from recsys_rl.agent.demonstrations import HindsightBatch, NextItem, OnPolicyDemonstrations, Window
-from recsys_rl.agent.losses import full_softmax, hindsight_loss
+from recsys_rl.agent.losses import Sample, full_softmax, hindsight_loss, sampled_softmax
 from recsys_rl.agent.networks import Actor
 from recsys_rl.agent.replay import PrioritizedReplayBuffer, ReplayBuffer, Transitions
 from recsys_rl.agent.training import ddpg_update, train
 from recsys_rl.baselines.gaussian import GaussianLikes
 from recsys_rl.data.devices import CPU, generator_on, resolved, set_state
-from recsys_rl.data.histories import Histories
+from recsys_rl.data.effects import WIDTH
+from recsys_rl.data.histories import Histories, Times
 from recsys_rl.envs.base import SessionEnv
 from recsys_rl.envs.cold_start import ColdStartEnv
+from recsys_rl.envs.consequences import Consequence, ConsequencesEnv
 from recsys_rl.envs.logged import LoggedEnv
 from recsys_rl.envs.simulated import SimulatedEnv, Simulator
 from recsys_rl.envs.user_leaves import LeavingWorld, UserLeavesEnv
@@ -124,6 +127,7 @@ AGENTS = [
     *((name, "expected") for name, state in STATES.items() if not issubclass(state, Belief)),
     ("DRR-ave", "deterministic"),
     ("belief", "soft"),
+    ("affected", "soft"),
 ]
 
 
@@ -150,12 +154,26 @@ def test_an_agent_acts_and_learns_where_it_lives_and_waits_for_nothing(name, gra
         assert (figure.device, figure.dim(), figure.requires_grad) == (META, 0, False)
 
 
+@pytest.mark.usefixtures("elsewhere")
+@pytest.mark.parametrize("name", ["DRR-ave", "DRR-seq", "DRR-seq-clock"])
+def test_samples_and_times_are_read_where_they_live(name: str) -> None:
+    agent = agent_of(config_for(name))
+    given = demonstration(agent)._replace(sample=Sample(whole(ITEMS, 5), torch.zeros(5).to(META)))
+    if isinstance(given, Window):
+        given = given._replace(times=Times(whole(9, B, 7), whole(9, B, 7)))
+    assert agent.pretrain(given)["pretrain_loss"].device == META
+    known = dataclasses.replace(histories(), time=whole(9, B, 5), request=whole(9, B))
+    assert agent.score(known).shape == (B, ITEMS)
+
+
 def moved(env: SessionEnv) -> SessionEnv:
     """A running environment, elsewhere."""
     env = copy.copy(env)
     for name, part in vars(env).items():
         if isinstance(part, Tensor | Histories | LeavingWorld | Simulator):
             setattr(env, name, part.to(META))
+        if isinstance(part, Consequence):
+            setattr(env, name, dataclasses.replace(part, films=part.films.to(META)))
     env.device = META
     return env
 
@@ -170,6 +188,9 @@ def environments() -> dict[str, Callable[[], SessionEnv]]:
         "logged": lambda: LoggedEnv(log, **common),
         "cold-start": lambda: ColdStartEnv(log, **common),
         "simulated": lambda: SimulatedEnv(Simulator(rating), series=0.1, **common),
+        "consequences": lambda: ConsequencesEnv(
+            Simulator(rating), Consequence(torch.zeros(ITEMS, WIDTH)), **common
+        ),
         "user-leaves": lambda: UserLeavesEnv(
             LeavingWorld(user, item, close, torch.arange(ITEMS)), **common
         ),
@@ -182,7 +203,7 @@ def test_an_environment_steps_where_it_lives(name: str) -> None:
     env.reset()
     env = moved(env)
     with OnePlace():
-        if name in ("simulated", "user-leaves"):  # the others start from rows, whose number varies
+        if name not in ("logged", "cold-start"):  # these start from rows, whose number varies
             env.reset()
         for _ in range(T):
             assert not env.over
@@ -279,24 +300,37 @@ def test_the_losses_of_the_library_are_those_of_the_cpu(off_cpu: Callable[[], No
     expected = found()
     off_cpu()
     torch.testing.assert_close(found(), expected)
-    padded = torch.cat([target, torch.full((2,), ITEMS)])
-    same = full_softmax(torch.cat([vectors, vectors[:2]]), items, padded)
+    padded, more = torch.cat([target, torch.full((2,), ITEMS)]), torch.cat([vectors, vectors[:2]])
+    same = full_softmax(more, items, padded)
     torch.testing.assert_close(same.detach(), expected[0])
+    sample = Sample(torch.arange(5), torch.zeros(5))
+    of_sample = sampled_softmax(vectors, items, target, sample)
+    torch.testing.assert_close(sampled_softmax(more, items, padded, sample), of_sample)
 
 
-@pytest.mark.parametrize("name", ["DRR-ave", "DRR-seq", "DRR-set"])
+@pytest.mark.parametrize("name", ["DRR-ave", "DRR-seq", "DRR-seq-clock", "DRR-set"])
 def test_an_agent_computes_the_same_in_both_forms(name, off_cpu: Callable[[], None]) -> None:
-    made = build(config_for(name), mixed_log())
+    log = mixed_log()
+    made = build(config_for(name), log)
     agent = made.agent
     given = next(made.demonstrations)
     played = training.play(agent, made.environment)
     form = made.replay.width, made.replay.n_items
     batch = training.transitions_of(played, 0.9, 3, *form)
+    timed = log.histories(torch.arange(4), times=True)
+    timed = dataclasses.replace(timed, request=log.timestamp.max().expand(4) + 7)
+    if name == "DRR-seq-clock":  # what times are worth starts at nothing
+        with torch.no_grad():
+            for part in agent.actor.state.parameters():
+                part.add_(0.1 * torch.randn(part.shape, generator=generator_on(CPU, 0)))
 
     def found() -> list[Tensor]:
         loss = given.loss(agent.actor)
-        slopes = gradients(loss, agent.actor.state.item_vectors.weight)
-        return [agent.score(batch.histories), agent.targets(batch), *slopes]
+        named = agent.actor.state.named_parameters()
+        inputs = [part for path, part in named if path.endswith(("item_vectors.weight", "since"))]
+        slopes = gradients(loss, *inputs)
+        scores = agent.score(batch.histories), agent.score(timed)
+        return [*scores, agent.targets(batch), *slopes]
 
     expected = found()
     off_cpu()
