@@ -132,7 +132,7 @@ def like_components(
         likes = CentredOnes(Ones(rows, met))
         share = likes.mean
     width = min(k + 10, *likes.shape)
-    basis = _normal((train.n_items, width), generator, likes)
+    basis = _normal((train.n_items, width), generator, share)
     for _ in range(rounds):
         basis = torch.linalg.qr(likes.T @ (likes @ basis)).Q
     _, spread, turn = torch.linalg.svd(likes @ basis, full_matrices=False)
