@@ -22,13 +22,13 @@ MARKS = {
     "DDPG, gamma = 0": ("s", "#0072B2"),
     "the best rival": ("D", "#009E73"),
 }
-CALIBRATED = "calibration, test users", "calibration, simulator B"
 
 
 @dataclass(frozen=True)
 class World:
     """metric: of the rows that `key` selects. greedy and oracle: the ends of the scale. rival: the
-    best other policy, by name and in words; calibration: the split of the critic's rows."""
+    best other policy, by name and in words; calibration: the split of the critic's rows, whose
+    protocol ends with `evaluated_in`."""
 
     title: str
     key: dict[str, str]
@@ -40,6 +40,7 @@ class World:
     greedy: Agent = field(default=Agent("greedy"))
     oracle: Agent = field(default=Agent("oracle"))
     calibration: str = ""
+    evaluated_in: str = ""
 
     def values(self, agent: Agent) -> pd.DataFrame:
         """A row a seed, a column a user; empty if it was not run."""
@@ -87,6 +88,7 @@ def worlds(dataset: str = "ml-1m") -> list[World]:
             Agent("consequences-gamma-0"),
             oracle=Agent("rollout"),
             calibration=dial,
+            evaluated_in=", simulator B",
         ),
         World(
             "bored users (SARDINE): five\nclicks in a topic are enough",
@@ -154,7 +156,8 @@ def _figure(found: Interval | None, interval: bool = False) -> str:
 def _off(world: World) -> str:
     """Relative error of mean Q at the first, the middle and the last step, test users."""
     key = {"dataset": world.key["dataset"], "split": world.calibration, "agent": world.ddpg.name}
-    found = results.select(**key, protocol=list(CALIBRATED))
+    users = f"calibration, test users{world.evaluated_in}"
+    found = results.select(**key, protocol=users)
     mean = found.groupby("metric", observed=True)["value"].mean()
     names = [f"error, {step} step" for step in ("first", "middle", "last")]
     return (

@@ -80,10 +80,10 @@ def table() -> pd.DataFrame:
         {
             "data set": dataset,
             "form": form if point.dial else "none",
-            "dial": point.dial,
-            "gamma = 0": round(point.myopic, 2),
+            "dial": f"{point.dial:g}",
+            "gamma = 0": f"{point.myopic:.2f}",
             "gain": bracketed(point.gain),
-            "greedy oracle": round(point.greedy, 2),
+            "greedy oracle": f"{point.greedy:.2f}",
             "headroom": bracketed(point.headroom),
             "over the oracle": bracketed(point.over),
             "share": bracketed(point.share) if form == "satisfaction" and point.dial else "",

@@ -52,6 +52,7 @@ from recsys_rl.tasks import cold_start_users
 POLICIES = Path(__file__).parent / "policies"
 QUESTIONS = 3, 5, 10, 20
 NAMED = 0, 3
+RANKERS = "Gaussian", "DRR-set"
 LEARNED = ("ddpg",)
 METRIC = "precision@10"
 HOLDOUT = 0.25  # of the train users, whom the asker meets and its Gaussian does not
@@ -95,10 +96,14 @@ class Elicitation:
             "tree": tree,
             "knowledge gradient": same(lambda: KnowledgeGradient(gaussian)),
         }
-        return found | {name: same(lambda name=name: self.learned(name)) for name in LEARNED}
+        return found | {
+            name: same(lambda name=name: self.learned(name, questions)) for name in LEARNED
+        }
 
-    def learned(self, name: str) -> ScoreFunction:
-        return load_asker(POLICIES / f"elicitation-{name}", self.gaussian, self.data).score
+    def learned(self, name: str, questions: int) -> ScoreFunction:
+        asker = load_asker(POLICIES / f"elicitation-{name}", self.gaussian, self.data)
+        asker.questions = questions
+        return asker.score
 
 
 def save_asker(folder: Path, asker: Asker, data: Interactions, about: str) -> None:
@@ -123,11 +128,12 @@ def recorded_data(path: Path) -> str:
 
 ABOUT = """# An asker that learned what to ask
 
-Two networks of one hidden layer of 32, which read 17 numbers of each of thirty candidate questions
+Two networks of one hidden layer of 32, which read 18 numbers of each of thirty candidate questions
 and correct the knowledge gradient, or say what the ten items at the end will be worth
-(`recsys_rl/agent/asking.py`). Trained with the train users of {dataset}, seed {seed}: {budget}. In
-training the Gaussian of likes is fitted on three quarters of them, and the sessions are with the
-others; here it is fitted anew on all, which takes seconds.
+(`recsys_rl/agent/asking.py`). Trained with the train users of {dataset}, seed {seed}:
+{budget}. In training the Gaussian of likes is fitted
+on three quarters of these users, and the sessions are with the others; here it is fitted anew on
+all, which takes seconds.
 
     python -m benchmarks.worlds elicitation --policy {name} --train
 """
@@ -164,6 +170,7 @@ def judged(
 def calibrations(world: Elicitation, name: str, questions: int) -> dict[str, Calibration]:
     """Q of a learned asker against what the lists earn; nothing is known before."""
     asker = load_asker(POLICIES / f"elicitation-{name}", world.gaussian, world.data)
+    asker.questions = questions
     groups = {"users of the critic": world.parts["train"], "test users": world.parts["test"]}
     return {
         who: calibration(
@@ -191,7 +198,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--askers", nargs="+", help="all of them by default")
     parser.add_argument("--questions", nargs="+", type=int, default=QUESTIONS)
     parser.add_argument("--named", nargs="+", type=int, default=NAMED)
-    parser.add_argument("--rank", choices=["Gaussian", "DRR-set"], default="Gaussian")
+    parser.add_argument("--rank", choices=RANKERS, default="Gaussian")
     parser.add_argument(
         "--calibrate", action="store_true", help="the critic's Q, and no list is judged"
     )

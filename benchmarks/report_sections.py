@@ -390,7 +390,7 @@ def of_consequences() -> list[Section]:
             "*Gain*: gamma > 0 minus gamma = 0, in stars of a session; *headroom*: roll-outs of "
             "the greedy oracle minus itself; *over the oracle*: gamma > 0 minus the greedy oracle, "
             "which knows the user. *Share*: the gain as a share of the headroom.",
-            consequences.table(),
+            consequences.table().set_index("data set"),
         )
     ]
 
@@ -399,7 +399,8 @@ def of_questions() -> list[Section]:
     """Questions first, then a list: what looking one answer ahead is worth."""
     measured = (
         "Data set ml-1m, split elicitation (see [worlds](worlds.md)): test users, four random "
-        "halves of the catalogue each; precision@10 of what is recommended after the questions."
+        "halves of the catalogue each; precision@10 of what is recommended after the questions; 1 "
+        "training seed."
     )
     commands = ["-m benchmarks.elicitation", "-m benchmarks.elicitation --rank DRR-set"]
     return [

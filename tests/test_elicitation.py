@@ -397,7 +397,7 @@ def test_an_asker_starts_at_the_knowledge_gradient_and_learns():
 
 
 def test_its_critic_can_be_calibrated(data, gaussian):
-    asker = Asker(gaussian, torch.Generator().manual_seed(0))
+    asker = Asker(gaussian, torch.Generator().manual_seed(0), QUESTIONS)
     found = calibration(asker.score, asker.q, made(data, gaussian), gamma=1.0, draws=1)
     q, returns = found.means()
     assert q.shape == returns.shape == (QUESTIONS,)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import product
 from multiprocessing import get_context
 
 import numpy as np
@@ -10,7 +11,9 @@ import pandas as pd
 import pytest
 import torch
 
-from benchmarks import results
+from benchmarks import elicitation, results
+from benchmarks.elicitation import RANKERS
+from benchmarks.report_elicitation import ASKERS
 from recsys_rl.baselines.registry import BASELINES
 from recsys_rl.evaluation.next_item import PROBES
 from recsys_rl.evaluation.protocols import READS
@@ -30,7 +33,9 @@ SPLITS = {
     *("leave-one-out", "random-positives", "ratings", "temporal", "cold-start", "cross-dataset"),
     *(f"cold-start-eighth-{number}" for number in range(1, 9)),
     *("simulated", "simulated-series", "user-leaves", "user-leaves-model", "sardine"),
-    "after-a-pause",
+    *("elicitation", "elicitation-5", "elicitation-10", "after-a-pause"),
+    *(f"simulated-satisfaction-{dial}" for dial in ("0", "0.25", "0.5", "1")),
+    *(f"simulated-satiation-{dial}" for dial in ("0.25", "0.5", "1")),
 }
 TIES = "ties shuffled", "ties before the test item shuffled"
 PROTOCOLS = {
@@ -46,6 +51,8 @@ PROTOCOLS = {
     ),
     *(f"leave-one-out, {n}{end}" for n in ("by gap", *TIES) for end in READS.values()),
     *(f"leave-one-out, {probe}" for probe in PROBES),
+    *(elicitation.protocol(*kind) for kind in product((3, 5, 10, 20), (0, 3), RANKERS)),
+    "calibration, test users, simulator B",
 }
 STAGES = {
     *("final", "pretrained", "pretrained, gate reset", "untrained", "no history", "calibration"),
@@ -173,6 +180,8 @@ def test_the_committed_table_keeps_to_its_names():
     beside |= {f"ridge regression ({name}, alpha = 0)" for name in ("LinUCB", "HLinUCB")}
     beside |= {"greedy", "greedy-model", "list", "list-model"}  # of users who leave
     beside |= {"sardine", "sardine-gamma-0", "rule"}  # of users who get bored
+    beside |= {*map(str, ASKERS), "ddpg"} - {"learned"}
+    beside |= {"rollout", "linucb"}  # of simulated users with consequences
     ours = {name for name in agents if name in NAMES or name.endswith(" (a5157ef)")}
     ours |= {name for name in agents if name.startswith("DRR-")}
     assert agents - ours <= beside | {*BASELINES, "oracle"}

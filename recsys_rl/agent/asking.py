@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from recsys_rl.baselines.asking import LIST, Belief, gradient_of, only
 from recsys_rl.data.histories import POSITIVE, Histories
 from recsys_rl.embeddings.like_posterior import LikeGaussian
+from recsys_rl.envs.elicitation import QUESTIONS
 
 CANDIDATES, LEADERS = 30, 30
-FEATURES = 17
+FEATURES, OF_STATE = 18, 5
 WIDTH = 32
 SHARPNESS = 4.0  # of the softmax of the knowledge gradient, in its standard deviations
 EDGE = 0.05  # in expected likes: what is so close to the tenth of the list may enter or leave it
@@ -34,12 +35,12 @@ class Read(NamedTuple):
 
 
 @torch.no_grad()
-def read(gaussian: LikeGaussian, histories: Histories) -> Read:
+def read(gaussian: LikeGaussian, histories: Histories, questions: int) -> Read:
     """What each question could change.
 
-    The knowledge gradient comes first, mean 0 and variance 1 among the candidates. The last four
-    are of the state: how many likes and how many others are known, as log(1 + n), t / T, and the
-    mean expected like of the ten best.
+    The knowledge gradient comes first, mean 0 and variance 1 among the candidates. The last five
+    are of the state: how many likes and how many others are known, as log(1 + n), t / T, log T, and
+    the mean expected like of the ten best. questions: T, which t / T does not tell at the start.
     """
     belief = Belief(gaussian, histories)
     candidates, leaders = belief.candidates(CANDIDATES), belief.leaders(LEADERS)
@@ -71,6 +72,7 @@ def read(gaussian: LikeGaussian, histories: Histories) -> Read:
         (near * size).sum(2),
         *known,
         histories.clock.expand_as(liked),
+        torch.full_like(liked, questions).log(),
         mean[:, :LIST].mean(1, keepdim=True).expand_as(liked),
     ]
     return Read(candidates, torch.stack(columns, 2))
@@ -86,24 +88,33 @@ class Asker(nn.Module):
     """Scores of questions from histories, as other askers give them.
 
     critic: Q of each candidate is the mean expected like of the ten best now, and what its network
-    adds to that.
+    adds to that. questions: how many there are in a session.
     """
 
-    def __init__(self, gaussian: LikeGaussian, generator: torch.Generator | None = None) -> None:
+    def __init__(
+        self,
+        gaussian: LikeGaussian,
+        generator: torch.Generator | None = None,
+        questions: int = QUESTIONS,
+    ) -> None:
         super().__init__()
-        self.gaussian = gaussian
+        self.gaussian, self.questions = gaussian, questions
         self.actor, self.critic = _network(generator), _network(generator)
         self.register_buffer("centre", torch.zeros(FEATURES))
         self.register_buffer("scale", torch.ones(FEATURES))
 
     def read(self, histories: Histories) -> Read:
-        return read(self.gaussian, histories)
+        return read(self.gaussian, histories, self.questions)
 
     def fit_scale(self, features: Tensor) -> None:
-        """Mean and spread of features [..., F], which the networks read in these units."""
-        seen = features.flatten(0, -2)
-        self.centre.copy_(seen.mean(0))
-        self.scale.copy_(seen.std(0).clamp(min=1e-4))
+        """Mean and spread of features [..., F], which the networks read in these units.
+
+        Those of the state stay as they are: they are of the order of 1, and alike in sessions that
+        start together.
+        """
+        seen = features.flatten(0, -2)[:, :-OF_STATE]
+        self.centre[:-OF_STATE] = seen.mean(0)
+        self.scale[:-OF_STATE] = seen.std(0).clamp(min=1e-4)
 
     def logits(self, features: Tensor) -> Tensor:
         """Of the softmax over candidates: [..., F] -> [...]."""

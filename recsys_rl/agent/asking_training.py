@@ -26,7 +26,7 @@ from recsys_rl.envs.elicitation import ElicitationEnv
 
 LENGTHS = 3, 5, 10, 20  # questions of a round's sessions
 NAMED = 0, 3  # liked items that are named before
-CRITIC_LR, CRITIC_UPDATES = 2e-3, 60  # in a round
+CRITIC_LR, CRITIC_UPDATES = 3e-3, 200  # in a round
 CRITIC_ROUNDS, CRITIC_BATCH = 8, 1024  # rounds and questions of an update
 
 
@@ -37,9 +37,9 @@ class Budget:
     siblings: int = 8  # sessions of each of them
     lr: float = 4e-3
 
-    def rate(self, done: int) -> float:
-        """Falls to a tenth."""
-        return self.lr * (1 - 0.9 * done / self.rounds)
+    def left(self, done: int) -> float:
+        """Of the learning rates; falls to a tenth."""
+        return 1 - 0.9 * done / self.rounds
 
 
 BUDGET = Budget()
@@ -90,7 +90,8 @@ def fit_asker(
         played = play(asker, env, budget.siblings, generator)
         if not done:
             asker.fit_scale(played.features)
-        actor.param_groups[0]["lr"] = budget.rate(done)
+        for optimizer, rate in ((actor, budget.lr), (critic, CRITIC_LR)):
+            optimizer.param_groups[0]["lr"] = rate * budget.left(done)
         asked.append(played.asked())
         losses = {
             "actor_loss": improve_actor(asker, actor, played, budget.siblings),
@@ -110,6 +111,7 @@ def play(asker: Asker, env: ElicitationEnv, siblings: int, generator: torch.Gene
     histories, _ = env.reset(
         options={name: part.repeat_interleave(siblings, 0) for name, part in alike.items()}
     )
+    asker.questions = env.horizon
     seen, chosen = [], []
     for _ in range(env.horizon):
         candidates, features = asker.read(histories)
