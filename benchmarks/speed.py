@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from recsys_rl.agent.build import Training, build
+from recsys_rl.agent.config import DEVICES
 from recsys_rl.agent.training import ddpg_update, play
 from recsys_rl.data.download import DATA_FOLDER
 from recsys_rl.data.interactions import Interactions
@@ -39,9 +40,11 @@ def learning(training: Training) -> None:
 
 def speed(part: Callable[[Training], None], training: Training, rounds: int) -> float:
     """Steps of sessions a second, over `rounds` rounds of them."""
+    training.agent.check()  # waits for the device, as below
     begun = time.perf_counter()
     for _ in range(rounds):
         part(training)
+    training.agent.check()
     env = training.agent.config.env
     return rounds * env.horizon * env.sessions / (time.perf_counter() - begun)
 
@@ -52,19 +55,22 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--agent", default="DRR-ave", choices=AGENTS)
     parser.add_argument("--root", type=Path, default=DATA_FOLDER)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu", choices=DEVICES)
     parser.add_argument("--rounds", type=int, default=5, help="of sessions")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     config = config_of(options.agent, options.dataset)
     # without a number of updates there is no share of them in which the critic learns alone
     config = config.with_fields({"state.embeddings": "random", "ddpg.updates": 0})
+    config = config.with_field("device", options.device)
     data = Interactions.from_ratings(load_ratings(options.root / options.dataset))
     training = build(config, task_of(data, split_for(config.env.name)).train)
     training.agent.start_ddpg()
     speed(learning, training, 1)  # does not count
     alone = speed(playing, training, options.rounds)
     whole = speed(learning, training, options.rounds)
-    print(f"{options.dataset}, {options.threads} threads, {config.env.sessions} sessions")
+    where = f"{options.threads} threads on {training.agent.device}"
+    print(f"{options.dataset}, {where}, {config.env.sessions} sessions")
     print(f"actor and environment alone: {alone:,.0f} steps/s")
     print(f"with updates: {whole:,.0f} steps/s")
 

@@ -26,8 +26,10 @@ from benchmarks import cluster, results
 from benchmarks.cluster import Run
 from recsys_rl.agent.build import Training
 from recsys_rl.agent.checkpoint import Checkpoints
+from recsys_rl.agent.config import DEVICES
 from recsys_rl.agent.training import Trained
 from recsys_rl.data.atomic_files import write_atomically
+from recsys_rl.data.devices import resolved
 from recsys_rl.data.download import DATA_FOLDER
 from recsys_rl.data.histories import Histories
 from recsys_rl.data.interactions import Interactions
@@ -52,13 +54,14 @@ def run(
     seed: int,
     checkpoints: Path,
     record: Record = lambda rows: None,
+    device: str = "cpu",
 ) -> pd.DataFrame:
     """One training and all its evaluations, as rows of the table.
 
     The checkpoint of the training, and the rows of every stage that was evaluated, stay until
     `record` has them all.
     """
-    config = config_of(name, dataset, seed)
+    config = config_of(name, dataset, seed).with_field("device", device)
     training = task.build(config)
     untrained = {n: w.clone() for n, w in training.agent.actor.state_dict().items()}
     kept = Checkpoints(checkpoints, f"{dataset}-{split}-{name}-{seed}", config, task.train)
@@ -166,12 +169,12 @@ def probes(
         return score(_told(histories, item, torch.zeros_like(histories.rating[:, :1])))
 
     def shuffled(histories: Histories) -> torch.Tensor:
-        keys = torch.rand(histories.item.shape, generator=generator)
+        keys = torch.rand(histories.item.shape, generator=generator).to(histories.item.device)
         order = keys.masked_fill_(histories.item == log.n_items, -1.0).argsort(1)
         columns = histories.item.gather(1, order), histories.rating.gather(1, order)
         return score(_told(histories, *columns))
 
-    same = score(log.histories(torch.zeros(1, dtype=torch.int64)))
+    same = score(log.histories(log.user.new_zeros(1)))
     yield "no history", nothing
     yield "history shuffled", shuffled
     yield "one user's action for all", lambda histories: same.expand(len(histories), -1)
@@ -220,13 +223,14 @@ def in_order(
     runs: list[Run],
     checkpoints: Path,
     record: Record,
+    device: str,
 ) -> None:
     """One run after the other in this process."""
     tasks: dict[str, Task] = {}
     for _, of_seed in itertools.groupby(runs, key=lambda each: each.seed):
         for where in of_seed:
             tasks[where.split] = tasks.get(where.split) or task_of(data, where.split, movies)
-            tell(where, run(tasks[where.split], *where, checkpoints, record))
+            tell(where, run(tasks[where.split], *where, checkpoints, record, device))
         forget_pretraining(checkpoints)
 
 
@@ -250,6 +254,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--task", type=int, metavar="I", help="only every --of-th run, from the I-th on; from 0")
     add("--of", type=int, default=1, metavar="N", help="how many tasks there are")
     add("--merge", action="store_true", help="put the rows of all tasks into the table")
+    add("--device", default="cpu", choices=DEVICES)
     add("--ray", metavar="ADDRESS", help="spread the runs over a Ray cluster; local: start one")
     return parser
 
@@ -261,6 +266,8 @@ def main() -> None:
         parser.error(f"--task is within 0 .. {options.of - 1} where --of is {options.of}")
     if options.task is not None and options.ray:
         parser.error("Ray spreads the runs by itself: give either --task or --ray")
+    if options.ray and options.device != "cpu":
+        parser.error("Ray's workers train on their CPUs: give either --device or --ray")
     torch.set_num_threads(options.threads)
     checkpoints, record = options.checkpoints, results.record
     rows = cluster.RunRows(checkpoints / "rows")
@@ -276,7 +283,7 @@ def main() -> None:
     else:
         wanted = [where for where in wanted if not (is_there(*where) or rows.has(where))]
     folder = options.root / options.dataset
-    data = Interactions.from_ratings(load_ratings(folder))
+    data = Interactions.from_ratings(load_ratings(folder)).to(resolved(options.device))
     movies = load_movies(folder) if any(needs_movies(each.split) for each in wanted) else None
     if options.ray:
         settings = {"checkpoints": checkpoints.resolve(), "threads": options.threads}
@@ -285,7 +292,7 @@ def main() -> None:
         if failed:
             parser.exit(1, f"{len(failed)} runs failed; the same call makes them again\n")
     else:
-        in_order(data, movies, wanted, checkpoints, record)
+        in_order(data, movies, wanted, checkpoints, record, options.device)
 
 
 if __name__ == "__main__":

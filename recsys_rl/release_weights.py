@@ -19,6 +19,7 @@ from recsys_rl.agent.config import Config
 from recsys_rl.agent.ddpg import new_state
 from recsys_rl.agent.networks import Actor
 from recsys_rl.baselines.registry import LINEAR_MODELS
+from recsys_rl.data.devices import CPU, generator_on
 from recsys_rl.data.ids import IdMap
 from recsys_rl.release_config import UnknownState, checked
 from recsys_rl.release_files import WEIGHTS, BadRelease, Shapes, short
@@ -97,10 +98,10 @@ def _actor(config: Config, n_users: int, n_items: int, width: int) -> Actor:
     new_actor = GRADIENTS[config.ddpg.gradient].new_actor
     if not config.state.linear:
         return new_actor(config, state, None).float()  # whatever the default type
-    model = LINEAR_MODELS[config.state.linear](
-        torch.zeros(n_items), torch.zeros(n_items, width - 1), torch.ones(n_items), config.state.n
-    )
-    linear = GatedLinear(model, config.state.n, torch.Generator())
+    vectors = state.item_vectors.weight.new_zeros(n_items, width, dtype=torch.float32)
+    mean, noise = vectors[:, 0], torch.ones_like(vectors[:, 0])
+    model = LINEAR_MODELS[config.state.linear](mean, vectors[:, 1:], noise, config.state.n)
+    linear = GatedLinear(model, config.state.n, generator_on(CPU, 0))
     return new_actor(config, state, linear).float()
 
 

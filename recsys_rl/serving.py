@@ -138,8 +138,9 @@ class Recommender:
         import torch
 
         try:
-            with torch.device(self.actor.item_vectors.device):
-                scores = self.actor.score(histories)
+            device = self.actor.item_vectors.device
+            with torch.device(device):  # for states of one's own that name none
+                scores = self.actor.score(histories.to(device))
             if scores.isfinite().all():
                 return scores
         except torch.linalg.LinAlgError:  # of the linear model

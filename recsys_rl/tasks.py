@@ -20,6 +20,7 @@ from recsys_rl.agent.build import MakeEnv, Training, build, check
 from recsys_rl.agent.config import Config
 from recsys_rl.agent.ddpg import DDPG
 from recsys_rl.agent.training import Trained, train
+from recsys_rl.data.devices import CPU, generator_on
 from recsys_rl.data.histories import POSITIVE, UNKNOWN_TIME
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.notes import note
@@ -175,11 +176,11 @@ def _consequence_of(split: str) -> re.Match | None:
 
 
 def _generator(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+    return generator_on(CPU, seed)
 
 
 def _shuffled(count: int, seed: int) -> Tensor:
-    return torch.randperm(count, generator=_generator(seed))
+    return torch.randperm(count, generator=_generator(seed), device=CPU)
 
 
 def _needs(there: bool, who: str) -> None:
@@ -207,9 +208,9 @@ def _negatives(known: Interactions, target: Interactions, seed: int) -> Tensor:
 def _leave_one_out(data: Interactions) -> Task:
     split = leave_one_out(data)
     _needs(len(split.test) > 0, "nobody has rated three items")
-    few = torch.zeros(len(split.validation), dtype=torch.bool)
+    few = torch.zeros(len(split.validation), dtype=torch.bool, device=CPU)
     few[_shuffled(len(few), 1)[:SAMPLE]] = True
-    sample = split.validation.select(few)
+    sample = split.validation.select(few.to(data.user.device))
     few_negatives = sample_negatives(
         data, sample.user, NEGATIVES, generator=_generator(2), allow_fewer=True
     )
@@ -323,7 +324,7 @@ def users_of_eighth(data: Interactions, number: int) -> tuple[Tensor, Tensor, Te
     """Train, validation and test users: of eight groups one is tested, 1 <= number <= 8."""
     groups = split_users(data.n_users, (1 / 8,) * 8)
     others = torch.cat([*groups[: number - 1], *groups[number:]])
-    shuffled = others[torch.randperm(len(others), generator=_generator(number))]
+    shuffled = others[torch.randperm(len(others), generator=_generator(number), device=CPU)]
     validation, train = shuffled.tensor_split([data.n_users // 10])
     return train, validation, groups[number - 1]
 
@@ -400,7 +401,7 @@ def _simulated(data: Interactions, series: float = 0.0) -> Task:
     def make_env(config: Config) -> MakeEnv:
         env = config.env
         return lambda _, generator: SimulatedEnv(
-            worlds.a,
+            worlds.a.to(generator.device),
             sessions=env.sessions,
             horizon=env.horizon,
             n_seed=env.n_seed,
@@ -448,7 +449,11 @@ def _user_leaves(data: Interactions, trained_in: str = "truth") -> Task:
     def make_env(config: Config) -> MakeEnv:
         env = config.env
         return lambda _, generator: UserLeavesEnv(
-            world, users=train, sessions=env.sessions, horizon=env.horizon, generator=generator
+            world.to(generator.device),
+            users=train,
+            sessions=env.sessions,
+            horizon=env.horizon,
+            generator=generator,
         )
 
     about = (
@@ -503,7 +508,7 @@ def _consequences(data: Interactions, movies: pd.DataFrame | None, form: str, di
     def make_env(config: Config) -> MakeEnv:
         env = config.env
         return lambda _, generator: ConsequencesEnv(
-            worlds.a,
+            worlds.a.to(generator.device),
             consequence,
             users=users,
             sessions=env.sessions,

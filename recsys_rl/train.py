@@ -2,6 +2,7 @@
 
     python -m recsys_rl.train --dataset ml-100k --agent DRR-set --out models/local/ml-100k
     python -m recsys_rl.train --agent DRR-set --set ddpg.gamma=0 --checkpoints checkpoints --resume
+    python -m recsys_rl.train --dataset ml-1m --device cuda            (`docs/scale.md`)
     torchrun --nproc-per-node 2 -m recsys_rl.train --agent DRR-set     (`docs/scale.md`)
     python -m recsys_rl.train --dataset films.csv --columns user=uid item=film rating=score \\
         --positive 7 --order file --out models/local/films
@@ -26,13 +27,14 @@ import torch
 
 from recsys_rl.agent import ranks
 from recsys_rl.agent.checkpoint import BadCheckpoint, Checkpoints
-from recsys_rl.agent.config import Config
+from recsys_rl.agent.config import DEVICES, Config
 from recsys_rl.agent.ddpg import Diverged
 from recsys_rl.agent.tracking import tensorboard
 from recsys_rl.agent.training import Interrupted
 from recsys_rl.data import opening
 from recsys_rl.data.arguments import Parser
 from recsys_rl.data.atomic_files import FolderInUse, writable
+from recsys_rl.data.devices import resolved
 from recsys_rl.data.download import DataUnavailable
 from recsys_rl.data.notes import note, say
 from recsys_rl.evaluation.statistics import Evaluation
@@ -72,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
         help="what to train on and test by (default: as the agent needs): " + ", ".join(SPLITS),
     )
     add("--seed", type=int, default=0)
+    add("--device", default=Config.device, choices=DEVICES, help="where it is trained")
     add("--set", action="append", default=[], metavar="FIELD=VALUE", help="as in ddpg.gamma=0")
     add("--checkpoints", type=Path, metavar="DIR", help="where checkpoints go")
     add("--checkpoint-every", type=_seconds, default=60.0, metavar="SECONDS")
@@ -83,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def configured(options: argparse.Namespace, dataset: str) -> Config:
-    changes = {}
+    changes = {"device": options.device}
     for text in options.set:
         path, equals, value = text.partition("=")
         if not equals:
@@ -103,7 +106,8 @@ def run(options: argparse.Namespace, command: str) -> None:
     dataset = data.name
     config = configured(options, dataset)
     split = options.split or split_for(config.env.name)
-    task = task_of(data.interactions(), split, data.movies)
+    interactions = data.interactions().to(resolved(config.device))
+    task = task_of(interactions, split, data.movies)
     task.check(config)
     if options.order == "file" and STATES[config.state.name].reads_clock:
         note(
@@ -191,7 +195,8 @@ def main(argv: list[str] | None = None) -> int:
         say(f"recsys_rl.train: {getattr(error, 'sentence', error)}")
         return 2
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "can't allocate memory" not in str(error):
+        none_left = "can't allocate memory", "out of memory"  # of a processor, of a GPU
+        if isinstance(error, RuntimeError) and not any(x in str(error) for x in none_left):
             raise
         say("recsys_rl.train: too little memory: make state, batches or sessions smaller")
         return 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -122,7 +123,7 @@ def test_what_only_cold_start_users_need_is_refused_where_sessions_are_logged(
 def test_every_field_has_a_path_and_only_fields_have() -> None:
     found = paths()
     assert {*RATES, *SHARES, *NAMES, *(path for path, _ in COUNTS)} <= set(found)
-    saved = SMALL_SET.to_dict()
+    saved = asdict(SMALL_SET)
     for path in found:
         room, _, name = path.rpartition(".")
         value = (saved[room] if room else saved)[name]

@@ -1,6 +1,7 @@
 """The registry: every variant differs from its parent in the one field that it names."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 
 def flat(config) -> dict[str, object]:
     found = {}
-    for name, value in config.to_dict().items():
+    for name, value in asdict(config).items():
         inner = value if isinstance(value, dict) else {}
         found |= {f"{name}.{field}": each for field, each in inner.items()} or {name: value}
     return found

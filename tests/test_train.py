@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 from synthetic import write_movielens
 
 from recsys_rl import train
@@ -200,6 +201,12 @@ def test_without_checkpoints_an_interrupted_evaluation_says_that_nothing_is_kept
 )
 def test_what_cannot_be_is_said_before_any_training(data, capsys, more, sentence):
     assert sentence in refused(capsys, arguments(data, *more))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is one")
+@pytest.mark.parametrize("named", [["--device", "cuda"], ["--set", "device=cuda"]])
+def test_a_device_that_is_not_there_is_refused(data, capsys, named):
+    assert 'device is "cuda", which PyTorch' in refused(capsys, arguments(data, *named))
 
 
 def test_the_figures_of_a_training_go_to_tensorboard(data, tmp_path):

@@ -20,6 +20,7 @@ from recsys_rl.agent.demonstrations import (
 from recsys_rl.agent.replay import CAPACITY, PrioritizedReplayBuffer, ReplayBuffer
 from recsys_rl.agent.soft import SoftDDPG
 from recsys_rl.baselines.registry import LINEAR_MODELS
+from recsys_rl.data.devices import CPU, generator_on, resolved
 from recsys_rl.data.histories import POSITIVE
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.notes import note
@@ -73,8 +74,9 @@ def build(
     of the stars, in place of the environment's own.
     """
     check(config, log, sessions=make_env is None)
+    log = log.to(resolved(config.device))
     first, later = split_holdout_users(log, config.pretrain.holdout_share, config.seed)
-    generator = torch.Generator().manual_seed(config.seed)
+    generator = generator_on(CPU, config.seed)
     if embeddings is None:
         embeddings = pretrained_embeddings(config, first, generator)
     linear = linear_model(config, first, generator)
@@ -92,6 +94,7 @@ def build(
         raise ValueError("give the reward to the environment that make_env makes")
     environment = make_env(later, _stream(config, 1))
     check_limit(config, environment)
+    check_device(agent.device, environment)
     environment.sessions = ranks.share(environment.sessions, "env.sessions")
     demonstrations = make_demonstrations(agent, environment, first, later, make_env)
     note_few_backups(config)
@@ -106,6 +109,7 @@ def check(config: Config, log: Interactions, sessions: bool = True) -> None:
     Names that are not known, tables that take too much memory, rows that make no session. sessions:
     whether they are made of the rows, as the configuration says.
     """
+    resolved(config.device)
     state, env = config.state, config.env
     if state.linear and state.linear not in LINEAR_MODELS:
         raise ValueError(
@@ -141,6 +145,15 @@ def check_limit(config: Config, environment: SessionEnv) -> None:
         raise ValueError("ddpg.gamma must be below 1: these sessions have no end that counts")
 
 
+def check_device(device: torch.device, environment: SessionEnv) -> None:
+    """ValueError where an agent and the sessions that it plays would not live together."""
+    if environment.device != device:
+        raise ValueError(
+            f"the agent lives on {device} and its environment on {environment.device}: make the "
+            "environment from tables that are there"
+        )
+
+
 def note_few_backups(config: Config) -> None:
     """A note where the targets cannot reach what Q is: it needs three times the horizon of gamma.
 
@@ -169,7 +182,7 @@ def pretrained_embeddings(config: Config, log: Interactions, generator: torch.Ge
 
 
 def fit_pmf(log: Interactions, k: int, generator: torch.Generator) -> PMF:
-    pmf = PMF(log.n_users, log.n_items, k, generator=generator)
+    pmf = PMF(log.n_users, log.n_items, k, generator=generator, device=log.user.device)
     pmf.fit(log, generator=generator)
     return pmf
 
@@ -245,7 +258,7 @@ def make_demonstrations(
     negatives = config.pretrain.negatives
     if config.env.name == "logged":
         if agent.actor.state.windows:
-            generator = _stream(config, 2)
+            generator = generator_on(CPU, config.seed + 2)
             return LogWindows(first, config.state.n, batch_size, generator, negatives)
         return LogMoments(environment, batch_size, negatives)
     while_pretraining = make(first, _stream(config, 2))
@@ -267,7 +280,7 @@ def make_replay(agent: DDPG, environment: SessionEnv) -> ReplayBuffer:
     played = sessions * env.horizon  # at once, so that they must fit
     capacity = max(played, min(CAPACITY, ROUNDS * played))
     form = state.session_items, agent.n_items, capacity
-    beside = {"action": width, "shown": environment.shown_beside}
+    beside = {"action": width, "shown": environment.shown_beside, "device": agent.device}
     if config.replay == "uniform":
         return ReplayBuffer(*form, **beside)
     # beta reaches 1 with the last update, whatever the budget
@@ -275,4 +288,4 @@ def make_replay(agent: DDPG, environment: SessionEnv) -> ReplayBuffer:
 
 
 def _stream(config: Config, number: int) -> torch.Generator:
-    return torch.Generator().manual_seed(config.seed + number)
+    return generator_on(resolved(config.device), config.seed + number)

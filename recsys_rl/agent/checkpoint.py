@@ -147,7 +147,7 @@ class Checkpoints:
         if hashlib.sha256(payload).hexdigest().encode() != checksum:
             raise BadCheckpoint(f"{path} is damaged: its checksum does not fit")
         try:
-            saved = torch.load(io.BytesIO(payload), weights_only=True)
+            saved = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
         except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
             raise BadCheckpoint(f"{path} holds something else than tensors and numbers") from error
         found = saved if isinstance(saved, dict) else {}

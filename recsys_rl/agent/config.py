@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, get_type_hints
 
+DEVICES = "auto", "cpu", "cuda", "mps"  # "auto": see `data.devices.resolved`
 SESSIONS = (
     "cold-start",
     "simulated",
@@ -93,9 +94,11 @@ class Config:
     weight_decay: float = 1e-5  # decoupled, on all but the vectors
     validate_every: int = 500  # updates
     seed: int = 0
+    device: str = "cpu"  # where it is trained, one of DEVICES; no part of what an agent becomes
 
     def __post_init__(self) -> None:
         _at_least(self, weight_decay=0, validate_every=1, seed=0)
+        _one_of(self, device=DEVICES)
         session = self.env.n_seed + self.env.horizon
         if self.env.name != "logged" and self.state.n < session:
             raise ValueError(
@@ -123,19 +126,25 @@ class Config:
             raise ValueError(f"seed must be below 2**63 - 3, not {self.seed}")
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """All but the device: releases and checkpoints are the same wherever they were made."""
+        values = asdict(self)
+        del values["device"]
+        return values
 
     @classmethod
     def from_dict(cls, saved: Mapping[str, Any]) -> Config:
         """The reverse of `to_dict`; ValueError for what does not fit."""
-        return _read(cls, filled(saved), "")
+        saved = filled(saved)
+        if isinstance(saved, Mapping):
+            saved = {"device": cls.device, **saved}
+        return _read(cls, saved, "")
 
     def with_fields(self, changes: Mapping[str, Any]) -> Config:
         """Some fields changed at once, by their paths; text is converted.
 
         with_fields({"ddpg.gamma": 0.0, "seed": "3"})
         """
-        values = self.to_dict()
+        values = asdict(self)
         for path, value in changes.items():
             if path not in paths():
                 raise ValueError(f"there is no field {path!r}: choose among {', '.join(paths())}")

@@ -23,6 +23,16 @@ from recsys_rl.agent.demonstrations import Demonstration
 from recsys_rl.agent.exploration import OUNoise, epsilon_sampled, session_epsilons
 from recsys_rl.agent.networks import Actor, Critic, ItemCritic, VectorCritic
 from recsys_rl.agent.replay import Transitions
+from recsys_rl.data.devices import (
+    CPU,
+    figure,
+    generator_on,
+    on_cpu,
+    optimizer_options,
+    read_every,
+    resolved,
+    set_state,
+)
 from recsys_rl.data.histories import Histories
 from recsys_rl.envs.base import best_item
 from recsys_rl.states.base import State
@@ -32,7 +42,8 @@ from recsys_rl.states.registry import STATES
 CRITIC_LR = 1e-3
 WARMUP = 0.25  # share of the DDPG updates in which the critic learns alone
 MAX_GRADIENT_NORM = 1.0
-Losses = dict[str, float]
+HELP = "a smaller learning rate may help"
+Losses = dict[str, float | Tensor]  # a tensor where reading it would wait: `devices.figure`
 
 
 class Diverged(RuntimeError):
@@ -90,11 +101,18 @@ class DDPG:
     ) -> None:
         self.config, self.n_users, self.n_items = config, n_users, n_items
         self.embeddings, self.linear_model = embeddings, linear
-        self.generator = torch.Generator().manual_seed(config.seed)
+        self.device = resolved(config.device)
+        self.generator = generator_on(self.device, config.seed)
+        # weights, and the places of dropout's masks, are drawn on the CPU
+        here = on_cpu(self.device)
+        self.own_generator = self.generator if here else generator_on(CPU, config.seed)
+        self.failed = torch.zeros((), dtype=torch.bool, device=self.device)
         self.actor = self.new_actor(config, self._state(), self._linear()).eval()
         self.critic = self._critic()
-        self.actor.initialise(self.generator)
-        self.critic.initialise(self.generator)
+        self.actor.initialise(self.own_generator)
+        self.critic.initialise(self.own_generator)
+        self.actor.to(self.device)
+        self.critic.to(self.device)
         self.target_actor = copy.deepcopy(self.actor).requires_grad_(False)
         self.target_critic = copy.deepcopy(self.critic).requires_grad_(False)
         self.actor_optimizer = self.new_optimizer(self.actor, config.pretrain.lr)
@@ -104,7 +122,7 @@ class DDPG:
     def _state(self) -> State:
         config = self.config.state
         state = new_state(config, self.n_users, self.n_items)
-        state.initialise(self.generator)
+        state.initialise(self.own_generator)
         if config.embeddings == "pretrained":
             if self.embeddings is None:
                 raise ValueError('state.embeddings="pretrained" needs embeddings')
@@ -145,23 +163,24 @@ class DDPG:
             {"params": gate, "weight_decay": 0.0, "lr_scale": 1.0},
         ]
         groups = [group | {"lr": lr * group["lr_scale"]} for group in groups if group["params"]]
-        return torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True)
+        options = optimizer_options(self.device)
+        return torch.optim.AdamW(groups, betas=(0.9, 0.98), **options)
 
     # -- acting
 
     def score(self, histories: Histories) -> Tensor:
-        """Scores of all items -> float32 [B, V]."""
-        return self.actor.score(histories)
+        """Scores of all items -> float32 [B, V], on the agent's device, wherever histories are."""
+        return self.actor.score(histories.to(self.device))
 
     @torch.no_grad()
     def act(self, histories: Histories, excluded: Tensor) -> Tensor:
         """The best item that is not excluded (bool [B, V]) -> int64 [B]."""
-        return best_item(self.actor.score(histories), excluded)
+        return best_item(self.score(histories).to(excluded.device), excluded)
 
     def new_noise(self, sessions: int) -> OUNoise | None:
         """Ornstein-Uhlenbeck noise for sessions that start now, where the configuration asks."""
         sigma = self.config.ddpg.ou_sigma
-        return OUNoise(sessions, self.config.state.k, sigma) if sigma else None
+        return OUNoise(sessions, self.config.state.k, sigma, device=self.device) if sigma else None
 
     @torch.no_grad()
     def explore(
@@ -173,8 +192,11 @@ class DDPG:
         that learn from the action explore by noise alone.
         """
         scores = self.actor.score(histories)
-        if not torch.isfinite(scores.sum()):
-            raise Diverged("a score is NaN or infinite: a smaller learning rate may help")
+        fine = scores.sum().isfinite()
+        if not on_cpu(fine):
+            self.failed |= ~fine
+        elif not fine:
+            raise Diverged(f"a score is NaN or infinite: {HELP}")
         best = item = best_item(scores, excluded)
         action = None
         if noise is not None or self.keeps_action:
@@ -184,7 +206,7 @@ class DDPG:
             action = action + F.pad(moved, (0, action.shape[1] - moved.shape[1]))
             item = best_item(self.actor.scores(histories, action), excluded)
         if not self.keeps_action:  # the vector must have led to the item
-            epsilon = session_epsilons(len(item), self.config.ddpg.epsilon)
+            epsilon = session_epsilons(len(item), self.config.ddpg.epsilon, item.device)
             item = epsilon_sampled(
                 item, scores / self.temperature, excluded, epsilon, self.generator
             )
@@ -258,6 +280,9 @@ class DDPG:
         r: the rewards of m steps, s' the state after them, see `Transitions`.
         """
         y = batch.reward.clone()
+        if not on_cpu(y):
+            after = self.target_actor.read(batch.next_histories)
+            return y + batch.discount * self.target_value(after)
         going_on = (batch.discount > 0).nonzero().squeeze(1)
         if len(going_on):
             after = self.target_actor.read(batch.next_histories.at(going_on))
@@ -267,7 +292,7 @@ class DDPG:
     @torch.no_grad()
     def q(self, histories: Histories, item: Tensor) -> Tensor:
         """Q of items int64 [B] that are shown now -> float32 [B], for evaluations."""
-        return self.critic(histories, item)
+        return self.critic(histories.to(self.device), item.to(self.device))
 
     def target_value(self, histories: Histories) -> Tensor:
         """Q' of what the target actor does -> float32 [B]."""
@@ -313,7 +338,7 @@ class DDPG:
             advantage = q.sub_((policy * q).sum(1, keepdim=True))
             entropy = torch.special.entr(policy).sum(1).mean()
         loss = -(policy * advantage).sum(1).mean() / spread
-        return loss, {"q_spread": float(spread), "entropy": float(entropy)}
+        return loss, {"q_spread": figure(spread), "entropy": figure(entropy)}
 
     def pairs(self) -> dict[str, tuple[nn.Module, nn.Module]]:
         """Every network that learns, with the target that follows it."""
@@ -335,37 +360,52 @@ class DDPG:
         for group in optimizer.param_groups:
             group["lr"] = lr * group["lr_scale"]
 
-    def descend(self, optimizer: torch.optim.Optimizer, loss: Tensor) -> float:
+    def descend(self, optimizer: torch.optim.Optimizer, loss: Tensor) -> float | Tensor:
         """One step down the gradient, the average over ranks -> the loss, likewise.
 
-        Raises Diverged, and changes nothing, where loss or gradient is no number.
+        Raises Diverged, and changes nothing, where loss or gradient is no number. Off the CPU it is
+        `check` that raises, later; but nothing changes from the first such loss on, since the
+        optimizer itself skips the steps (`found_inf`, made for mixed precision).
         """
         optimizer.zero_grad()
         loss.backward()
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         value = ranks.averaged(parameters, loss.detach())
-        norm = nn.utils.clip_grad_norm_(parameters, MAX_GRADIENT_NORM, foreach=True)
-        if not torch.isfinite(norm + value):
-            raise Diverged(
-                f"the loss is {float(value)} and its gradient {float(norm)}: "
-                "a smaller learning rate may help"
-            )
+        norm = nn.utils.clip_grad_norm_(parameters, MAX_GRADIENT_NORM)
+        fine = torch.isfinite(norm + value)
+        if read_every(self.device) == 1:
+            if not fine:
+                raise Diverged(f"the loss is {float(value)} and its gradient {float(norm)}: {HELP}")
+        else:
+            self.failed |= ~fine
+            optimizer.found_inf = self.failed.float()
         optimizer.step()
-        return float(value)
+        return figure(value)
+
+    def check(self) -> None:
+        """Raises Diverged where something has `failed` to be a number.
+
+        Whoever keeps an agent's weights calls it before: see `agent.training.train`.
+        """
+        if self.failed:
+            what = "a loss, a gradient, a score or a reward"
+            raise Diverged(f"{what} was NaN or infinite shortly before: {HELP}")
 
     # -- what a checkpoint keeps
 
     def state_dict(self) -> dict[str, Any]:
-        return {name: part.state_dict() for name, part in self._parts().items()} | {
-            "generator": self.generator.get_state(),
-            "counts": [self.pretrained, self.updated],
-        }
+        streams = {"generator": self.generator.get_state()}
+        if self.own_generator is not self.generator:
+            streams["own_generator"] = self.own_generator.get_state()
+        states = {name: part.state_dict() for name, part in self._parts().items()}
+        return states | streams | {"counts": [self.pretrained, self.updated]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         state = copy.deepcopy(state)  # Adam would go on writing into the moments it is given
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
-        self.generator.set_state(state["generator"])
+        set_state(self.own_generator, state.get("own_generator", state["generator"]))
+        set_state(self.generator, state["generator"])
         self.pretrained, self.updated = state["counts"]
 
     def _parts(self) -> dict[str, Any]:
@@ -391,6 +431,7 @@ class VectorDDPG(DDPG):
     @torch.no_grad()
     def q(self, histories: Histories, item: Tensor) -> Tensor:
         """Of the vector that the actor emits, whatever the item."""
+        histories = histories.to(self.device)
         return self.critic(histories, self.actor(histories))
 
     def target_value(self, histories: Histories) -> Tensor:

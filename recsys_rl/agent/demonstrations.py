@@ -16,12 +16,13 @@ from torch import Tensor
 
 from recsys_rl.agent.losses import (
     Catalogue,
-    FullSoftmax,
-    HindsightLoss,
     Sample,
+    full_softmax,
+    hindsight_loss,
     sampled_softmax,
 )
 from recsys_rl.agent.networks import Actor
+from recsys_rl.data.devices import CPU, on_cpu, sent
 from recsys_rl.data.histories import Histories, Times
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.envs.base import SessionEnv
@@ -74,9 +75,12 @@ class Window(NamedTuple):
 
     def loss(self, actor: Actor) -> Tensor:
         """Cross-entropy among all items, or among a sample of them, at every position."""
-        there = self.following < actor.state.n_items  # (B, L)
-        action = actor.state.sequence(self.items, self.times)[there]
-        return _next_item_loss(actor, action, self.following[there], self.sample)
+        action, following = actor.state.sequence(self.items, self.times), self.following
+        if on_cpu(following):
+            there = following < actor.state.n_items  # (B, L)
+            action, following = action[there], following[there]
+        action, following = action.flatten(0, -2), following.flatten()
+        return _next_item_loss(actor, action, following, self.sample)
 
     def rows(self, n_items: int) -> Tensor:
         return (self.following < n_items).sum()
@@ -91,7 +95,7 @@ class HindsightBatch(NamedTuple):
 
     def loss(self, actor: Actor) -> Tensor:
         scores = actor.scores(self.histories)
-        return HindsightLoss.apply(scores, self.relevant, self.excluded, ANY_HIT_WEIGHT)
+        return hindsight_loss(scores, self.relevant, self.excluded, ANY_HIT_WEIGHT)
 
     def rows(self, n_items: int) -> Tensor:
         return self.relevant.any(1).sum()
@@ -99,7 +103,7 @@ class HindsightBatch(NamedTuple):
 
 def _next_item_loss(actor: Actor, action: Tensor, item: Tensor, sample: Sample | None) -> Tensor:
     if sample is None:
-        return FullSoftmax.apply(action, actor.item_vectors, item)
+        return full_softmax(action, actor.item_vectors, item)
     return sampled_softmax(action, actor.item_vectors, item, sample)
 
 
@@ -149,7 +153,8 @@ class LogWindows:
     ) -> None:
         self.log, self.n, self.tokens, self.generator = log, n, tokens, generator
         self.catalogue = Catalogue(log, negatives) if negatives else None
-        self.inputs = (log.offsets.diff() - 1).clamp(
+        self.offsets = log.offsets.cpu()  # batches are planned on the CPU
+        self.inputs = (self.offsets.diff() - 1).clamp(
             min=0
         )  # [n_users]: the last row is only a target
         self.epoch_start, self.plan, self.position = generator.get_state(), [], 0
@@ -163,9 +168,10 @@ class LogWindows:
             self.plan = self._plan()
         start, length = self.plan[self.position]
         self.position += 1
-        step = torch.arange(int(length.max()))
+        step = torch.arange(int(length.max()), device=CPU)
         inside = step < length.unsqueeze(1)
-        row = torch.where(inside, start.unsqueeze(1) + step, 0)
+        row, there = torch.where(inside, start.unsqueeze(1) + step, 0), self.log.item.device
+        row, inside = sent(row, there), sent(inside, there)
         after = (row + 1).clamp(max=len(self.log) - 1)
         return Window(
             torch.where(inside, self.log.item[row], self.log.n_items),
@@ -177,22 +183,22 @@ class LogWindows:
     def _plan(self) -> list[tuple[Tensor, Tensor]]:
         """(first rows, lengths) of the stretches of each batch of one epoch, batches shuffled."""
         users = torch.nonzero(self.inputs).squeeze(1)
-        count, first = self.inputs[users], self.log.offsets[users]
-        offset = torch.randint(1, self.n + 1, (len(users),), generator=self.generator)
+        count, first = self.inputs[users], self.offsets[users]
+        offset = torch.randint(1, self.n + 1, (len(users),), generator=self.generator, device=CPU)
         offset = torch.where(count <= self.n, self.n, offset)  # short logs stay whole
         pieces = 1 + (count - offset).clamp(min=0).add(self.n - 1) // self.n
-        user = torch.repeat_interleave(torch.arange(len(users)), pieces)
-        piece = torch.arange(len(user)) - (pieces.cumsum(0) - pieces)[user]
+        user = torch.repeat_interleave(torch.arange(len(users), device=CPU), pieces)
+        piece = torch.arange(len(user), device=CPU) - (pieces.cumsum(0) - pieces)[user]
         begin = (offset[user] + (piece - 1) * self.n).clamp(min=0)
         end = torch.minimum(offset[user] + piece * self.n, count[user])
         start, length = first[user] + begin, end - begin
-        jitter = 1 + 0.1 * torch.rand(len(length), generator=self.generator)
+        jitter = 1 + 0.1 * torch.rand(len(length), generator=self.generator, device=CPU)
         order = (length * jitter).argsort()
         start, length = start[order], length[order]
         batch = length.cumsum(0) // self.tokens
         sizes = torch.unique_consecutive(batch, return_counts=True)[1].tolist()
         plan = list(zip(start.split(sizes), length.split(sizes), strict=True))
-        shuffle = torch.randperm(len(plan), generator=self.generator)
+        shuffle = torch.randperm(len(plan), generator=self.generator, device=CPU)
         return [plan[i] for i in shuffle]
 
     def state_dict(self) -> dict[str, object]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from recsys_rl.agent.networks import HIDDEN, steps_left
+from recsys_rl.data.devices import CPU
 from recsys_rl.data.histories import Histories
 from recsys_rl.states.base import initialise_linear
 from recsys_rl.states.belief import Belief
@@ -27,12 +28,12 @@ class PairGate(nn.Module):
     it. In what, and how much alike, the rewards have to tell: a, b, A and every u_i are learned.
     """
 
-    def __init__(self, n_items: int, k: int) -> None:
+    def __init__(self, n_items: int, k: int, device: torch.device = CPU) -> None:
         super().__init__()
-        self.own_vectors = nn.Parameter(torch.zeros(n_items, k))
-        self.map = nn.Parameter(torch.eye(k))
-        self.steepness = nn.Parameter(torch.tensor(STEEPNESS))
-        self.middle = nn.Parameter(torch.tensor(1.0))
+        self.own_vectors = nn.Parameter(torch.zeros(n_items, k, device=device))
+        self.map = nn.Parameter(torch.eye(k, device=device))
+        self.steepness = nn.Parameter(torch.tensor(STEEPNESS, device=device))
+        self.middle = nn.Parameter(torch.tensor(1.0, device=device))
 
     @torch.no_grad()
     def start_from(self, vectors: Tensor) -> None:
@@ -71,8 +72,9 @@ class GatedCritic(nn.Module):
     def __init__(self, state: Belief, horizon: int, gamma: float) -> None:
         super().__init__()
         self.state, self.horizon, self.gamma = state, horizon, gamma
-        self.pairs = PairGate(state.n_items, state.k)
-        self.own_vectors = nn.Parameter(torch.zeros(state.n_items, WIDTH))
+        there = state.item_vectors.weight.device
+        self.pairs = PairGate(state.n_items, state.k, there)
+        self.own_vectors = nn.Parameter(torch.zeros(state.n_items, WIDTH, device=there))
         self.map = nn.Linear(state.k + 1, WIDTH)
         self.body = nn.Sequential(
             nn.Linear(state.size + 1, HIDDEN // 2),

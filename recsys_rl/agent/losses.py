@@ -8,8 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from recsys_rl.data.devices import on_cpu, sent
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.embeddings.batching import rows
+
+PADDING = -1  # a target that does not count
 
 
 class FullSoftmax(torch.autograd.Function):
@@ -44,6 +47,13 @@ class FullSoftmax(torch.autograd.Function):
         return d_vectors * scale, d_items * scale, None
 
 
+def full_softmax(vectors: Tensor, items: Tensor, target: Tensor) -> Tensor:
+    """`FullSoftmax`, off the CPU by the library; there targets V, padding, do not count."""
+    if on_cpu(vectors):
+        return FullSoftmax.apply(vectors, items, target)
+    return F.cross_entropy(vectors @ items.T, target, ignore_index=len(items))
+
+
 class Sample(NamedTuple):
     """Items that stand for the catalogue."""
 
@@ -61,9 +71,11 @@ class Catalogue:
         self.log_count = (self.uniform / log.n_items + self.often * share).log()
 
     def sample(self, generator: torch.Generator) -> Sample:
-        anything = torch.randint(self.log.n_items, (self.uniform,), generator=generator)
-        row = torch.randint(len(self.log), (self.often,), generator=generator)
-        item = torch.cat([anything, self.log.item[row]])
+        drawn = {"generator": generator, "device": generator.device}
+        anything = torch.randint(self.log.n_items, (self.uniform,), **drawn)
+        row = torch.randint(len(self.log), (self.often,), **drawn)
+        there = self.log.item.device
+        item = torch.cat([sent(anything, there), self.log.item[sent(row, there)]])
         return Sample(item, self.log_count[item])
 
 
@@ -71,15 +83,17 @@ def sampled_softmax(vectors: Tensor, items: Tensor, target: Tensor, sample: Samp
     """`FullSoftmax` with the sum over all other items estimated from a sample of them.
 
     An item counts 1 / (how often it is expected), which makes the estimate of the sum unbiased; its
-    logarithm is not. vectors [T, w], items [V, w], target int64 [T].
+    logarithm is not. vectors [T, w], items [V, w], target int64 [T]; V, padding, does not count.
 
     Source: Bengio & Senecal, AISTATS 2003 (importance sampling, known as the logQ correction).
     """
+    right = torch.where(target < len(items), 0, PADDING)
+    target = target.clamp(max=len(items) - 1)
     chosen = rows(items, torch.cat([target, sample.item]))  # (T + m, w)
     own = (vectors * chosen[: len(target)]).sum(1, keepdim=True)
     others = vectors @ chosen[len(target) :].T - sample.log_count  # (T, m)
     others = others.masked_fill(sample.item == target.unsqueeze(1), -torch.inf)
-    return F.cross_entropy(torch.cat([own, others], 1), torch.zeros_like(target))
+    return F.cross_entropy(torch.cat([own, others], 1), right, ignore_index=PADDING)
 
 
 class HindsightLoss(torch.autograd.Function):
@@ -118,6 +132,21 @@ class HindsightLoss(torch.autograd.Function):
     @staticmethod
     def backward(ctx, scale: Tensor) -> tuple[Tensor | None, ...]:
         return ctx.saved_tensors[0] * scale, None, None, None
+
+
+def hindsight_loss(
+    scores: Tensor, relevant: Tensor, excluded: Tensor, any_hit_weight: float
+) -> Tensor:
+    """`HindsightLoss`, off the CPU by the library and of all items, relevant or not."""
+    if on_cpu(scores):
+        return HindsightLoss.apply(scores, relevant, excluded, any_hit_weight)
+    log_pi = scores.masked_fill(excluded, torch.finfo(scores.dtype).min).log_softmax(1)
+    log_pi = log_pi.clamp(min=-1e4)
+    likes = relevant.sum(1)  # (B,)
+    counts = (likes > 0) / (likes > 0).sum().clamp(min=1)
+    chance = (log_pi.exp() * relevant).sum(1).clamp(min=1e-30)
+    spread = (log_pi * relevant).sum(1) / likes.clamp(min=1)
+    return -(counts * (spread + any_hit_weight * chance.log())).sum()
 
 
 def _sums(values: Tensor, row: Tensor, likes: Tensor) -> Tensor:

@@ -225,7 +225,7 @@ class ItemCritic(Critic):
         means = self.linear.read(histories).user_vector @ self.linear.model.item_vectors.T
         means.masked_fill_(exclusion_mask(histories, means.shape[1]), 0.0)
         best = means.topk(min(self.horizon, means.shape[1])).values  # (B, T)
-        step = torch.arange(best.shape[1])
+        step = torch.arange(best.shape[1], device=best.device)
         there = step < ((1 - histories.clock) * self.horizon).round()
         return (best * there * self.gamma**step).sum(1) / self.left(histories).clamp(min=1)
 

@@ -105,5 +105,6 @@ def _generators(parts: Mapping[str, Any]) -> list[torch.Generator]:
     demonstrations = parts["demonstrations"]
     sources = [parts["agent"], parts["environment"], demonstrations]
     sources += [getattr(demonstrations, name, None) for name in ("first", "later")]
-    found = [getattr(source, "generator", None) for source in sources]
+    names = "generator", "own_generator"  # one, but for an agent on a GPU
+    found = [getattr(source, name, None) for source in sources for name in names]
     return list({id(each): each for each in found if each is not None}.values())

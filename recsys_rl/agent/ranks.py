@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, distributed
 from torch.distributed.rendezvous import rendezvous
 
+from recsys_rl.data.devices import CPU
 from recsys_rl.data.notes import shortened
 from recsys_rl.data.random_streams import own_stream
 
@@ -110,7 +111,7 @@ def first_of_machine_first() -> Iterator[None]:
 
 
 def _barrier() -> None:
-    _all_reduced(torch.zeros(1))
+    _all_reduced(torch.zeros(1, device=CPU))
 
 
 # -------------------------------------------------------------------------- shares and streams
@@ -129,7 +130,7 @@ def own_streams(generators: Sequence[torch.Generator], seed: int, when: str = ""
     if rank() > 0 or when:
         for number, generator in enumerate(generators):
             name = f"stream {number} of rank {rank()} {when}"
-            generator.set_state(own_stream(seed, name).get_state())
+            generator.manual_seed(own_stream(seed, name).initial_seed())
 
 
 # --------------------------------------------------------------------------- sums and averages
@@ -146,7 +147,8 @@ def largest(value: float) -> float:
     if count() == 1:
         return value
     how = distributed.ReduceOp.MAX
-    return float(_all_reduced(torch.tensor(float(value), dtype=torch.float64), how))
+    own = torch.tensor(float(value), dtype=torch.float64, device=CPU)
+    return float(_all_reduced(own, how))
 
 
 def weighted(loss: Tensor, rows: Callable[[], int | Tensor]) -> Tensor:
@@ -157,7 +159,7 @@ def weighted(loss: Tensor, rows: Callable[[], int | Tensor]) -> Tensor:
     """
     if count() == 1:
         return loss
-    own = torch.tensor(float(rows()), dtype=torch.float64)
+    own = torch.tensor(float(rows()), dtype=torch.float64, device=CPU)
     total = float(_all_reduced(own.clone()))
     return loss * (float(own) * count() / max(total, 1.0))
 

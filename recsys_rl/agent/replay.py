@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from recsys_rl.agent.sum_tree import SumTree
+from recsys_rl.data.devices import CPU, on_cpu
 from recsys_rl.data.histories import Histories, repadded
 
 CAPACITY = 200_000  # transitions
@@ -47,7 +48,7 @@ class ReplayBuffer:
 
     width: items of a history that are kept. capacity: number of transitions; the oldest are
     overwritten. action: width of the emitted vectors, where they are kept; shown: number of items
-    of `Histories.shown`.
+    of `Histories.shown`. device: where the transitions are kept.
     """
 
     def __init__(
@@ -58,26 +59,28 @@ class ReplayBuffer:
         *,
         action: int = 0,
         shown: int = 0,
+        device: torch.device = CPU,
     ) -> None:
         if capacity < 1:
             raise ValueError(f"capacity must be at least 1, not {capacity}")
         self.width, self.n_items, self.capacity = width, n_items, capacity
-        self.size = self.position = 0
+        self.size, self.position, self.device = 0, 0, device
+        whole = {"dtype": torch.int32, "device": device}
         self.columns: dict[str, Tensor] = {
-            "user": torch.zeros(capacity, dtype=torch.int32),
-            "item": torch.zeros(capacity, dtype=torch.int32),
-            "reward": torch.zeros(capacity),
-            "discount": torch.zeros(capacity),
+            "user": torch.zeros(capacity, **whole),
+            "item": torch.zeros(capacity, **whole),
+            "reward": torch.zeros(capacity, device=device),
+            "discount": torch.zeros(capacity, device=device),
         }
         if action:
-            self.columns["action"] = torch.zeros(capacity, action)
+            self.columns["action"] = torch.zeros(capacity, action, device=device)
         for moment in ("before", "after"):
-            self.columns[f"elapsed_{moment}"] = torch.zeros(capacity)
+            self.columns[f"elapsed_{moment}"] = torch.zeros(capacity, device=device)
             if shown:
-                empty = torch.full((capacity, shown), n_items, dtype=torch.int32)
+                empty = torch.full((capacity, shown), n_items, **whole)
                 self.columns[f"shown_{moment}"] = empty
-            self.columns[f"items_{moment}"] = torch.zeros(capacity, width, dtype=torch.int32)
-            self.columns[f"ratings_{moment}"] = torch.zeros(capacity, width)
+            self.columns[f"items_{moment}"] = torch.zeros(capacity, width, **whole)
+            self.columns[f"ratings_{moment}"] = torch.zeros(capacity, width, device=device)
 
     def __len__(self) -> int:
         return self.size
@@ -90,9 +93,9 @@ class ReplayBuffer:
         count = len(transitions.item)
         if count > self.capacity:
             raise ValueError(f"{count} transitions do not fit into a buffer of {self.capacity}")
-        if not torch.isfinite(transitions.reward).all():
+        if on_cpu(self.device) and not torch.isfinite(transitions.reward).all():
             raise ValueError("a reward is NaN or infinite: nothing could be learned from it")
-        places = (self.position + torch.arange(count)) % self.capacity
+        places = (self.position + torch.arange(count, device=self.device)) % self.capacity
         before, item, reward, after, discount, action = transitions
         new = {"user": before.user, "item": item, "reward": reward, "discount": discount}
         if "action" in self.columns:
@@ -131,8 +134,10 @@ class ReplayBuffer:
     ) -> tuple[Transitions, Tensor, Tensor]:
         """Draw transitions; returns (transitions, importance weights [B], places [B])."""
         self._refuse_empty()
-        places = torch.randint(self.size, (batch_size,), generator=generator)
-        return self.take(places), torch.ones(batch_size), places
+        there = generator.device
+        places = torch.randint(self.size, (batch_size,), generator=generator, device=there)
+        places = places.to(self.device)
+        return self.take(places), torch.ones(batch_size, device=self.device), places
 
     def update_priorities(self, places: Tensor, td_error: Tensor) -> None:
         """Uniform replay has no priorities: nothing to do."""
@@ -159,10 +164,11 @@ class ReplayBuffer:
         """
         sizes = [state["size"] for state in states]
         oldest_first = [
-            ((state["position"] + torch.arange(size)) % max(1, size))[first::step]
+            ((state["position"] + torch.arange(size, device=CPU)) % max(1, size))[first::step]
             for state, size in zip(states, sizes, strict=True)
         ]
-        age = torch.cat([torch.linspace(0, 1, len(places)) for places in oldest_first])
+        ages = [torch.linspace(0, 1, len(places), device=CPU) for places in oldest_first]
+        age = torch.cat(ages)
         kept = age.argsort(stable=True)[-self.capacity :]
         self.size, self.position = len(kept), len(kept) % self.capacity
         for name, column in self.columns.items():
@@ -191,11 +197,12 @@ class PrioritizedReplayBuffer(ReplayBuffer):
         beta: float = 0.4,
         anneal: int = 10_000,
         eps: float = 1e-3,
+        device: torch.device = CPU,
     ) -> None:
-        super().__init__(width, n_items, capacity, action=action, shown=shown)
+        super().__init__(width, n_items, capacity, action=action, shown=shown, device=device)
         self.alpha, self.first_beta, self.anneal, self.eps = alpha, beta, anneal, eps
-        self.tree = SumTree(capacity)
-        self.largest = 1.0
+        self.tree = SumTree(capacity, device)
+        self.largest: float | Tensor = 1.0  # a tensor off the CPU
         self.draws = 0
 
     @property
@@ -205,7 +212,8 @@ class PrioritizedReplayBuffer(ReplayBuffer):
 
     def add(self, transitions: Transitions) -> Tensor:
         places = super().add(transitions)
-        self.tree.set(places, torch.full((len(places),), self.largest**self.alpha))
+        largest = float(self.largest) ** self.alpha
+        self.tree.set(places, torch.full((len(places),), largest, device=self.device))
         return places
 
     def sample(
@@ -213,11 +221,13 @@ class PrioritizedReplayBuffer(ReplayBuffer):
     ) -> tuple[Transitions, Tensor, Tensor]:
         """Stratified: one draw from each of B equal slices of the total priority."""
         self._refuse_empty()
-        slices = torch.arange(batch_size, dtype=torch.float64)
-        jitter = torch.rand(batch_size, generator=generator, dtype=torch.float64)
-        places = self.tree.find((slices + jitter) / batch_size * self.tree.total)
+        kind, there = self.tree.nodes.dtype, generator.device
+        slices = torch.arange(batch_size, dtype=kind, device=self.device)
+        jitter = torch.rand(batch_size, generator=generator, dtype=kind, device=there)
+        total = self.tree.nodes[1]
+        places = self.tree.find((slices + jitter.to(self.device)) / batch_size * total)
         places = places.clamp(max=self.size - 1)  # rounding may step past the last filled leaf
-        probability = self.tree.get(places) / self.tree.total
+        probability = self.tree.get(places) / total
         weights = (self.size * probability).pow(-self.beta)
         self.draws += 1
         return self.take(places), (weights / weights.max()).float(), places
@@ -226,30 +236,36 @@ class PrioritizedReplayBuffer(ReplayBuffer):
         """Set the priorities of `places` [B] from their TD errors [B].
 
         ValueError, and no priority changes, for a TD error that is NaN or infinite: it would be the
-        sum of all priorities, too.
+        sum of all priorities, too. Off the CPU the agent alone tells it, see `DDPG.check`.
         """
         if td_error.shape != places.shape:
             raise ValueError(f"{list(td_error.shape)} TD errors for {list(places.shape)} places")
         priority = td_error.detach().abs() + self.eps
-        if not torch.isfinite(priority).all():
+        if on_cpu(priority) and not torch.isfinite(priority).all():
             raise ValueError("a TD error is NaN or infinite: the agent has diverged")
         if len(places):
             self.tree.set(places, priority.pow(self.alpha))
-            self.largest = max(self.largest, float(priority.max()))
+            self.largest = _larger(self.largest, priority.max())
 
     def state_dict(self) -> dict[str, Any]:
-        own = {"largest": self.largest, "draws": self.draws, "tree": self.tree.nodes}
+        own = {"largest": float(self.largest), "draws": self.draws, "tree": self.tree.nodes}
         return super().state_dict() | own
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
         self.largest, self.draws = state["largest"], state["draws"]
-        self.tree.nodes = copy.deepcopy(state["tree"])
+        nodes = copy.deepcopy(state["tree"])
+        self.tree.nodes = nodes.to(self.device, self.tree.nodes.dtype)
 
     def deal(self, states: list[dict[str, Any]], first: int, step: int) -> None:
         """All with the largest priority, as they were when they were new."""
         super().deal(states, first, step)
         self.largest = max(state["largest"] for state in states)
         self.draws = states[0]["draws"]
-        self.tree = SumTree(self.capacity)
-        self.tree.set(torch.arange(self.size), torch.full((self.size,), self.largest**self.alpha))
+        self.tree = SumTree(self.capacity, self.device)
+        priority = torch.full((self.size,), self.largest**self.alpha, device=self.device)
+        self.tree.set(torch.arange(self.size, device=self.device), priority)
+
+
+def _larger(known: float | Tensor, new: Tensor) -> float | Tensor:
+    return max(known, float(new)) if on_cpu(new) else new.clamp(min=known)

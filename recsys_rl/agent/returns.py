@@ -53,7 +53,7 @@ class Returns(NamedTuple):
 def multi_step(played: Played, gamma: float, n_steps: int) -> Returns:
     """Returns of at most `n_steps` steps, none of them, but the first, an exploring one."""
     steps, sessions = played.reward.shape
-    start = torch.arange(steps).unsqueeze(1)  # (T, 1)
+    start = torch.arange(steps, device=played.reward.device).unsqueeze(1)  # (T, 1)
     goes_on = played.active & played.greedy
     total, end = played.reward.clone(), start.repeat(1, sessions)
     alive = torch.ones_like(goes_on)

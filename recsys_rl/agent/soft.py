@@ -17,6 +17,7 @@ from recsys_rl.agent.config import Config
 from recsys_rl.agent.ddpg import DDPG, Choice, Losses
 from recsys_rl.agent.exploration import OUNoise, sampled_items
 from recsys_rl.agent.gated import GatedActor, GatedCritic
+from recsys_rl.data.devices import figure
 from recsys_rl.data.histories import Histories
 from recsys_rl.states.base import State
 from recsys_rl.states.linear import GatedLinear
@@ -46,7 +47,7 @@ class SoftDDPG(DDPG):
         """Random items in the first updates (`RANDOM_START`), then as `DDPG` does."""
         if self.updated >= RANDOM_START * self.config.ddpg.updates:
             return super().explore(histories, excluded, noise)
-        equal = torch.zeros(excluded.shape)
+        equal = torch.zeros(excluded.shape, device=excluded.device)
         item = sampled_items(equal, excluded, self.generator)
         return Choice(item, torch.zeros_like(item, dtype=torch.bool))
 
@@ -73,4 +74,4 @@ class SoftDDPG(DDPG):
         with torch.no_grad():
             entropy = torch.special.entr(log_policy.exp()).sum(1).mean()
         loss = -(target * log_policy).sum(1).mean()
-        return loss, {"q_spread": float(q.std(1).mean()), "entropy": float(entropy)}
+        return loss, {"q_spread": figure(q.std(1).mean()), "entropy": figure(entropy)}

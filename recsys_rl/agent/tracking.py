@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from recsys_rl.agent.training import Callback, Progress
 
 
@@ -48,10 +50,12 @@ class _Board:
 
     def _write(self, end: int) -> None:
         for row in self.rows[self.written : end]:
+            if any(isinstance(value, Tensor) for value in row.values()):
+                return  # not read yet, see `Progress.rows`
             for name, value in row.items():
                 if name not in ("update", "stage"):
                     self.writer.add_scalar(name, value, row["update"])
-        self.written = max(self.written, end)
+            self.written += 1
 
     def close(self) -> None:
         self._write(len(self.rows))

@@ -24,6 +24,7 @@ from recsys_rl.agent.demonstrations import Demonstrations
 from recsys_rl.agent.replay import ReplayBuffer
 from recsys_rl.agent.returns import Played, transitions_of
 from recsys_rl.data.atomic_files import STOP_SIGNALS
+from recsys_rl.data.devices import figure, on_cpu, read_every
 from recsys_rl.envs.base import SessionEnv
 
 Weights = dict[str, Tensor]
@@ -43,7 +44,8 @@ class Progress:
     """Where a training stands; plain numbers, lists and tensors.
 
     rows: one for each update: losses, the reward while exploring, and validation where it was
-    measured. best: the best value of the metric in each stage, and weights: the actor's at it.
+    measured; off the CPU the latest losses are tensors that are not read yet.
+    best: the best value of the metric in each stage, and weights: the actor's at it.
     seconds: wall and CPU time of the updates, without validation.
     """
 
@@ -112,6 +114,7 @@ def train(
         while True:
             milestone = progress.update in (pretrain, progress.total)
             if milestone or progress.update % config.validate_every == 0:
+                _read(progress, agent)
                 _select(progress, agent, validate, metric, milestone)
                 _save(checkpoints, parts, progress)
                 if pretrained and progress.update == pretrain and _missing(pretrained):
@@ -133,7 +136,10 @@ def train(
             progress.rows.append({"update": progress.update, "stage": stage} | report)
             for callback in callbacks:
                 callback(progress)
+            if progress.update % read_every(agent.device) == 0:
+                _read(progress, agent)
             if ranks.largest(bool(stop or (checkpoints and checkpoints.due))):
+                _read(progress, agent)
                 _save(checkpoints, parts, progress)
     if not config.ddpg.updates:  # no DDPG at all
         progress.weights["final"] = progress.weights["pretrained"]
@@ -160,7 +166,7 @@ def ddpg_update(
     losses, td_error = agent.update(batch, weights, demonstration)
     replay.update_priorities(places, td_error)
     effective = weights.sum().square() / weights.square().sum() / len(weights)
-    return losses | report | {"effective_sample_share": float(effective)}
+    return losses | report | {"effective_sample_share": figure(effective)}
 
 
 def play(agent: DDPG, environment: SessionEnv) -> Played:
@@ -172,7 +178,10 @@ def play(agent: DDPG, environment: SessionEnv) -> Played:
         choice = agent.explore(observations[-1], environment.excluded, noise)
         shown = choice.action if environment.takes_vectors else choice.item
         after, reward, terminated, _, info = environment.step(shown)
-        if not torch.isfinite(reward[info["active"]]).all():
+        fine = (reward.isfinite() | ~info["active"]).all()
+        if not on_cpu(fine):
+            agent.failed |= ~fine
+        elif not fine:
             raise Diverged("a reward is NaN or infinite")
         observations.append(after)
         told = choice.item, reward, terminated, info["active"], choice.greedy
@@ -227,6 +236,21 @@ def _select(
     if value is not None and value > progress.best.get(stage, float("-inf")):
         progress.best[stage] = value
         progress.weights[stage] = _copied(agent.actor)
+
+
+def _read(progress: Progress, agent: DDPG) -> None:
+    """Losses that are still tensors become numbers, all at once; Diverged if something was none.
+
+    Before weights are kept or a checkpoint is written, so that both are of the last good state.
+    """
+    latest = progress.rows[-read_every(agent.device) :]
+    unread = [(row, name) for row in latest for name in row if isinstance(row[name], Tensor)]
+    if unread:
+        with _timed(progress):  # it waits for all updates since
+            numbers = torch.stack([row[name].float() for row, name in unread]).tolist()
+        for (row, name), number in zip(unread, numbers, strict=True):
+            row[name] = number
+    agent.check()
 
 
 def _copied(network: nn.Module) -> Weights:
@@ -302,7 +326,7 @@ def _bar(progress: Progress, metric: str) -> Iterator[Callback]:
             row = progress.rows[-1]
             if row["stage"] == "ddpg":
                 figures.pop("pretrain_loss", None)
-            figures.update({name: row[name] for name in shown if name in row})
+            figures.update({n: row[n] for n in shown if isinstance(row.get(n), float)})
             bar.set_description(row["stage"], refresh=False)
             text = {name: f"{value:.3f}" for name, value in figures.items()}
             bar.set_postfix(text, refresh=False)

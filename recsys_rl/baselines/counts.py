@@ -43,8 +43,8 @@ def _gram(train: Interactions, batch_size: int = 1024) -> Tensor:
     Raises ValueError where that takes too much memory.
     """
     refuse_gram(train)
-    gram = torch.zeros(train.n_items, train.n_items)
-    for users in torch.arange(train.n_users).split(batch_size):
+    gram = train.rating.new_zeros(train.n_items, train.n_items)
+    for users in torch.arange(train.n_users, device=gram.device).split(batch_size):
         hot = train.mask_of(users).float()
         gram.addmm_(hot.T, hot)
     return gram

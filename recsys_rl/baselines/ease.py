@@ -6,6 +6,7 @@ import torch
 
 from recsys_rl.baselines.counts import _gram, _liked
 from recsys_rl.baselines.neighbours import ItemItem
+from recsys_rl.data.devices import exact
 from recsys_rl.data.interactions import Interactions
 
 
@@ -20,7 +21,8 @@ class EASE(ItemItem):
     ):
         if regularization <= 0:
             raise ValueError(f"regularization must be positive, not {regularization}")
-        gram = _gram(_liked(train, min_rating)).double()
+        gram = _gram(_liked(train, min_rating))
+        gram = gram.to(exact(gram.device))
         gram.diagonal().add_(regularization)
         inverse = torch.cholesky_inverse(torch.linalg.cholesky(gram))
         weights = (inverse / -inverse.diagonal()).float().fill_diagonal_(0)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from recsys_rl.data.devices import on_cpu
 from recsys_rl.data.histories import Histories, answers
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.embeddings.like_posterior import gaussian_of_likes
@@ -73,7 +74,9 @@ class GaussianLikes(nn.Module):
         kernel = x @ x.mT  # (B, S, S)
         kernel.diagonal(dim1=1, dim2=2).add_(F.pad(self.noise, (0, 1), value=1.0)[item])
         surprise = (liked - mean).unsqueeze(2)
-        weight = torch.cholesky_solve(surprise, torch.linalg.cholesky(kernel))  # (B, S, 1)
+        # whether it could be done is asked on the CPU alone: elsewhere it would be waited for
+        root = torch.linalg.cholesky_ex(kernel, check_errors=on_cpu(kernel)).L
+        weight = torch.cholesky_solve(surprise, root)  # (B, S, 1)
         return F.pad((x.mT @ weight).squeeze(2), (0, 1), value=1.0)
 
     def score(self, histories: Histories) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -39,12 +40,12 @@ class IALS:
         self.model.fit(self._matrix(rows.user, rows.item, train.n_users), show_progress=False)
 
     def _matrix(self, row: Tensor, item: Tensor, n_rows: int):
-        ones = torch.ones(len(row)).numpy()
-        return self._csr((ones, (row.numpy(), item.numpy())), (n_rows, self.n_items))
+        ones = np.ones(len(row), np.float32)
+        return self._csr((ones, (row.cpu().numpy(), item.cpu().numpy())), (n_rows, self.n_items))
 
     def __call__(self, histories: Histories) -> Tensor:
         item = items_of(histories, self.n_items, self.min_rating)
         row, column = (item < self.n_items).nonzero(as_tuple=True)
         held = self._matrix(row, item[row, column], len(item))
         users = self.model.recalculate_user(range(len(item)), held)  # (B, factors)
-        return torch.from_numpy(users @ self.model.item_factors.T)
+        return torch.from_numpy(users @ self.model.item_factors.T).to(item.device)

@@ -47,7 +47,7 @@ class LinUCB:
     ) -> None:
         self.vectors = item_vectors
         self.alpha, self.ridge, self.reward = alpha, ridge, reward
-        self.prior = torch.zeros(item_vectors.shape[1]) if prior is None else prior
+        self.prior = item_vectors.new_zeros(item_vectors.shape[1]) if prior is None else prior
         self._padded = F.pad(item_vectors, (0, 0, 0, 1))  # row V: padding teaches nothing
         self._squares = _squares(item_vectors)
 
@@ -55,7 +55,7 @@ class LinUCB:
         """theta [B, d] and A^-1 [B, d, d] of each user, from the history."""
         seen = self._padded[histories.item]  # (B, H, d)
         gain = self.reward(histories.rating).unsqueeze(2)  # (B, H, 1)
-        start = self.ridge * torch.eye(seen.shape[2])
+        start = self.ridge * torch.eye(seen.shape[2], device=seen.device)
         inverse = torch.cholesky_inverse(torch.linalg.cholesky(start + seen.mT @ seen))
         total = self.ridge * self.prior.unsqueeze(1) + seen.mT @ gain  # (B, d, 1)
         return (inverse @ total).squeeze(2), inverse
@@ -74,7 +74,7 @@ class LinUCB:
         if histories.item.shape[1] >= len(self.prior):
             return _width(inverse, self._squares)
         seen = self._padded[histories.item]  # (B, H, d)
-        small = self.ridge * torch.eye(seen.shape[1]) + seen @ seen.mT
+        small = self.ridge * torch.eye(seen.shape[1], device=seen.device) + seen @ seen.mT
         root = torch.linalg.cholesky(small)
         told = torch.linalg.solve_triangular(root, seen, upper=False) @ self.vectors.T  # (B, H, V)
         left = self.vectors.square().sum(1) - told.square_().sum(1)
@@ -122,14 +122,15 @@ class HLinUCB(LinUCB):
         unrated_is_0: bool = False,
     ) -> None:
         known = item_vectors.shape[1]
-        prior = F.pad(torch.zeros(known) if prior is None else prior, (0, hidden))
-        there, gain = _table(train, reward, unrated_is_0)
-        v = 0.1 * torch.randn(len(item_vectors), hidden, generator=generator)
+        prior = F.pad(item_vectors.new_zeros(known) if prior is None else prior, (0, hidden))
+        taught, gain = _table(train, reward, unrated_is_0)
+        size, there = (len(item_vectors), hidden), gain.device
+        v = torch.randn(size, generator=generator, device=generator.device).to(there) * 0.1
         for _ in range(rounds):
-            theta, _ = _regressions(there, gain, torch.cat([item_vectors, v], 1), ridge, prior)
-            rest = gain - there * (theta[:, :known] @ item_vectors.T)  # what is left for v
+            theta, _ = _regressions(taught, gain, torch.cat([item_vectors, v], 1), ridge, prior)
+            rest = gain - taught * (theta[:, :known] @ item_vectors.T)  # what is left for v
             v, self._item_inverse = _regressions(
-                there.T, rest.T, theta[:, known:], item_ridge, torch.zeros(hidden)
+                taught.T, rest.T, theta[:, known:], item_ridge, v.new_zeros(hidden)
             )
         self.item_alpha, self.hidden = item_alpha, hidden
         vectors = torch.cat([item_vectors, v], 1)
@@ -154,7 +155,7 @@ def _table(train: Interactions, reward: Reward, unrated_is_0: bool) -> tuple[Ten
     refuse_users(train)
     users = train.offsets.diff().nonzero().squeeze(1)
     position, row = train.rows_of(users)
-    gain = torch.zeros(len(users), train.n_items)
+    gain = train.rating.new_zeros(len(users), train.n_items)
     gain[position, train.item[row]] = reward(train.rating[row])
     there = torch.ones_like(gain) if unrated_is_0 else train.mask_of(users).float()
     return there, gain
@@ -168,7 +169,8 @@ def _regressions(
     gain [P, Q], 0 where not there; prior [d] -> weights [P, d], inverse Gram matrices [P, d, d].
     """
     width = features.shape[1]
-    gram = (there @ _squares(features)).unflatten(1, (width, width)) + ridge * torch.eye(width)
+    gram = (there @ _squares(features)).unflatten(1, (width, width))
+    gram = gram + ridge * torch.eye(width, device=gram.device)
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(gram))
     total = ridge * prior + gain @ features  # (P, d)
     return (inverse @ total.unsqueeze(2)).squeeze(2), inverse

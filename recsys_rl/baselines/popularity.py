@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from recsys_rl.baselines.counts import _counts, _liked
+from recsys_rl.data.devices import CPU
 from recsys_rl.data.histories import Histories
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.random_streams import own_stream
@@ -18,7 +19,8 @@ class Random:
         self.n_items, self.generator = train.n_items, own_stream(seed, "random baseline")
 
     def __call__(self, histories: Histories) -> Tensor:
-        return torch.rand(len(histories), self.n_items, generator=self.generator)
+        size, there = (len(histories), self.n_items), histories.item.device
+        return torch.rand(size, generator=self.generator, device=CPU).to(there)
 
 
 class Popularity:

@@ -14,6 +14,7 @@ from recsys_rl.baselines.ials import IALS
 from recsys_rl.baselines.linucb import HLinUCB, LinUCB, refuse_users
 from recsys_rl.baselines.neighbours import ItemKNN
 from recsys_rl.baselines.popularity import Popularity, Random, RecentPopularity
+from recsys_rl.data.devices import CPU, generator_on
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.embeddings.cooccurrence import like_vectors, refuse_likes
 from recsys_rl.embeddings.pmf import PMF
@@ -23,7 +24,8 @@ from recsys_rl.evaluation.scores import ScoreFunction
 def fit_pmf(train: Interactions, **settings: Any) -> ScoreFunction:
     """Predicted stars; users without training rows are folded in by the stars of their history."""
     generator = _generator()
-    model = PMF(train.n_users, train.n_items, generator=generator, **settings)
+    size, there = (train.n_users, train.n_items), train.user.device
+    model = PMF(*size, generator=generator, device=there, **settings)
     model.fit(train, generator=generator)
     return model.score
 
@@ -46,7 +48,7 @@ def fit_h_lin_ucb(train: Interactions, k: int = 8, **settings: Any) -> ScoreFunc
 
 def _generator() -> torch.Generator:
     """The same at every fit, so that it can be repeated."""
-    return torch.Generator().manual_seed(0)
+    return generator_on(CPU, 0)
 
 
 # train rows, settings -> scores of histories

@@ -45,8 +45,9 @@ def blockbusters(data: Interactions) -> Tensor:
 
     Films with as many ratings share the middle of their ranks.
     """
-    counts = pd.Series(torch.bincount(data.item, minlength=data.n_items).numpy())
-    ranks = torch.tensor(counts.rank().to_numpy(), dtype=torch.float32)
+    counts = pd.Series(torch.bincount(data.item, minlength=data.n_items).cpu().numpy())
+    there = data.item.device
+    ranks = torch.tensor(counts.rank().to_numpy(), dtype=torch.float32, device=there)
     return (ranks - 1) / max(1, data.n_items - 1)
 
 
@@ -60,7 +61,7 @@ def genre_shares(data: Interactions, movies: pd.DataFrame) -> Tensor:
         [genre in names.get(item, "").split("|") for genre in GENRES]
         for item in data.item_ids.ids.tolist()
     ]
-    there = torch.tensor(rows, dtype=torch.float32)
+    there = torch.tensor(rows, dtype=torch.float32, device=data.item.device)
     return there / there.sum(1, keepdim=True).clamp(min=1)
 
 
@@ -85,7 +86,8 @@ def effects(histories: Histories, films: Tensor, horizon: int) -> Tensor:
     float32 [V, WIDTH].
     """
     table = F.pad(pushes(films), (0, 0, 0, 1))
-    age = torch.arange(histories.item.shape[1]).flip(0)  # 0: the latest
+    steps = torch.arange(histories.item.shape[1], device=histories.item.device)
+    age = steps.flip(0)  # 0: the latest
     shown = (histories.clock * horizon).round()
     weight = (MEMORY**age) * (age < shown)  # (B, H)
     return (table[histories.item] * weight.unsqueeze(2)).sum(1)

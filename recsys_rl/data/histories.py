@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from recsys_rl.data.devices import on_cpu
 from recsys_rl.data.likes import POSITIVE as POSITIVE
 from recsys_rl.data.likes import SHOWN as SHOWN
 
@@ -74,6 +75,14 @@ class Histories:
         there = {name: part[rows] for name, part in parts.items() if part is not None}
         return Histories(**there)
 
+    def to(self, device: torch.device) -> Histories:
+        """The same on a device; itself where it is there."""
+        if self.user.device == device:
+            return self
+        parts = {each.name: getattr(self, each.name) for each in fields(self)}
+        there = {name: part.to(device) for name, part in parts.items() if part is not None}
+        return Histories(**there)
+
     def last(self, n: int) -> Histories:
         """The n latest columns."""
         time = None if self.time is None else self.time[:, -n:]
@@ -124,7 +133,7 @@ def answers(histories: Histories, n: int, n_items: int) -> tuple[Tensor, Tensor]
     """The n latest likes and the n latest rejections in one row -> item int64 [B, S], liked [B, S].
 
     liked: float32, 1 or 0. Padding moves to the end, and the columns that nobody fills are left
-    out.
+    out, where that is worth asking for.
     """
     likes, rejections = likes_and_rejections(histories, n, n_items)
     item = torch.cat([likes, rejections], 1)
@@ -132,7 +141,8 @@ def answers(histories: Histories, n: int, n_items: int) -> tuple[Tensor, Tensor]
     liked[:, : likes.shape[1]] = 1
     there = item < n_items
     order = there.int().argsort(dim=1, descending=True, stable=True)
-    order = order[:, : max(1, int(there.sum(1).max()) if len(item) else 1)]
+    if on_cpu(item):
+        order = order[:, : max(1, int(there.sum(1).max()) if len(item) else 1)]
     return item.gather(1, order), liked.gather(1, order)
 
 
@@ -147,7 +157,8 @@ def _compact(item: Tensor, keep: Tensor, n: int, padding: int) -> Tensor:
 
 def exclusion_mask(histories: Histories, n_items: int) -> Tensor:
     """Items that a history names, or that were shown beside it -> bool [B, n_items]."""
-    mask = torch.zeros(len(histories), n_items + 1, dtype=torch.bool)
+    size = len(histories), n_items + 1
+    mask = torch.zeros(size, dtype=torch.bool, device=histories.item.device)
     mask.scatter_(1, histories.item, True)
     if histories.shown is not None:
         mask.scatter_(1, histories.shown, True)

@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from recsys_rl.data.devices import CPU
 from recsys_rl.data.histories import UNKNOWN_TIME, Histories
 from recsys_rl.data.ids import IdMap as IdMap
 
@@ -63,8 +64,15 @@ class Interactions:
         item, item_ids = pd.factorize(ratings["item"].to_numpy(), sort=True)
         rating = ratings["rating"].to_numpy(np.float32)
         timestamp = _times(ratings["timestamp"])
-        columns = map(torch.tensor, (user, item, rating, timestamp))
+        columns = (torch.tensor(x, device=CPU) for x in (user, item, rating, timestamp))
         return cls(*columns, IdMap(user_ids), IdMap(item_ids))._sorted()
+
+    def to(self, device: torch.device) -> Interactions:
+        """The same on a device; itself where it is there."""
+        if self.user.device == device:
+            return self
+        names = ("user", "item", "rating", "timestamp")
+        return replace(self, **{name: getattr(self, name).to(device) for name in names})
 
     def _sorted(self) -> Interactions:
         # two stable sorts: one key made of both would overflow where times are far apart
@@ -202,8 +210,8 @@ def fingerprint(interactions: Interactions) -> str:
         (interactions.user_ids, interactions.user),
         (interactions.item_ids, interactions.item),
     ):
-        digest.update(_numbers_of(ids)[index.numpy()].astype("<i8").tobytes())
-    digest.update(interactions.rating.numpy().astype("<f4").tobytes())
+        digest.update(_numbers_of(ids)[index.cpu().numpy()].astype("<i8").tobytes())
+    digest.update(interactions.rating.cpu().numpy().astype("<f4").tobytes())
     return digest.hexdigest()
 
 

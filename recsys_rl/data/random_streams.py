@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from recsys_rl.data.devices import CPU, generator_on
+
 
 def own_stream(seed: int, name: str) -> torch.Generator:
-    """A generator for `seed` whose numbers are its own.
+    """A generator for `seed` whose numbers are its own, on the CPU: the same on every device.
 
-    `torch.Generator().manual_seed(0)` is what anybody may have used for a model or the negatives.
+    `generator_on(CPU, 0)` is what anybody may have used for a model or the negatives.
     Were ties or seed items drawn from the same numbers, they would be correlated with the scores.
     """
     entropy = np.random.SeedSequence([seed, *name.encode()]).generate_state(1, np.uint64)
-    return torch.Generator().manual_seed(int(entropy[0]) >> 1)
+    return generator_on(CPU, int(entropy[0]) >> 1)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recsys_rl.data.devices import CPU, generator_on
 from recsys_rl.data.interactions import Interactions
 
 
@@ -52,10 +53,10 @@ def after_a_pause(interactions: Interactions, pause: int = A_DAY) -> Split:
     validation part.
     """
     user, time = interactions.user, interactions.timestamp
-    paused = torch.zeros(len(user), dtype=torch.bool)
+    paused = torch.zeros_like(user, dtype=torch.bool)
     paused[1:] = (user[1:] == user[:-1]) & (time[1:] - time[:-1] >= pause)
-    row = torch.arange(len(user))
-    last = torch.full((interactions.n_users,), len(user))  # row of the test item, or past all
+    row = torch.arange(len(user), device=user.device)
+    last = user.new_full((interactions.n_users,), len(user))  # row of the test item, or past all
     last.scatter_reduce_(0, user[paused], row[paused], "amax", include_self=False)
     train, test = row < last[user], row == last[user]
     return Split(*(interactions.select(mask) for mask in (train, torch.zeros_like(test), test)))
@@ -71,11 +72,12 @@ def random_split(
     _check_shares(test_share, validation_share)
     n = len(interactions)
     n_test, n_validation = round(n * test_share), round(n * validation_share)
-    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
-    test, validation = torch.zeros(2, n, dtype=torch.bool)
+    order = torch.randperm(n, generator=generator_on(CPU, seed), device=CPU)
+    test, validation = torch.zeros(2, n, dtype=torch.bool, device=CPU)
     test[order[:n_test]] = True
     validation[order[n_test : n_test + n_validation]] = True
-    return _split(interactions, validation, test)
+    there = interactions.user.device
+    return _split(interactions, validation.to(there), test.to(there))
 
 
 def split_users(
@@ -87,10 +89,10 @@ def split_users(
 
     Without a generator the split is that of seed 0. Raises ValueError unless shares add up to 1.
     """
-    generator = generator or torch.Generator().manual_seed(0)
+    generator = generator or generator_on(CPU, 0)
     if min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
         raise ValueError(f"shares must not be negative and must add up to 1: {tuple(shares)}")
-    order = torch.randperm(n_users, generator=generator)
+    order = torch.randperm(n_users, generator=generator, device=CPU)
     bounds = np.rint(np.cumsum(shares) * n_users).astype(int)
     return tuple(part.sort().values for part in order.tensor_split(bounds[:-1].tolist()))
 
@@ -123,13 +125,14 @@ def split_holdout_users(
     if not share:
         return log, log
     users = (log.offsets.diff() > 0).nonzero().squeeze(1)
-    users = users[torch.randperm(len(users), generator=torch.Generator().manual_seed(seed))]
+    order = torch.randperm(len(users), generator=generator_on(CPU, seed), device=CPU)
+    users = users[order.to(users.device)]
     later = rows_of_users(log, users[: round(share * len(users))])
     return log.select(~later), log.select(later)
 
 
 def rows_of_users(log: Interactions, users: Tensor) -> Tensor:
     """Which rows are those of `users`, int64 [B] -> bool [N]; a look-up each, no search."""
-    chosen = torch.zeros(log.n_users, dtype=torch.bool)
-    chosen[users] = True
+    chosen = torch.zeros(log.n_users, dtype=torch.bool, device=log.user.device)
+    chosen[users.to(chosen.device)] = True
     return chosen[log.user]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from recsys_rl.data.devices import exact
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.memory_limit import is_small
 from recsys_rl.embeddings.sparse import Ones
@@ -33,9 +34,10 @@ def most_frequent(log: Interactions, contexts: int) -> Tensor:
 
 def near(log: Interactions, reach: int, items: Tensor) -> Tensor:
     """Columns `items` [C] of the information of being rated near each other -> float32 [V, C]."""
-    column = torch.full((log.n_items,), -1)
-    column[items] = torch.arange(len(items))
-    pairs, margin = torch.zeros(log.n_items * len(items)), torch.zeros(log.n_items)
+    column = items.new_full((log.n_items,), -1)
+    column[items] = torch.arange(len(items), device=items.device)
+    new = log.rating.new_zeros
+    pairs, margin = new(log.n_items * len(items)), new(log.n_items)
     for distance in range(1, reach + 1):
         weight = distance**-0.5
         for start in range(0, len(log) - distance, _ROWS):
@@ -47,7 +49,7 @@ def near(log: Interactions, reach: int, items: Tensor) -> Tensor:
                 margin += weight * torch.bincount(item, minlength=log.n_items)
                 there = column[other]
                 place = (item * len(items) + there)[there >= 0]
-                pairs.index_add_(0, place, torch.full((len(place),), weight))
+                pairs.index_add_(0, place, pairs.new_full((len(place),), weight))
     margin += 1e-9
     pairs = pairs.view(log.n_items, len(items)).mul_(margin.sum())
     return _positive(pairs, margin, margin[items])
@@ -57,19 +59,19 @@ def shared(log: Interactions, items: Tensor) -> Tensor:
     """Columns `items` [C] of the information of having both items -> float32 [V, C]."""
     met = log.offsets.diff() > 0
     ones = Ones(log, met)
-    column = torch.full((log.n_items,), -1)
-    column[items] = torch.arange(len(items))
+    column = items.new_full((log.n_items,), -1)
+    column[items] = torch.arange(len(items), device=items.device)
     number, place = (met.cumsum(0) - 1)[log.user], column[log.item]
-    pairs = torch.empty(log.n_items, len(items))
+    pairs = log.rating.new_empty(log.n_items, len(items))
     for start in range(0, len(items), _COLUMNS):
         stop = min(start + _COLUMNS, len(items))
-        have = torch.zeros(ones.n_users, stop - start)
+        have = pairs.new_zeros(ones.n_users, stop - start)
         here = (place >= start) & (place < stop)
         have[number[here], place[here] - start] = 1
         pairs[:, start:stop] = ones.transposed_times(have)
     margin = ones.count.float() + 1  # one row more shrinks rare ones
     information = _positive(pairs.mul_(ones.n_users), margin, margin[items])
-    information[items, torch.arange(len(items))] = 0
+    information[items, column[items]] = 0
     return information
 
 
@@ -86,7 +88,7 @@ def extended(table: Tensor, items: Tensor, k: int) -> Tensor:
 
     Source: Williams & Seeger, NIPS 2001 (the Nystrom method).
     """
-    within = table[items].double()
+    within = table[items].to(exact(table.device))
     strength, directions = torch.linalg.eigh((within + within.T) / 2)
     strongest = strength.abs().argsort(descending=True)[:k]
     strength, directions = strength[strongest].abs(), directions[:, strongest]

@@ -69,7 +69,7 @@ class Cooccurrence:
         vectors = F.pad(vectors, (0, k - vectors.shape[1]))  # there may be fewer items than k
         vectors = vectors - vectors.mean(0)
         # a rotation spreads the strong directions over all columns, so over all attention heads
-        rotation, _ = torch.linalg.qr(torch.randn(k, k, generator=generator))
+        rotation, _ = torch.linalg.qr(_normal((k, k), generator, vectors))
         self.item = vectors / vectors.std() * EMBEDDING_STD @ rotation
         popularity = torch.bincount(log.item, minlength=log.n_items).float().add(1).log()
         self.bias = popularity - popularity.mean()
@@ -77,7 +77,7 @@ class Cooccurrence:
     @staticmethod
     def _information(log: Interactions, reach: int) -> Tensor:
         n = log.n_items
-        pairs = torch.zeros(n * n)
+        pairs = log.rating.new_zeros(n * n)
         for distance in range(1, reach + 1):
             together = log.user[distance:] == log.user[:-distance]
             place = (log.item[:-distance] * n + log.item[distance:])[together]
@@ -90,8 +90,8 @@ class Cooccurrence:
     @staticmethod
     def _shared(log: Interactions) -> Tensor:
         """Positive mutual information of having both items; one row more shrinks rare ones."""
-        pairs = torch.zeros(log.n_items, log.n_items)
-        for users in torch.arange(log.n_users).split(1024):
+        pairs = log.rating.new_zeros(log.n_items, log.n_items)
+        for users in torch.arange(log.n_users, device=pairs.device).split(1024):
             rated = log.mask_of(users).float()
             pairs.addmm_(rated.T, rated)
         margin = pairs.diagonal() + 1
@@ -104,7 +104,7 @@ class Cooccurrence:
         matrix: Tensor, k: int, generator: torch.Generator, passes: int = 6
     ) -> tuple[Tensor, Tensor]:
         """The k leading singular vectors and values, by subspace iteration (Halko et al. 2011)."""
-        basis = torch.randn(len(matrix), k + 16, generator=generator)
+        basis = _normal((len(matrix), k + 16), generator, matrix)
         for _ in range(passes):
             basis, _ = torch.linalg.qr(matrix @ basis)
         left, strength, _ = torch.linalg.svd(basis.T @ matrix, full_matrices=False)
@@ -132,7 +132,7 @@ def like_components(
         likes = CentredOnes(Ones(rows, met))
         share = likes.mean
     width = min(k + 10, *likes.shape)
-    basis = torch.randn(train.n_items, width, generator=generator)
+    basis = _normal((train.n_items, width), generator, share)
     for _ in range(rounds):
         basis = torch.linalg.qr(likes.T @ (likes @ basis)).Q
     _, spread, turn = torch.linalg.svd(likes @ basis, full_matrices=False)
@@ -147,10 +147,15 @@ def like_vectors(train: Interactions, k: int, generator: torch.Generator) -> tup
     rest, is the average training user.
     """
     share, components = like_components(train, k, generator)
-    vectors = torch.cat([share.unsqueeze(1), components, torch.ones(len(share), 1)], 1)
+    vectors = torch.cat([share.unsqueeze(1), components, share.new_ones(len(share), 1)], 1)
     return vectors, _first(vectors)
 
 
 def _first(vectors: Tensor) -> Tensor:
     """1 for the first column, 0 for the others."""
-    return F.one_hot(torch.tensor(0), vectors.shape[1]).float()
+    return F.one_hot(torch.tensor(0, device=vectors.device), vectors.shape[1]).float()
+
+
+def _normal(size: tuple[int, int], generator: torch.Generator, beside: Tensor) -> Tensor:
+    """Numbers of N(0, 1) where another tensor is."""
+    return torch.randn(size, generator=generator, device=generator.device).to(beside.device)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from recsys_rl.data.devices import CPU, generator_on
 from recsys_rl.data.histories import Histories, answers
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.embeddings.cooccurrence import like_components
@@ -74,7 +75,7 @@ class LikeGaussian:
 
     @classmethod
     def fit(cls, train: Interactions, k: int = WIDTH, seed: int = 0) -> LikeGaussian:
-        generator = torch.Generator().manual_seed(seed)
+        generator = generator_on(CPU, seed)
         mean, components, noise = gaussian_of_likes(train, k, generator)
         return cls(torch.cat([components, mean.unsqueeze(1)], 1), noise)
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from recsys_rl.data.devices import CPU, figure, optimizer_options
 from recsys_rl.data.histories import Histories
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.embeddings.batching import by_length, rows
@@ -27,14 +28,16 @@ class PMF(nn.Module):
         generator: torch.Generator,
         std: float = 0.1,
         l2: float = 0.07,
+        device: torch.device = CPU,
     ) -> None:
         super().__init__()
         self.n_users, self.l2 = n_users, l2
-        self.mean = nn.Parameter(torch.zeros(()), requires_grad=False)
-        self.user = nn.Parameter(torch.randn(n_users, k, generator=generator) * std)
-        self.item = nn.Parameter(torch.randn(n_items, k, generator=generator) * std)
-        self.user_bias = nn.Parameter(torch.zeros(n_users))
-        self.item_bias = nn.Parameter(torch.zeros(n_items))
+        drawn = {"generator": generator, "device": generator.device}
+        self.mean = nn.Parameter(torch.zeros((), device=device), requires_grad=False)
+        self.user = nn.Parameter((torch.randn(n_users, k, **drawn) * std).to(device))
+        self.item = nn.Parameter((torch.randn(n_items, k, **drawn) * std).to(device))
+        self.user_bias = nn.Parameter(torch.zeros(n_users, device=device))
+        self.item_bias = nn.Parameter(torch.zeros(n_items, device=device))
 
     def forward(self, user: Tensor, item: Tensor) -> Tensor:
         """Predicted ratings of pairs, int64 [B], int64 [B] -> float32 [B]."""
@@ -56,8 +59,9 @@ class PMF(nn.Module):
 
     def fold_in(self, histories: Histories) -> Tensor:
         """The vector and bias of users from their ratings -> float32 [B, k + 1]."""
-        ones = torch.ones(len(self.item_bias), 1)
+        ones = self.item.new_ones(len(self.item_bias), 1)
         items = F.pad(torch.cat([self.item, ones], dim=1), (0, 0, 0, 1))  # padding is 0
+        eye = torch.eye(items.shape[1], device=items.device)
         item_bias = F.pad(self.item_bias, (0, 1))
         user = items.new_zeros(len(histories), items.shape[1])
         for place, some in by_length(histories, len(self.item_bias)):
@@ -66,7 +70,7 @@ class PMF(nn.Module):
             error = (some.rating - self.mean - item_bias[some.item]) * there
             # the prior is met once for every rating in `fit`, so it weighs as much as there are
             ridge = self.l2 * there.sum(1).clamp(min=1)
-            gram = features.mT @ features + ridge.view(-1, 1, 1) * torch.eye(items.shape[1])
+            gram = features.mT @ features + ridge.view(-1, 1, 1) * eye
             moment = features.mT @ error.unsqueeze(2)
             user[place] = torch.linalg.solve(gram, moment).squeeze(2)
         return user
@@ -87,13 +91,16 @@ class PMF(nn.Module):
         """
         batch_size = batch_size or max(8192, len(train) // 128)
         self.mean.data = train.rating.mean()
-        optimizer = torch.optim.Adam(self.parameters(), lr=lr, fused=True)
+        optimizer = torch.optim.Adam(
+            self.parameters(), lr=lr, **optimizer_options(self.item.device)
+        )
         steps = epochs * -(-len(train) // batch_size)
         schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.05, steps)
         errors = []
         for _ in range(epochs):
             total = 0.0
-            for batch in torch.randperm(len(train), generator=generator).split(batch_size):
+            order = torch.randperm(len(train), generator=generator, device=generator.device)
+            for batch in order.to(train.user.device).split(batch_size):
                 user, item = train.user[batch], train.item[batch]
                 error = self(user, item) - train.rating[batch]
                 prior = rows(self.user, user).square().sum(1)
@@ -105,8 +112,8 @@ class PMF(nn.Module):
                 loss.backward()
                 optimizer.step()
                 schedule.step()
-                total += float(error.detach().square().sum())
-            errors.append((total / len(train)) ** 0.5)
+                total += figure(error.detach().square().sum())
+            errors.append((float(total) / len(train)) ** 0.5)
         return errors
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from recsys_rl.data.devices import on_cpu
 from recsys_rl.data.interactions import Interactions
 
 
@@ -40,7 +41,8 @@ class RatingFactors:
         generator: torch.Generator,
     ) -> RatingFactors:
         """user, item: int64 [N]; rating: float32 [N]."""
-        start = torch.randn(n_items, k, generator=generator) / k
+        start = torch.randn(n_items, k, generator=generator, device=generator.device) / k
+        start = start.to(rating.device)
         items = start + (rating.mean() / k) ** 0.5
         for _ in range(rounds):
             users = _solved(user, items[item], rating, n_users, ridge)
@@ -61,14 +63,15 @@ class RatingFactors:
         """
         known = self.user[self.user.abs().sum(1) > 0]
         moment = known.T @ known / len(known)
-        root = torch.linalg.cholesky(moment + 1e-6 * moment.trace() * torch.eye(len(moment)))
+        eye = torch.eye(len(moment), device=moment.device)
+        root = torch.linalg.cholesky(moment + 1e-6 * moment.trace() * eye)
         user = torch.linalg.solve_triangular(root, self.user.T, upper=False).T
         return RatingFactors(user, self.item @ root)
 
     def prior(self) -> tuple[Tensor, Tensor]:
         """Mean [k] and precision [k, k] of the users who have ratings."""
         known = self.user[self.user.abs().sum(1) > 0]
-        spread = torch.cov(known.T) + 1e-3 * torch.eye(known.shape[1])
+        spread = torch.cov(known.T) + 1e-3 * torch.eye(known.shape[1], device=known.device)
         return known.mean(0), torch.linalg.inv(spread)
 
 
@@ -87,14 +90,18 @@ def posterior_mean(
     vectors: float32 [B, H, k], 0 at padding; rating: float32 [B, H].
     """
     told = (vectors * rating.unsqueeze(2)).sum(1) / noise
-    return torch.linalg.solve(precision + vectors.mT @ vectors / noise, precision @ mean + told)
+    gram = precision + vectors.mT @ vectors / noise
+    # whether it could be done is asked on the CPU alone: elsewhere it would be waited for
+    solved = torch.linalg.solve_ex(gram, precision @ mean + told, check_errors=on_cpu(gram))
+    return solved.result
 
 
 def _solved(row: Tensor, vectors: Tensor, rating: Tensor, size: int, ridge: float) -> Tensor:
     """Least squares of each row's ratings on the vectors beside them [N, k] -> [size, k]."""
     k = vectors.shape[1]
     products = (vectors.unsqueeze(2) * vectors.unsqueeze(1)).flatten(1)  # (N, k k)
-    gram = torch.zeros(size, k * k).index_add_(0, row, products).view(size, k, k)
-    right = torch.zeros(size, k).index_add_(0, row, vectors * rating.unsqueeze(1))
+    gram = vectors.new_zeros(size, k * k).index_add_(0, row, products).view(size, k, k)
+    right = vectors.new_zeros(size, k).index_add_(0, row, vectors * rating.unsqueeze(1))
     counts = torch.bincount(row, minlength=size).clamp(min=1)
-    return torch.linalg.solve(gram + ridge * counts.view(-1, 1, 1) * torch.eye(k), right)
+    eye = torch.eye(k, device=gram.device)
+    return torch.linalg.solve(gram + ridge * counts.view(-1, 1, 1) * eye, right)

@@ -17,6 +17,7 @@ import torch
 from gymnasium.error import ResetNeeded
 from torch import Tensor
 
+from recsys_rl.data.devices import CPU, on_cpu, set_state
 from recsys_rl.data.histories import POSITIVE, Histories, appended
 from recsys_rl.data.rewards import Reward
 
@@ -40,7 +41,7 @@ class SessionEnv:
     Source: Pardo et al., ICML 2018 (limits that end a task, and limits that do not).
 
     generator: where all chance comes from. Without one, and without a seed for `reset`, sessions
-    differ from run to run.
+    differ from run to run. device: where sessions live; that of the tables they are made from.
     """
 
     finite = True  # whether the limit belongs to the task
@@ -54,11 +55,17 @@ class SessionEnv:
     eligible: Tensor  # who may be met, int64 [U]
     excluded: Tensor
 
-    def __init__(self, horizon: int, reward: Reward, generator: torch.Generator | None) -> None:
+    def __init__(
+        self,
+        horizon: int,
+        reward: Reward,
+        generator: torch.Generator | None,
+        device: torch.device = CPU,
+    ) -> None:
         check_counts(horizon=horizon)
-        self.horizon, self.reward = horizon, reward
+        self.horizon, self.reward, self.device = horizon, reward, device
         if generator is None:
-            generator = torch.Generator()
+            generator = torch.Generator(device=device)
             generator.seed()
         self.generator = generator
 
@@ -90,15 +97,19 @@ class SessionEnv:
         if seed is not None:
             self.generator.manual_seed(seed)
         if users is None:
-            drawn = torch.randint(len(self.eligible), (self.sessions,), generator=self.generator)
-            users = self.eligible[drawn]
+            users = self._random_users(self.sessions)
         return users, options
+
+    def _random_users(self, count: int) -> Tensor:
+        g = self.generator
+        drawn = torch.randint(len(self.eligible), (count,), generator=g, device=g.device)
+        return self.eligible[drawn.to(self.device)]
 
     def _begin(self, histories: Histories, answers: Tensor, excluded: Tensor) -> None:
         """answers: stars, 0 for none; float32 [B, V]. Both tables are written to from now on."""
         self._histories, self._answers, self.excluded = histories, answers, excluded
         self._steps = 0
-        self._active = torch.ones(len(histories), dtype=torch.bool)
+        self._active = torch.ones(len(histories), dtype=torch.bool, device=excluded.device)
 
     def _check_running(self) -> None:
         if not hasattr(self, "_active"):
@@ -109,7 +120,8 @@ class SessionEnv:
         told = self._histories
         elapsed = None
         if self.finite:
-            elapsed = torch.full((len(told),), self._steps / self.horizon)
+            share = self._steps / self.horizon
+            elapsed = torch.full((len(told),), share, device=told.item.device)
         return Histories(told.user, told.item, told.rating, elapsed, self._shown_beside())
 
     def _shown_beside(self) -> Tensor | None:
@@ -124,8 +136,15 @@ class SessionEnv:
 
     @property
     def over(self) -> bool:
-        """Whether no session is running: none was started, or all have ended."""
-        return not hasattr(self, "_active") or not bool(self._active.any())
+        """Whether no session is running: none was started, or all have ended.
+
+        Off the CPU all last to the limit: whether they have ended is not asked at each step.
+        """
+        if not hasattr(self, "_active"):
+            return True
+        if not on_cpu(self._active):
+            return self._steps >= self.horizon
+        return not bool(self._active.any())
 
     def step(self, item: Tensor) -> Step:
         """Show items int64 [B] -> (observation, reward, terminated, truncated, info), each [B].
@@ -137,7 +156,7 @@ class SessionEnv:
         """
         self._check_running()
         check_indices("items", item, tuple(self._active.shape), self.n_items)
-        each = torch.arange(len(item))
+        each = torch.arange(len(item), device=item.device)
         shown = item < self.n_items
         index = item.clamp(max=self.n_items - 1)
         rating = torch.where(shown, self._answers[each, index], 0.0)
@@ -178,12 +197,13 @@ class SessionEnv:
         """Go on where `state_dict` stood; ValueError, and nothing changes, for unknown names."""
         state = copy.deepcopy(state)  # sessions write into their tensors
         generator = state.pop("generator")
+        state = {n: v.to(self.device) if isinstance(v, Tensor) else v for n, v in state.items()}
         if "user" in state:
             parts = (state.pop(name) for name in ("user", "item", "rating"))
             state["_histories"] = Histories(*parts)
         if unknown := set(state) - set(self.running):
             raise ValueError(f"these are no parts of a session: {sorted(unknown)}")
-        self.generator.set_state(generator)
+        set_state(self.generator, generator)
         for name in self.running:  # sessions may be running here and none there
             vars(self).pop(name, None)
         vars(self).update(state)
@@ -205,13 +225,16 @@ def known_options(options: Info | None, *names: str) -> Info:
 
 
 def check_indices(name: str, values: Any, shape: tuple[int | str, ...], last: int) -> None:
-    """ValueError unless `values` is a tensor of this shape, int64, within 0 .. last."""
+    """ValueError unless `values` is a tensor of this shape, int64, within 0 .. last.
+
+    The numbers are looked at on the CPU alone: elsewhere each look waits for the device.
+    """
     if not isinstance(values, Tensor):
         found = type(values).__name__
     elif values.dtype != torch.int64 or values.shape != shape:
         found = _described(values.dtype, values.shape)
     else:
-        if values.numel():
+        if values.numel() and on_cpu(values):
             low, high = map(int, values.aminmax())  # one pass: every step of a session is checked
             if low < 0 or high > last:
                 raise ValueError(f"{name} are within 0 .. {last}, not {low} .. {high}")

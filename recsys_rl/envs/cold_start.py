@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from recsys_rl.data.devices import CPU
 from recsys_rl.data.histories import POSITIVE, SHOWN, Histories
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.random_streams import own_stream
@@ -40,7 +41,7 @@ class ColdStartEnv(SessionEnv):
         reward: Reward = liked_reward,
         generator: torch.Generator | None = None,
     ) -> None:
-        super().__init__(horizon, reward, generator)
+        super().__init__(horizon, reward, generator, users.user.device)
         check_counts(sessions=sessions, n_seed=n_seed)
         self.users, self.sessions, self.n_seed = users, sessions, n_seed
         self.n_items, self.n_users = users.n_items, users.n_users
@@ -62,13 +63,14 @@ class ColdStartEnv(SessionEnv):
         if seed_items is None:
             seed_items = self._random_likes(log)
         size = len(users), self.n_items + 1
-        answers = torch.zeros(size).scatter_(1, log.item, log.rating)
+        answers = torch.zeros(size, device=users.device).scatter_(1, log.item, log.rating)
         if not (answers.gather(1, seed_items) >= POSITIVE).all():
             raise ValueError("a seed item is one that its user rated 4 or more")
         answers.scatter_(1, seed_items, 0.0)
-        excluded = torch.zeros(size, dtype=torch.bool).scatter_(1, seed_items, True)
+        excluded = torch.zeros(size, dtype=torch.bool, device=users.device)
+        excluded.scatter_(1, seed_items, True)
         unknown = torch.full_like(users, self.users.n_users)
-        known = torch.full(seed_items.shape, POSITIVE)
+        known = torch.full(seed_items.shape, POSITIVE, device=users.device)
         tables = answers[:, :-1].contiguous(), excluded[:, :-1].contiguous()
         self._begin(Histories(unknown, seed_items, known), *tables)
         self._left = self.relevant.sum(1)
@@ -76,7 +78,8 @@ class ColdStartEnv(SessionEnv):
 
     def _random_likes(self, log: Histories) -> Tensor:
         """`n_seed` liked items of each user, in random order -> int64 [B, n_seed]."""
-        keys = torch.rand(log.item.shape, generator=self.generator)
+        g = self.generator
+        keys = torch.rand(log.item.shape, generator=g, device=g.device).to(log.item.device)
         keys.masked_fill_(log.rating < POSITIVE, -1.0)
         return log.item.gather(1, keys.topk(self.n_seed).indices)
 
@@ -86,16 +89,18 @@ class ColdStartEnv(SessionEnv):
         The draws of a user stand next to each other; they depend on `seed` alone.
         """
         generator = own_stream(seed, "seeds")
-        position, row = self.liked.rows_of(self.eligible)
+        position, row = (each.cpu() for each in self.liked.rows_of(self.eligible))
+        item, there = self.liked.item.cpu(), self.eligible.device
         counts = torch.bincount(position)
         first = counts.cumsum(0) - counts  # (U,): where a user's rows begin
-        place = first.unsqueeze(1) + torch.arange(self.n_seed)  # (U, n_seed)
+        place = first.unsqueeze(1) + torch.arange(self.n_seed, device=CPU)  # (U, n_seed)
         drawn = []
         for _ in range(draws):
-            keys = torch.rand(len(row), generator=generator).double()
+            keys = torch.rand(len(row), generator=generator, device=CPU).double()
             shuffled = (position + keys).argsort(stable=True)  # users stay together
-            drawn.append(self.liked.item[row[shuffled[place]]])
-        return self.eligible.repeat_interleave(draws), torch.stack(drawn, 1).flatten(0, 1)
+            drawn.append(item[row[shuffled[place]]])
+        seed_items = torch.stack(drawn, 1).flatten(0, 1)
+        return self.eligible.repeat_interleave(draws), seed_items.to(there)
 
     def _remember(self, item: Tensor, rating: Tensor, shown: Tensor) -> None:
         super()._remember(item, torch.where(rating >= POSITIVE, POSITIVE, SHOWN), shown)

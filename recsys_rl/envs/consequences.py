@@ -11,13 +11,14 @@ B = batch, V = n_items. Index V is padding.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
 from torch import Tensor
 
+from recsys_rl.data.devices import CPU, generator_on
 from recsys_rl.data.effects import MEMORY, WIDTH, described, effects, pushes
 from recsys_rl.data.histories import Histories
 from recsys_rl.data.ids import IdMap
@@ -83,13 +84,13 @@ class ConsequencesEnv(SimulatedEnv):
         **options: Any,
     ) -> None:
         super().__init__(simulator, horizon=horizon, reward=lambda rating: rating, **options)
-        self.consequence = consequence
+        self.consequence = replace(consequence, films=consequence.films.to(self.device))
 
     def reset(
         self, *, seed: int | None = None, options: Info | None = None
     ) -> tuple[Histories, Info]:
         told = super().reset(seed=seed, options=options)
-        self._effect = torch.zeros(len(self._histories), WIDTH)
+        self._effect = torch.zeros(len(self._histories), WIDTH, device=self.device)
         return told
 
     def rewards(self) -> Tensor:
@@ -128,11 +129,11 @@ def some_films(data: Interactions, seed: int = 0) -> Interactions:
             f"these sessions need more than {HORIZON} films with {LEAST_RATINGS} ratings, and "
             f"there are {len(pool)}"
         )
-    order = torch.randperm(len(pool), generator=torch.Generator().manual_seed(seed))
-    films = pool[order[:CATALOGUE]].sort().values
+    order = torch.randperm(len(pool), generator=generator_on(CPU, seed), device=CPU)
+    films = pool[order[:CATALOGUE].to(pool.device)].sort().values
     rows = torch.isin(data.item, films)
     columns = data.user[rows], torch.searchsorted(films, data.item[rows])
-    ids = IdMap(data.item_ids.id(films))
+    ids = IdMap(data.item_ids.id(films.cpu()))
     return Interactions(*columns, data.rating[rows], data.timestamp[rows], data.user_ids, ids)
 
 
@@ -162,8 +163,9 @@ def consequence_users(n_users: int) -> tuple[Tensor, Tensor, Tensor]:
 def rated_at_random(simulator: Simulator, users: Tensor, data: Interactions) -> Interactions:
     """The stars that users give to `RATED` random films each; ids as in `data`."""
     generator = own_stream(0, "rated at random")
-    keys = torch.rand(len(users), simulator.n_items, generator=generator)
+    keys = torch.rand(len(users), simulator.n_items, generator=generator, device=CPU)
     item = keys.topk(min(RATED, simulator.n_items)).indices.sort(1).values.flatten()
     user = users.sort().values.repeat_interleave(len(item) // len(users))
+    user, item = user.to(data.user.device), item.to(data.user.device)
     rating = simulator.rating[user, item]
     return Interactions(user, item, rating, torch.zeros_like(user), data.user_ids, data.item_ids)

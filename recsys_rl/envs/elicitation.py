@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from recsys_rl.data.devices import CPU
 from recsys_rl.data.histories import POSITIVE, SHOWN, Histories
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.random_streams import own_stream
@@ -32,10 +33,11 @@ QUESTIONS = 5
 Rank = Callable[[Histories], Tensor]  # histories -> scores [B, V]
 
 
-def asked_half(n_items: int, number: int) -> Tensor:
+def asked_half(n_items: int, number: int, device: torch.device = CPU) -> Tensor:
     """The items of one random half that may be asked about -> bool [V]; the same for a number."""
-    order = torch.randperm(n_items, generator=own_stream(number, "asked half"))
-    return torch.zeros(n_items, dtype=torch.bool).index_fill_(0, order[: n_items // 2], True)
+    order = torch.randperm(n_items, generator=own_stream(number, "asked half"), device=CPU)
+    asked = torch.zeros(n_items, dtype=torch.bool, device=CPU)
+    return asked.index_fill_(0, order[: n_items // 2], True).to(device)
 
 
 class ElicitationEnv(SessionEnv):
@@ -69,7 +71,7 @@ class ElicitationEnv(SessionEnv):
         n_seed: int = 0,
         generator: torch.Generator | None = None,
     ) -> None:
-        super().__init__(horizon, torch.zeros_like, generator)
+        super().__init__(horizon, torch.zeros_like, generator, users.user.device)
         check_counts(sessions=sessions)
         if n_seed:
             check_counts(n_seed=n_seed)
@@ -93,15 +95,15 @@ class ElicitationEnv(SessionEnv):
         users, options = self._met(seed, options, seed_items=(self.n_items, self.n_seed))
         if not torch.isin(users, self.eligible).all():
             raise ValueError(f"a session needs a user who likes {self.n_seed + LEAST} items")
-        asked = asked_half(self.n_items, self._number())
+        asked = asked_half(self.n_items, self._number(), self.device)
         seed_items = options.get("seed_items")
         if seed_items is None:
             likes = self.liked.mask_of(users) & asked
             seed_items = some_likes(likes, self.n_seed, self.generator)
         log = self.users.histories(users)
         size = len(users), self.n_items + 1
-        rating = torch.zeros(size).scatter_(1, log.item, log.rating)
-        named = torch.zeros(size, dtype=torch.bool).scatter_(1, seed_items, True)[:, :-1]
+        rating = log.rating.new_zeros(size).scatter_(1, log.item, log.rating)
+        named = torch.zeros_like(rating, dtype=torch.bool).scatter_(1, seed_items, True)[:, :-1]
         there = seed_items < self.n_items
         if not ((rating.gather(1, seed_items) >= POSITIVE) & asked[seed_items % self.n_items])[
             there
@@ -119,7 +121,8 @@ class ElicitationEnv(SessionEnv):
     def _number(self) -> int:
         if self.half is not None:
             return self.half
-        return int(torch.randint(2**31 - 1, (), generator=self.generator))
+        g = self.generator
+        return int(torch.randint(2**31 - 1, (), generator=g, device=g.device))
 
     def starts(self, draws: int, seed: int) -> tuple[Tensor, Tensor]:
         """Every eligible user `draws` times -> users int64 [U * draws], seed items [.., n_seed].
@@ -128,7 +131,8 @@ class ElicitationEnv(SessionEnv):
         """
         if self.half is None:
             raise ValueError("sessions that start alike need one half: give its number")
-        asked, generator = asked_half(self.n_items, self.half), own_stream(seed, "seeds")
+        asked = asked_half(self.n_items, self.half, self.device)
+        generator = own_stream(seed, "seeds")
         users = self.eligible.repeat_interleave(draws)
         named = [
             some_likes(self.liked.mask_of(some) & asked, self.n_seed, generator)

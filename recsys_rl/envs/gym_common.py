@@ -11,6 +11,7 @@ import torch
 from gymnasium.error import ResetNeeded
 from torch import Tensor
 
+from recsys_rl.data.devices import CPU
 from recsys_rl.data.download import DATA_FOLDER
 from recsys_rl.data.ids import IdMap
 from recsys_rl.data.interactions import Interactions
@@ -107,4 +108,4 @@ def direction(action: Any, shape: tuple[int, ...]) -> Tensor:
             "an action lies in -1 .. 1 and holds no NaN: gymnasium.wrappers.ClipAction cuts "
             "off what is outside"
         )
-    return torch.as_tensor(values.astype(np.float32))
+    return torch.as_tensor(values.astype(np.float32), device=CPU)

@@ -22,6 +22,7 @@ from gymnasium import spaces
 from torch import Tensor
 from torch.nn import functional as F
 
+from recsys_rl.data.devices import CPU
 from recsys_rl.data.histories import POSITIVE, Histories, exclusion_mask
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.embeddings.like_posterior import LikeGaussian
@@ -62,7 +63,7 @@ def score_function(
     def score(histories: Histories) -> Tensor:
         mask = ~exclusion_mask(histories, gaussian.n_items)
         chosen = act(flat_observation(histories, gaussian).numpy(), mask.numpy())
-        return F.one_hot(torch.as_tensor(chosen).long(), gaussian.n_items).float()
+        return F.one_hot(torch.as_tensor(chosen, device=CPU).long(), gaussian.n_items).float()
 
     return score
 
@@ -131,7 +132,8 @@ class GymElicitationEnv(gymnasium.Env):
         drawn = int(eligible[int(self.np_random.integers(len(eligible)))])
         chance = int(self.np_random.integers(2**63 - 1))  # the seed of the half and what is named
         user = drawn if named is None else named
-        self.sessions.reset(seed=chance, options={"users": torch.tensor([user])})
+        met = torch.tensor([user], device=CPU)
+        self.sessions.reset(seed=chance, options={"users": met})
         told = self.users.user_ids.id([user])[0].item()
         return self._observation(), {"user": told, "mask": self._mask()}
 
@@ -142,7 +144,7 @@ class GymElicitationEnv(gymnasium.Env):
         if item is None or not 0 <= item < self.users.n_items:
             last = self.users.n_items - 1
             raise ValueError(f"an action is an item, 0 .. {last}, not {action!r}")
-        _, reward, terminated, _, info = self.sessions.step(torch.tensor([item]))
+        _, reward, terminated, _, info = self.sessions.step(torch.tensor([item], device=CPU))
         asked, stars = int(info["item"]), float(info["rating"])
         found: Info = {"item": None, "answer": ANSWERS[0]}
         if asked < self.users.n_items:

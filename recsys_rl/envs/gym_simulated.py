@@ -22,6 +22,7 @@ from gymnasium import spaces
 from torch import Tensor
 from torch.nn import functional as F
 
+from recsys_rl.data.devices import CPU, generator_on
 from recsys_rl.data.effects import WIDTH, effects
 from recsys_rl.data.histories import Histories
 from recsys_rl.data.ids import IdMap
@@ -75,7 +76,8 @@ def score_function(
     rotated = factors.rotated()
 
     def score(histories: Histories) -> Tensor:
-        return torch.as_tensor(act(observed(histories, rotated, films, horizon).numpy()))
+        scores = act(observed(histories, rotated, films, horizon).numpy())
+        return torch.as_tensor(scores, device=CPU)
 
     return score
 
@@ -147,8 +149,8 @@ class GymSimulatedEnv(gymnasium.Env):
         index = None if named is None else user_index(named, self.user_ids, eligible)
         super().reset(seed=seed)
         drawn = int(eligible[int(self.np_random.integers(len(eligible)))])
-        generator = torch.Generator().manual_seed(int(self.np_random.integers(2**62)))
-        user = torch.tensor([drawn if index is None else index])
+        generator = generator_on(CPU, int(self.np_random.integers(2**62)))
+        user = torch.tensor([drawn if index is None else index], device=CPU)
         likes = self.sessions.simulator.likes(user)
         known = some_likes(likes, self.sessions.n_seed, generator)
         self.sessions.reset(options={"users": user, "seed_items": known})
@@ -159,7 +161,7 @@ class GymSimulatedEnv(gymnasium.Env):
         """ResetNeeded before a reset and after the end; ValueError for what is no action."""
         check_running(self.sessions)
         item = self._item(action)
-        _, reward, terminated, _, info = self.sessions.step(torch.tensor([item]))
+        _, reward, terminated, _, info = self.sessions.step(torch.tensor([item], device=CPU))
         shown = self.item_ids.id([item])[0].item()
         found = {"item": shown, "rating": float(info["rating"]), "mask": self._mask()}
         return self._observation(), float(reward), bool(terminated), False, found
@@ -188,7 +190,7 @@ def _of_data(
     worlds, consequence, films = consequence_worlds(data, opened.movies, form, dial)
     groups = consequence_users(data.n_users)
     log = rated_at_random(worlds.a, groups[0], films)
-    factors = RatingFactors.of(log, K, torch.Generator().manual_seed(0))
+    factors = RatingFactors.of(log, K, generator_on(CPU, 0))
     world = {"A": worlds.a, "B": worlds.b}[simulator]
     users = groups[PARTS.index(part)]
     return world, consequence, factors, users, data.user_ids, films.item_ids

@@ -24,6 +24,7 @@ from gymnasium import spaces
 from torch import Tensor
 from torch.nn import functional as F
 
+from recsys_rl.data.devices import CPU, generator_on
 from recsys_rl.data.histories import Histories, repadded
 from recsys_rl.data.ids import IdMap
 from recsys_rl.embeddings.rating_factors import RatingFactors, posterior_mean
@@ -98,7 +99,7 @@ class Features:
         mean = posterior_mean(vectors, histories.rating, *self.prior, NOISE)
         shown = (histories.item < self.n_items).sum(1, keepdim=True) - 1
         lately = repadded(histories, WINDOW, self.n_items)
-        there = torch.arange(WINDOW, 0, -1) <= shown
+        there = torch.arange(WINDOW, 0, -1, device=shown.device) <= shown
         places = self.places[lately.item.masked_fill(~there, self.n_items)].flatten(1)
         return torch.cat([mean, places, lately.rating * there, histories.clock], 1)
 
@@ -123,7 +124,8 @@ def score_function(
     features = Features.of(factors)
 
     def score(histories: Histories) -> Tensor:
-        chosen = torch.as_tensor(act(features.observation(histories).numpy()))
+        seen = features.observation(histories)
+        chosen = torch.as_tensor(act(seen.cpu().numpy()), device=seen.device)
         if action == "item":
             return F.one_hot(chosen.long(), features.n_items).float()
         return features.nearness(chosen.float())
@@ -198,7 +200,10 @@ class GymUserLeavesEnv(gymnasium.Env):
         drawn = int(eligible[int(self.np_random.integers(len(eligible)))])
         first = int(self.np_random.integers(self.world.n_items))
         user = drawn if index is None else index
-        started = {"users": torch.tensor([user]), "seed_items": torch.tensor([[first]])}
+        started = {
+            "users": torch.tensor([user], device=CPU),
+            "seed_items": torch.tensor([[first]], device=CPU),
+        }
         self.sessions.reset(options=started)
         told = self.user_ids.id([user])[0].item()
         return self._observation(), {"user": told, "mask": self._mask()}
@@ -207,7 +212,7 @@ class GymUserLeavesEnv(gymnasium.Env):
         """ResetNeeded before a reset and after the end; ValueError for what is no action."""
         check_running(self.sessions)
         item = self._item(action)
-        _, reward, terminated, _, info = self.sessions.step(torch.tensor([item]))
+        _, reward, terminated, _, info = self.sessions.step(torch.tensor([item], device=CPU))
         shown = self.item_ids.id([item])[0].item()
         found = {"item": shown, "rating": float(info["rating"]), "mask": self._mask()}
         return self._observation(), float(reward), bool(terminated), False, found
@@ -252,6 +257,6 @@ def _of_data(root: str | Path | None, dataset: str | Path, part: str, trained_in
     groups = leaving_users(data.n_users)
     world = getattr(leaving_worlds(data), trained_in)
     played = random_play(world, groups[0], data)  # in the model nothing of the truth is known
-    factors = RatingFactors.of(played, FACTORS, torch.Generator().manual_seed(0))
+    factors = RatingFactors.of(played, FACTORS, generator_on(CPU, 0))
     users = groups[PARTS.index(part)]
     return _Known(world, factors, users, data.user_ids, played.item_ids)

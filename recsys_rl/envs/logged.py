@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from recsys_rl.data.devices import CPU, generator_on
 from recsys_rl.data.histories import POSITIVE, Histories
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.rewards import Reward, paper_reward
@@ -48,7 +49,7 @@ class LoggedEnv(SessionEnv):
         reward: Reward = paper_reward,
         generator: torch.Generator | None = None,
     ) -> None:
-        super().__init__(horizon, reward, generator)
+        super().__init__(horizon, reward, generator, log.user.device)
         check_counts(sessions=sessions, n=n)
         if not 0 <= anonymous_share <= 1:
             raise ValueError(f"anonymous_share is in 0 .. 1, not {anonymous_share}")
@@ -68,7 +69,7 @@ class LoggedEnv(SessionEnv):
         """What is known of users int64 [B] before rows [B] of the log: [B, n]; user as given."""
         end = self._read_before[row]
         first = self._read_before[self.log.offsets[user]]
-        place = end.unsqueeze(1) + torch.arange(-self.n, 0)  # (B, n)
+        place = end.unsqueeze(1) + torch.arange(-self.n, 0, device=end.device)  # (B, n)
         known = place >= first.unsqueeze(1)
         place = place.clamp(min=0, max=len(self._read_items) - 1)
         item = torch.where(known, self._read_items[place], self.log.n_items)
@@ -91,19 +92,18 @@ class LoggedEnv(SessionEnv):
         position, row = self.log.rows_of(users)
         ahead = row >= rows[position]
         size = (len(users), self.n_items)
-        excluded = torch.zeros(size, dtype=torch.bool)
+        excluded = torch.zeros(size, dtype=torch.bool, device=users.device)
         excluded[position[~ahead], self.log.item[row[~ahead]]] = True
-        answers = torch.zeros(size)
+        answers = torch.zeros(size, device=users.device)
         answers[position[ahead], self.log.item[row[ahead]]] = self.log.rating[row[ahead]]
         self._left = torch.bincount(position[ahead], minlength=len(users))
         known = self.histories_at(users, rows)
-        self._shown = torch.full((len(users), self.horizon), self.n_items)
+        self._shown = users.new_full((len(users), self.horizon), self.n_items)
         self._begin(Histories(self._hide(users), known.item, known.rating), answers, excluded)
 
     def moments(self, count: int) -> tuple[Histories, Tensor]:
         """Random moments of the log -> (what is known there, item rated there int64 [count])."""
-        drawn = torch.randint(len(self.eligible), (count,), generator=self.generator)
-        users = self.eligible[drawn]
+        users = self._random_users(count)
         rows = self._random_rows(users)
         known = self.histories_at(users, rows)
         return Histories(self._hide(users), known.item, known.rating), self.log.item[rows]
@@ -111,13 +111,18 @@ class LoggedEnv(SessionEnv):
     def _random_rows(self, users: Tensor) -> Tensor:
         """A moment of each user's log, uniform over all but its first row."""
         first, end = self.log.offsets[users], self.log.offsets[users + 1]
-        share = torch.rand(len(users), generator=self.generator)
+        share = self._shares(users)
         return first + 1 + (share * (end - first - 1)).long()
 
     def _hide(self, users: Tensor) -> Tensor:
         """Replace a random share of the users by the anonymous one."""
-        hidden = torch.rand(len(users), generator=self.generator) < self.anonymous_share
+        hidden = self._shares(users) < self.anonymous_share
         return torch.where(hidden, self.log.n_users, users)
+
+    def _shares(self, users: Tensor) -> Tensor:
+        """Uniform in 0 .. 1, one for each user."""
+        g = self.generator
+        return torch.rand(len(users), generator=g, device=g.device).to(users.device)
 
     def _shown_beside(self) -> Tensor:
         return self._shown
@@ -144,7 +149,7 @@ class RerankingEnv(SessionEnv):
     finite = False
 
     def __init__(self, history: Interactions, test: Interactions, reward: Reward, horizon: int):
-        super().__init__(horizon, reward, torch.Generator().manual_seed(0))  # nothing is drawn
+        super().__init__(horizon, reward, generator_on(CPU, 0))  # nothing is drawn
         self.history, self.test = history, test
         self.n_items, self.n_users = test.n_items, test.n_users
 
@@ -156,7 +161,7 @@ class RerankingEnv(SessionEnv):
             raise ValueError('nobody is met at random here: name options["users"]')
         users, _ = self._met(seed, options)
         rated = self.test.histories(users)
-        answers = torch.zeros(len(users), self.n_items + 1)
+        answers = torch.zeros(len(users), self.n_items + 1, device=users.device)
         answers = answers.scatter_(1, rated.item, rated.rating)[:, :-1].contiguous()
         self._begin(self.history.histories(users), answers, answers == 0)
         return self.observation(), {"active": self._active}

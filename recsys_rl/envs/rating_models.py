@@ -59,7 +59,8 @@ class NeighbourRatings:
         refuse_neighbours(train.n_items)
         self.damping, self.user_prior = damping, user_prior
         self.mean = train.rating.mean()
-        above = torch.zeros(train.n_items).index_add_(0, train.item, train.rating - self.mean)
+        above = train.rating.new_zeros(train.n_items)
+        above.index_add_(0, train.item, train.rating - self.mean)
         counts = torch.bincount(train.item, minlength=train.n_items)
         self.item_bias = above / (counts + item_prior)
         alike = self._similarities(train, shrinkage, batch_size).clamp(min=0).pow(power)
@@ -68,8 +69,8 @@ class NeighbourRatings:
 
     def _similarities(self, train: Interactions, shrinkage: float, batch_size: int) -> Tensor:
         """Shrunk correlations of the residuals -> float32 [V, V], diagonal 0."""
-        product, square, both = torch.zeros(3, train.n_items, train.n_items)
-        for users in torch.arange(train.n_users).split(batch_size):
+        product, square, both = train.rating.new_zeros(3, train.n_items, train.n_items)
+        for users in torch.arange(train.n_users, device=product.device).split(batch_size):
             _, residual, there = self._residuals(train.histories(users))
             product.addmm_(residual.T, residual)
             square.addmm_(residual.square().T, there)
@@ -80,7 +81,8 @@ class NeighbourRatings:
     def _residuals(self, histories: Histories) -> tuple[Tensor, Tensor, Tensor]:
         """b, e and what was rated, 1 or 0 -> float32 [B, V] each; e is 0 where nothing was."""
         size = len(histories), len(self.item_bias) + 1
-        rating = torch.zeros(size).scatter_(1, histories.item, histories.rating)[:, :-1]
+        rating = histories.rating.new_zeros(size)
+        rating = rating.scatter_(1, histories.item, histories.rating)[:, :-1]
         there = (rating > 0).float()
         above = rating - self.mean - self.item_bias  # (B, V)
         count = there.sum(1, keepdim=True)

@@ -26,6 +26,7 @@ from gymnasium import spaces
 from torch import Tensor
 from torch.nn import functional as F
 
+from recsys_rl.data.devices import CPU, generator_on
 from recsys_rl.data.histories import POSITIVE, Histories, likes_and_rejections
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.rewards import Reward, liked_reward
@@ -76,7 +77,7 @@ def item_vectors(train: Interactions, k: int = K, seed: int = 0) -> Tensor:
     if not 2 <= k <= train.n_items:
         raise ValueError(f"k is in 2 .. {train.n_items}, the number of items, not {k}")
     likes = train.select(train.rating >= POSITIVE)
-    start = Cooccurrence(likes, k - 1, torch.Generator().manual_seed(seed), reach=None)
+    start = Cooccurrence(likes, k - 1, generator_on(CPU, seed), reach=None)
     columns = torch.cat([start.item, start.bias.unsqueeze(1)], 1)
     return F.normalize((columns - columns.mean(0)) / columns.std(0), dim=1) * k**0.5
 
@@ -107,8 +108,8 @@ def score_function(
     """
 
     def score(histories: Histories) -> Tensor:
-        action = act(flat_observation(histories, vectors).numpy())
-        return torch.as_tensor(action, dtype=torch.float32) @ vectors.T
+        action = act(flat_observation(histories, vectors).cpu().numpy())
+        return torch.as_tensor(action, dtype=torch.float32, device=vectors.device) @ vectors.T
 
     return score
 
@@ -183,8 +184,8 @@ class GymColdStartEnv(gymnasium.Env):
             return spaces.Dict(parts | {"elapsed": spaces.Box(0.0, 1.0, (1,), np.float32)})
         # a mean lies between the extremes, but for rounding
         largest = self.vectors.abs().amax(0).repeat(2) * 1.001 + 1e-6
-        counts = torch.full((2,), n + 1.0).log()
-        time = torch.ones(1)
+        counts = torch.full((2,), n + 1.0, device=CPU).log()
+        time = torch.ones(1, device=CPU)
         low = torch.cat([-largest, 0 * counts, 0 * time])
         high = torch.cat([largest, counts * 1.001, time])
         return spaces.Box(low.numpy(), high.numpy(), dtype=np.float32)
@@ -202,7 +203,7 @@ class GymColdStartEnv(gymnasium.Env):
         user = int(eligible[int(self.np_random.integers(len(eligible)))])
         items = int(self.np_random.integers(2**63 - 1))  # the seed of which items are named
         user = user if named is None else named
-        self.sessions.reset(seed=items, options={"users": torch.tensor([user])})
+        self.sessions.reset(seed=items, options={"users": torch.tensor([user], device=CPU)})
         return self._observation(), {"user": self.users.user_ids.id([user])[0].item()}
 
     def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, Info]:

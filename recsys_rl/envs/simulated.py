@@ -45,12 +45,15 @@ class Simulator:
         score: predicted stars, of a model fitted on `log` and nothing else.
         """
         refuse_simulator(log.n_users, log.n_items)
-        rating = torch.empty(log.n_users, log.n_items)
+        rating = torch.empty(log.n_users, log.n_items, device=log.user.device)
         with torch.no_grad():
-            for users in torch.arange(log.n_users).split(batch_size):
+            for users in torch.arange(log.n_users, device=rating.device).split(batch_size):
                 rating[users] = score(log.histories(users)).clamp(1, 5)
         rating[log.user, log.item] = log.rating
         return cls(rating)
+
+    def to(self, device: torch.device) -> Simulator:
+        return Simulator(self.rating.to(device))
 
     @property
     def n_users(self) -> int:
@@ -69,7 +72,7 @@ class Simulator:
 
         A step-by-step greedy choice if another one evaluates; the oracle if this one does.
         """
-        return self.rating[histories.user]
+        return self.rating[histories.user.to(self.rating.device)]
 
 
 def some_likes(likes: Tensor, n_seed: int, generator: torch.Generator) -> Tensor:
@@ -77,7 +80,8 @@ def some_likes(likes: Tensor, n_seed: int, generator: torch.Generator) -> Tensor
 
     LEFT-padded with V where there are fewer.
     """
-    keys = torch.rand(likes.shape, generator=generator).masked_fill_(~likes, -1)
+    keys = torch.rand(likes.shape, generator=generator, device=generator.device).to(likes.device)
+    keys.masked_fill_(~likes, -1)
     drawn = keys.topk(n_seed)
     return drawn.indices.masked_fill(drawn.values < 0, likes.shape[1]).flip(1)
 
@@ -112,11 +116,14 @@ class SimulatedEnv(SessionEnv):
         reward: Reward = paper_reward,
         generator: torch.Generator | None = None,
     ) -> None:
-        super().__init__(horizon, reward, generator)
+        super().__init__(horizon, reward, generator, simulator.rating.device)
         check_counts(sessions=sessions)
         self.simulator = simulator
         self.n_items, self.n_users = simulator.n_items, simulator.n_users
-        self.eligible = torch.arange(self.n_users) if users is None else users
+        there = simulator.rating.device
+        self.eligible = (
+            torch.arange(self.n_users, device=there) if users is None else users.to(there)
+        )
         check_indices("users", self.eligible, (len(self.eligible),), self.n_users - 1)
         self.sessions, self.n_seed, self.series, self.known = sessions, n_seed, series, known
 
@@ -130,15 +137,16 @@ class SimulatedEnv(SessionEnv):
         if seed_items is None:
             seed_items = some_likes(self.simulator.likes(users), self.n_seed, self.generator)
         size = len(users), self.n_items + 1
-        answers = torch.zeros(size)  # padding has no stars
+        answers = torch.zeros(size, device=users.device)  # padding has no stars
         answers[:, :-1] = self.simulator.rating[users]
         known = answers.gather(1, seed_items)
         answers.scatter_(1, seed_items, 0.0)
-        excluded = torch.zeros(size, dtype=torch.bool).scatter_(1, seed_items, True)
+        excluded = torch.zeros(size, dtype=torch.bool, device=users.device)
+        excluded.scatter_(1, seed_items, True)
         told = users if self.known else torch.full_like(users, self.simulator.n_users)
         tables = answers[:, :-1].contiguous(), excluded[:, :-1].contiguous()
         self._begin(Histories(told, seed_items, known), *tables)
-        self._series = torch.zeros(len(users))
+        self._series = torch.zeros(len(users), device=users.device)
         return self.observation(), {"active": self._active}
 
     def starts(self, draws: int, seed: int) -> tuple[Tensor, Tensor]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
-
+from recsys_rl.data.devices import CPU, generator_on
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.embeddings.pmf import PMF
 from recsys_rl.envs.rating_models import NeighbourRatings, refuse_neighbours, two_halves
@@ -25,8 +24,8 @@ def simulators(data: Interactions, k: int = 100) -> Simulators:
     refuse_simulator(data.n_users, data.n_items, worlds=2)  # before PMF is fitted
     refuse_neighbours(data.n_items)
     log, other_half = two_halves(data)
-    generator = torch.Generator().manual_seed(0)
-    pmf = PMF(data.n_users, data.n_items, k, generator=generator)
+    generator = generator_on(CPU, 0)
+    pmf = PMF(data.n_users, data.n_items, k, generator=generator, device=data.user.device)
     pmf.fit(log, generator=generator)
     a = Simulator.of(pmf.score, log)
     b = Simulator.of(NeighbourRatings(other_half).score, other_half)

@@ -17,6 +17,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from recsys_rl.data.devices import CPU, generator_on
 from recsys_rl.data.histories import Histories
 from recsys_rl.data.ids import IdMap
 from recsys_rl.data.interactions import Interactions
@@ -60,6 +61,10 @@ class LeavingWorld:
     def n_items(self) -> int:
         return len(self.item)
 
+    def to(self, device: torch.device) -> LeavingWorld:
+        parts = self.user, self.item, self.close, self.items
+        return LeavingWorld(*(part.to(device) for part in parts))
+
     def ratings(self, users: Tensor) -> Tensor:
         """Of users int64 [B] -> float32 [B, V]."""
         return (self.user[users] @ self.item.T).clamp(0, 5)
@@ -77,8 +82,8 @@ class LeavingWorlds:
 def leaving_worlds(data: Interactions, seed: int = 0) -> LeavingWorlds:
     """Both worlds, with the same catalogue: `CATALOGUE` random items of `LEAST_RATINGS` or more."""
     refuse_dense(data.n_users, data.n_items, "users who leave", "choose another split", each=4)
-    generator = torch.Generator().manual_seed(seed)
-    shuffled = torch.randperm(len(data), generator=generator)
+    generator = generator_on(CPU, seed)
+    shuffled = torch.randperm(len(data), generator=generator, device=CPU).to(data.user.device)
     few, most = shuffled.tensor_split([int(len(data) * MODEL_SHARE)])
     truth = _fitted(data, most, RIDGE, generator)
     model = _model(data, few, generator)
@@ -89,7 +94,8 @@ def leaving_worlds(data: Interactions, seed: int = 0) -> LeavingWorlds:
             f"users who leave need more than {WINDOW} items with {LEAST_RATINGS} ratings, and "
             f"there are {len(pool)}"
         )
-    items = pool[torch.randperm(len(pool), generator=generator)[:CATALOGUE]].sort().values
+    order = torch.randperm(len(pool), generator=generator, device=CPU)[:CATALOGUE]
+    items = pool[order.to(pool.device)].sort().values
     close = _distances(truth, items) < TOO_CLOSE
     return LeavingWorlds(
         *(LeavingWorld(each.user, each.item[items], close, items) for each in (truth, model))
@@ -106,9 +112,10 @@ def _fitted(
 
 def _model(data: Interactions, rows: Tensor, generator: torch.Generator) -> RatingFactors:
     """A model with biases, which few ratings need; the biases are columns of the factors."""
-    mask = torch.zeros(len(data), dtype=torch.bool)
+    mask = torch.zeros(len(data), dtype=torch.bool, device=rows.device)
     mask[rows] = True
-    pmf = PMF(data.n_users, data.n_items, MODEL_FACTORS, generator=generator)
+    size, there = (data.n_users, data.n_items, MODEL_FACTORS), data.user.device
+    pmf = PMF(*size, generator=generator, device=there)
     pmf.fit(data.select(mask), generator=generator)
     user, item = pmf.user_bias.data + pmf.mean, pmf.item_bias.data
     ones = torch.ones_like(user), torch.ones_like(item)
@@ -151,11 +158,14 @@ class UserLeavesEnv(SessionEnv):
         known: bool = False,
         generator: torch.Generator | None = None,
     ) -> None:
-        super().__init__(horizon, lambda rating: rating, generator)
+        super().__init__(horizon, lambda rating: rating, generator, world.item.device)
         check_counts(sessions=sessions)
         self.world, self.sessions, self.n_seed, self.known = world, sessions, 1, known
         self.n_items, self.n_users = world.n_items, world.n_users
-        self.eligible = torch.arange(self.n_users) if users is None else users
+        there = world.item.device
+        self.eligible = (
+            torch.arange(self.n_users, device=there) if users is None else users.to(there)
+        )
         check_indices("users", self.eligible, (len(self.eligible),), self.n_users - 1)
 
     def reset(
@@ -165,7 +175,7 @@ class UserLeavesEnv(SessionEnv):
         users, options = self._met(seed, options, seed_items=(self.n_items - 1, 1))
         first = options.get("seed_items")
         if first is None:
-            first = torch.randint(self.n_items, (len(users), 1), generator=self.generator)
+            first = _random_items(self.n_items, (len(users), 1), self.generator, users.device)
         answers = self.world.ratings(users)
         told = users if self.known else torch.full_like(users, self.n_users)
         nothing = torch.zeros_like(answers, dtype=torch.bool)
@@ -177,7 +187,7 @@ class UserLeavesEnv(SessionEnv):
         """Every user `draws` times -> users int64 [U * draws], first items [U * draws, 1]."""
         users = self.eligible.repeat_interleave(draws)
         generator = own_stream(seed, "first items")
-        return users, torch.randint(self.n_items, (len(users), 1), generator=generator)
+        return users, _random_items(self.n_items, (len(users), 1), generator, users.device)
 
     def _remember(self, item: Tensor, rating: Tensor, shown: Tensor) -> None:
         super()._remember(item, rating, shown)
@@ -215,9 +225,15 @@ class MisledEnv(UserLeavesEnv):
         super()._begin(replace(histories, rating=rating), answers, excluded)
 
     def _remember(self, item: Tensor, rating: Tensor, shown: Tensor) -> None:
-        each = torch.arange(len(item))
+        each = torch.arange(len(item), device=item.device)
         told = self._told[each, item.clamp(max=self.n_items - 1)]
         super()._remember(item, told, shown)
+
+
+def _random_items(
+    n_items: int, shape: tuple[int, ...], generator: torch.Generator, there: torch.device
+) -> Tensor:
+    return torch.randint(n_items, shape, generator=generator, device=generator.device).to(there)
 
 
 def leaving_users(n_users: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -233,10 +249,10 @@ def lists_far_apart(ratings: Tensor, close: Tensor, size: int = WINDOW + 1) -> T
     ValueError where somebody has none.
     """
     starts = ratings.topk(min(200, ratings.shape[1])).indices
-    best, lists = torch.full((len(ratings),), -torch.inf), None
+    best, lists = ratings.new_full((len(ratings),), -torch.inf), None
     for start in starts.unbind(1):
         chosen, allowed = [start], ~close[start]
-        possible = torch.ones(len(ratings), dtype=torch.bool)
+        possible = torch.ones(len(ratings), dtype=torch.bool, device=ratings.device)
         for _ in range(size - 1):
             possible &= allowed.any(1)
             chosen.append(ratings.masked_fill(~allowed, -torch.inf).argmax(1))
@@ -260,26 +276,28 @@ def in_turn(lists: Tensor, n_items: int) -> Callable[[Histories], Tensor]:
     def score(histories: Histories) -> Tensor:
         step = (histories.item < n_items).sum(1) - 1  # one was known before
         item = lists[histories.user].gather(1, (step % lists.shape[1]).unsqueeze(1))
-        return torch.zeros(len(histories), n_items).scatter_(1, item, 1.0)
+        scores = torch.zeros(len(histories), n_items, device=item.device)
+        return scores.scatter_(1, item, 1.0)
 
     return score
 
 
 def random_play(world: LeavingWorld, users: Tensor, data: Interactions) -> Interactions:
     """The ratings that users give to random items until they leave; ids as in `data`."""
-    env = UserLeavesEnv(world, users=users, generator=torch.Generator().manual_seed(0))
-    rows = []
+    env = UserLeavesEnv(world, users=users, generator=generator_on(CPU, 0))
+    users, rows = env.eligible, []
     for _ in range(RANDOM_SESSIONS):
         first, _ = env.reset(options={"users": users})
         rows.append((users, first.item[:, 0], first.rating[:, 0]))
         while not env.over:
-            item = torch.randint(world.n_items, (len(users),), generator=env.generator)
+            item = _random_items(world.n_items, (len(users),), env.generator, users.device)
             *_, info = env.step(item)
             active = info["active"]
             rows.append((users[active], item[active], info["rating"][active]))
-    user, item, rating = (torch.cat(column).numpy() for column in zip(*rows, strict=True))
+    user, item, rating = (torch.cat(column).cpu().numpy() for column in zip(*rows, strict=True))
     ids = data.item_ids.id(world.items)
     played = pd.DataFrame({"user": user, "item": item, "rating": rating, "timestamp": 0})
     played = played.drop_duplicates(["user", "item"]).sort_values("user", kind="stable")
-    columns = (torch.tensor(played[name].to_numpy()) for name in played)
+    there = world.item.device
+    columns = (torch.tensor(played[name].to_numpy(), device=there) for name in played)
     return Interactions(*columns, data.user_ids, IdMap(ids))

@@ -81,7 +81,7 @@ class Calibration:
 def _means_by(place: Tensor, values: Tensor, size: int) -> np.ndarray:
     """Means of values [S] by place int64 [S], NaN left out -> float32 [size]."""
     there = ~values.isnan()
-    total = torch.zeros(size).index_add_(0, place[there], values[there])
+    total = values.new_zeros(size).index_add_(0, place[there], values[there])
     return (total / place[there].bincount(minlength=size)).numpy()
 
 
@@ -97,10 +97,10 @@ def calibration(
     """Every eligible user of a finite environment plays `draws` sessions, greedily."""
     users, seed_items = environment.starts(draws, seed)
     parts = []
-    for rows in batches(torch.arange(len(users)), batch_size):
+    for rows in batches(torch.arange(len(users), device=users.device), batch_size):
         environment.reset(options={"users": users[rows], "seed_items": seed_items[rows]})
         parts.append(_played(score, q, environment, gamma))
-    return Calibration(users, *(torch.cat(part) for part in zip(*parts, strict=True)))
+    return Calibration(users.cpu(), *(torch.cat(part).cpu() for part in zip(*parts, strict=True)))
 
 
 @torch.no_grad()
@@ -112,7 +112,7 @@ def _played(
     for _ in range(environment.horizon):
         scores = checked_scores(score, histories, environment.n_items)
         item = best_item(scores, environment.excluded)
-        values.append(q(histories, item))
+        values.append(q(histories, item).to(item.device))
         histories, reward, _, _, info = environment.step(item)
         rewards.append(reward * info["active"])
         active.append(info["active"])
@@ -123,7 +123,7 @@ def _played(
 
 def discounted_returns(rewards: Tensor, gamma: float) -> Tensor:
     """The discounted sum of the rewards from each step on: float32 [B, T] -> the same shape."""
-    returns, total = [], torch.zeros(len(rewards))
+    returns, total = [], rewards.new_zeros(len(rewards))
     for reward in rewards.flip(1).unbind(1):
         total = reward + gamma * total
         returns.append(total)

@@ -50,10 +50,10 @@ def elicitation(
     parts = []
     for half in range(halves):
         env = ElicitationEnv(users, rank, half=half, horizon=questions, n_seed=n_seed)
-        ask = make_asker(asked_half(users.n_items, half))
+        ask = make_asker(asked_half(users.n_items, half, env.device))
         chosen, seed_items = env.starts(1, seed)
         ties, found = own_stream(seed, "ties"), []
-        for rows in batches(torch.arange(len(chosen)), batch_size):
+        for rows in batches(torch.arange(len(chosen), device=chosen.device), batch_size):
             env.reset(options={"users": chosen[rows], "seed_items": seed_items[rows]})
             found.append(_asked(ask, env, ties))
         parts.append(joined(found))
@@ -93,11 +93,11 @@ def all_answers_known(
     parts = []
     x, mean = gaussian.item_vectors[:, :-1], gaussian.item_vectors[:, -1]
     for half in range(halves):
-        asked = asked_half(users.n_items, half)
+        asked = asked_half(users.n_items, half, x.device)
         env = ElicitationEnv(users, gaussian.score, half=half, n_seed=n_seed)
         weighted = x[asked] / gaussian.noise[asked, None]
         # all items are answered, so that the precision is that of everybody
-        precision = torch.eye(x.shape[1]) + weighted.T @ x[asked]
+        precision = torch.eye(x.shape[1], device=x.device) + weighted.T @ x[asked]
         answer = torch.linalg.solve(precision, weighted.T)  # (p, A)
         likes = env.liked.mask_of(env.eligible)
         z = (likes[:, asked].float() - mean[asked]) @ answer.T
@@ -111,7 +111,7 @@ def asks_nothing(n_items: int) -> ScoreFunction:
     """For the row without a question."""
 
     def score(histories: Histories) -> Tensor:
-        return torch.full((len(histories), n_items), -torch.inf)
+        return histories.rating.new_full((len(histories), n_items), -torch.inf)
 
     return score
 

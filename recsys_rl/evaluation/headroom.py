@@ -74,7 +74,7 @@ def _earned(environment: SessionEnv, item: Tensor) -> Tensor:
 
 def _greedily(environment: SessionEnv, rewards: Rewards, steps: int) -> Tensor:
     """The sum of the rewards of at most `steps` steps -> float32 [B]."""
-    total = torch.zeros(len(environment.excluded))
+    total = torch.zeros(len(environment.excluded), device=environment.device)
     for _ in range(steps):
         if environment.over:
             break
@@ -88,7 +88,8 @@ def _candidates(rewards: Tensor, excluded: Tensor, count: int) -> Tensor:
     Padding where nothing is left.
     """
     left = max(1, int((~excluded).sum(1).min()))
-    ranks = torch.linspace(0, 1, min(count, left)).square().mul(left - 1).ceil().long().unique()
+    share = torch.linspace(0, 1, min(count, left), device=rewards.device)
+    ranks = share.square().mul(left - 1).ceil().long().unique()
     order = rewards.masked_fill(excluded, -torch.inf).topk(int(ranks[-1]) + 1).indices
     items = order[:, ranks]
     return items.masked_fill(excluded.gather(1, items), excluded.shape[1])

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+
+from recsys_rl.data.devices import CPU
 
 NEVER_SHOWN = 2**40  # rank of an item whose score is -inf: behind the end of every list
 
 
 def discounts(k: int) -> Tensor:
-    """1 / log2(rank + 2) for the ranks 0..k-1 -> float64 [k]."""
-    return 1 / torch.log2(torch.arange(k, dtype=torch.float64) + 2)
+    """1 / log2(rank + 2) for the ranks 0..k-1 -> float64 [k], on the CPU: figures of users are made
+    there, from counts that are made where the scores are."""
+    return 1 / torch.log2(torch.arange(k, dtype=torch.float64, device=CPU) + 2)
 
 
 def rank_counts(scores: Tensor, target: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor]:
@@ -27,9 +31,9 @@ def rank_counts(scores: Tensor, target: Tensor, candidates: Tensor) -> tuple[Ten
 
 
 def _shown(own: Tensor, greater: Tensor, ties: Tensor) -> tuple[Tensor, Tensor]:
-    """Counts [B] as they are where the targets' `own` scores [B, 1] are above -inf."""
+    """Counts [B], on the CPU, as they are where the targets' `own` scores [B, 1] are above -inf."""
     never = own.squeeze(1) == -torch.inf
-    return greater.masked_fill(never, NEVER_SHOWN), ties.masked_fill(never, 0)
+    return greater.masked_fill(never, NEVER_SHOWN).cpu(), ties.masked_fill(never, 0).cpu()
 
 
 def hit_rate(greater: Tensor, ties: Tensor, k: int) -> Tensor:
@@ -39,7 +43,7 @@ def hit_rate(greater: Tensor, ties: Tensor, k: int) -> Tensor:
 
 def ndcg(greater: Tensor, ties: Tensor, k: int) -> Tensor:
     """Expected NDCG@k of one target over a random order of ties -> float64 like `greater`."""
-    gained = torch.cat([torch.zeros(1, dtype=torch.float64), discounts(k).cumsum(0)])  # (k + 1,)
+    gained = F.pad(discounts(k).cumsum(0), (1, 0))  # (k + 1,)
     return (gained[(greater + ties + 1).clamp(max=k)] - gained[greater.clamp(max=k)]) / (ties + 1)
 
 
@@ -51,7 +55,7 @@ def list_statistics(top: Tensor, counts: Tensor) -> dict[str, float]:
     mean_popularity: how many train rows the average recommended item has.
     popularity_percentile: share of the catalogue less popular than it (ties half); .5 is blind.
     """
-    shown = top[top < len(counts)]
+    shown, counts = top[top < len(counts)], counts.to(top.device)
     distinct, ordered = len(shown.unique()), counts.sort().values
     below = torch.searchsorted(ordered, counts) + torch.searchsorted(ordered, counts, right=True)
     return {

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recsys_rl.data.devices import CPU
 from recsys_rl.data.histories import Histories
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.splits import A_DAY
@@ -41,7 +42,7 @@ def by_gap(found: Evaluation, classes: Tensor) -> Evaluation:
     """Each metric also once for each class, NaN for the users of others; shares of the classes."""
     metrics = dict(found.metrics)
     for number, gap in enumerate(GAPS):
-        there = (classes == number).numpy()
+        there = (classes == number).cpu().numpy()
         for name, values in found.metrics.items():
             metrics[f"{name}, {gap}"] = np.where(there, values, np.nan).astype(np.float32)
         metrics[f"share, {gap}"] = there.astype(np.float32)
@@ -50,10 +51,10 @@ def by_gap(found: Evaluation, classes: Tensor) -> Evaluation:
 
 def ties_shuffled(log: Interactions, generator: torch.Generator) -> Interactions:
     """The same rows, those of one user and one time in random order."""
-    order = torch.randperm(len(log), generator=generator)
+    order = torch.randperm(len(log), generator=generator, device=CPU).to(log.user.device)
     names = "user", "item", "rating", "timestamp"
     drawn = replace(log, **{name: getattr(log, name)[order] for name in names})
-    return drawn.concat(drawn.select(torch.zeros(len(drawn), dtype=torch.bool)))  # sorts
+    return drawn.concat(drawn.select(torch.zeros_like(drawn.user, dtype=torch.bool)))  # sorts
 
 
 def told(score: ScoreFunction, request: Request) -> ScoreFunction:
@@ -68,7 +69,7 @@ def told(score: ScoreFunction, request: Request) -> ScoreFunction:
 
 def _coarse(last: Tensor, request: Tensor) -> Tensor:
     """The class of the gap alone: nothing, a minute or a week."""
-    return last + torch.tensor([0, MINUTE, WEEK])[_classes(last, request)]
+    return last + last.new_tensor([0, MINUTE, WEEK])[_classes(last, request)]
 
 
 # Probes of a model that reads the time of the request.

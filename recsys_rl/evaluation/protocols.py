@@ -11,6 +11,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from recsys_rl.data.devices import CPU
 from recsys_rl.data.histories import Histories
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.memory_limit import is_small
@@ -48,7 +49,7 @@ def sample_negatives(
     with `allow_fewer` such a user's row is all -1, and sampled metrics leave them out.
     """
     if known.n_items < n and allow_fewer:
-        return torch.full((len(users), n), -1)
+        return users.new_full((len(users), n), -1)
     draw = _by_keys if is_small(known.n_items, known.n_items) else _by_rejection
     drawn = []
     for batch in users.split(batch_size):
@@ -62,12 +63,14 @@ def sample_negatives(
 
 def _by_keys(seen: Tensor, n: int, generator: torch.Generator | None) -> Tensor:
     """n items not in `seen` (bool [B, V]): those with the largest of V random keys -> [B, n]."""
-    return torch.rand(seen.shape, generator=generator).masked_fill_(seen, -1).topk(n).indices
+    keys = torch.rand(seen.shape, generator=generator, device=CPU).to(seen.device)
+    return keys.masked_fill_(seen, -1).topk(n).indices
 
 
 def _by_rejection(seen: Tensor, n: int, generator: torch.Generator | None) -> Tensor:
     """The same from 2 n draws, of which the first n that are new and not seen count."""
-    drawn = torch.randint(seen.shape[1], (len(seen), 2 * n), generator=generator)
+    drawn = torch.randint(seen.shape[1], (len(seen), 2 * n), generator=generator, device=CPU)
+    drawn = drawn.to(seen.device)
     ordered, order = drawn.sort(dim=1, stable=True)
     again = torch.nn.functional.pad(ordered[:, 1:] == ordered[:, :-1], (1, 0))
     fits = ~torch.empty_like(again).scatter_(1, order, again) & ~seen.gather(1, drawn)
@@ -132,7 +135,7 @@ def leave_one_out_metrics(
     if negatives is not None and len(negatives) != len(target):
         raise ValueError(f"{len(negatives)} rows of negatives for {len(target)} targets")
     generator, parts, top = own_stream(seed, "ties"), [], []
-    for rows in batches(torch.arange(len(target)), batch_size):
+    for rows in batches(torch.arange(len(target), device=target.user.device), batch_size):
         users, item = target.user[rows], target.item[rows]
         unseen = ~history.mask_of(users)
         if not unseen.gather(1, item[:, None]).all():
@@ -148,10 +151,11 @@ def leave_one_out_metrics(
             if not unseen[kept].gather(1, others).all() or (others == item[kept, None]).any():
                 raise ValueError("negatives hold an item that the user has rated")
             sampled = sampled_metrics(scores, kept, item[kept], others, k)
+            kept = kept.cpu()
             part |= {name: _at(kept, value, len(rows)) for name, value in sampled.items()}
         parts.append(part)
-        top.append(top_k(scores, unseen, k, generator))
-    return Evaluation("leave one out", joined(parts), target.user, torch.cat(top))
+        top.append(top_k(scores, unseen, k, generator).cpu())
+    return Evaluation("leave one out", joined(parts), target.user.cpu(), torch.cat(top))
 
 
 def _at(place: Tensor, values: Tensor, length: int) -> Tensor:
@@ -193,14 +197,15 @@ def random_positive_metrics(
         if known.mask_of(batch)[position[kept, None], others].any():
             raise ValueError("negatives hold a positive of the user")
         sampled = sampled_metrics(scores, position[kept], test.item[row[kept]], others, k)
+        position, kept = position.cpu(), kept.cpu()
         rows = {name: _at(kept, value, len(row)) for name, value in sampled.items()}
         n_rows = torch.bincount(position)
         means = {name: torch.bincount(position, value) / n_rows for name, value in rows.items()}
         parts.append(means | {"rows": n_rows})
-        top.append(top_k(scores, ~train.mask_of(batch), k, generator))
+        top.append(top_k(scores, ~train.mask_of(batch), k, generator).cpu())
     metrics = joined(parts)
     weights = metrics.pop("rows")
-    return Evaluation("random positives", metrics, users, torch.cat(top), weights)
+    return Evaluation("random positives", metrics, users.cpu(), torch.cat(top), weights)
 
 
 def temporal_metrics(
@@ -224,9 +229,9 @@ def temporal_metrics(
         if (seen & relevant).any():
             raise ValueError("a target is part of its user's history")
         scores = checked_scores(score, history.histories(batch), history.n_items)
-        top.append(top_k(scores, ~seen, k, generator))
-        relevant = torch.nn.functional.pad(relevant, (0, 1))  # padding is never relevant
+        top.append(top_k(scores, ~seen, k, generator).cpu())
+        relevant = torch.nn.functional.pad(relevant.cpu(), (0, 1))  # padding is never relevant
         hits = relevant.gather(1, top[-1]).double()
         ideal = weight.cumsum(0)[relevant.sum(1).clamp(max=k) - 1]
         parts.append({f"hr@{k}": hits.amax(1), f"ndcg@{k}": hits @ weight / ideal})
-    return Evaluation("temporal", joined(parts), users, torch.cat(top))
+    return Evaluation("temporal", joined(parts), users.cpu(), torch.cat(top))

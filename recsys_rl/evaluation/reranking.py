@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from recsys_rl.data.devices import CPU
 from recsys_rl.data.histories import POSITIVE
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.random_streams import own_stream
@@ -51,10 +52,10 @@ def offline_reranking(
     for batch in batches(users, batch_size):
         environment.reset(options={"users": batch})
         item, read = roll_out(score, environment, max(ks), generator)
-        parts.append(_metrics(read, test.histories(batch).rating, ks))
-        top.append(item)
+        parts.append(_metrics(read.cpu(), test.histories(batch).rating.cpu(), ks))
+        top.append(item.cpu())
     rows = [joined(list(part)) for part in zip(*parts, strict=True)]
-    lists = [torch.cat(top), None, None]
+    lists, users = [torch.cat(top), None, None], users.cpu()
     return Reranking(
         *(Evaluation("offline re-ranking", m, users, t) for m, t in zip(rows, lists, strict=True))
     )
@@ -69,7 +70,7 @@ def _metrics(read: Tensor, logged: Tensor, ks: Sequence[int]) -> list[dict[str, 
     steps, n_rows, weight = read.shape[1], (logged > 0).sum(1), discounts(read.shape[1])
     short = max(0, steps - logged.shape[1])
     logged = torch.nn.functional.pad(logged, (0, short)).sort(1, descending=True).values
-    there, figures = torch.arange(steps) < n_rows[:, None], [{}, {}, {}]
+    there, figures = torch.arange(steps, device=CPU) < n_rows[:, None], [{}, {}, {}]
     for name, binary in (("ndcg", False), ("binary_ndcg", True)):
         gain, gained = (
             (r >= POSITIVE).double() if binary else 2 ** r.double() - 1 for r in (logged, read)

@@ -27,7 +27,7 @@ def top_k(scores: Tensor, candidates: Tensor, k: int, generator: torch.Generator
     values, items = values[:, :k], items[:, :k]
     if len(tied):
         rows, last = masked[tied], values[tied, -1:]
-        keys = torch.rand(rows.shape, generator=generator)
+        keys = torch.rand(rows.shape, generator=generator, device=generator.device).to(rows.device)
         keys = keys.add_(rows > last).masked_fill_(rows < last, -1)  # better ones first
         drawn = keys.topk(items.shape[1]).indices
         order = rows.gather(1, drawn).sort(dim=1, descending=True, stable=True)
@@ -37,9 +37,10 @@ def top_k(scores: Tensor, candidates: Tensor, k: int, generator: torch.Generator
 
 
 def checked_scores(score: ScoreFunction, histories: Histories, n_items: int) -> Tensor:
-    """The scores, checked: right shape, on the CPU, no NaN, no +inf -> float32 [B, n_items]."""
+    """The scores, checked: right shape, no NaN, no +inf -> float32 [B, n_items], where the
+    histories are."""
     with torch.no_grad():
-        scores = score(histories).to("cpu", torch.float32)
+        scores = score(histories).to(histories.item.device, torch.float32)
     if scores.shape != (len(histories), n_items):
         raise ValueError(f"scores {tuple(scores.shape)}, expected {(len(histories), n_items)}")
     if not scores.max() < torch.inf:  # a NaN anywhere makes the maximum NaN
@@ -56,4 +57,4 @@ def batches(users: Tensor, size: int) -> tuple[Tensor, ...]:
 
 def joined(parts: list[dict[str, Tensor]]) -> dict[str, np.ndarray]:
     """The metrics [B] of all batches, one after another -> name -> float32 [U]."""
-    return {name: torch.cat([p[name] for p in parts]).float().numpy() for name in parts[0]}
+    return {name: torch.cat([p[name] for p in parts]).float().cpu().numpy() for name in parts[0]}

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recsys_rl.data.devices import CPU
 from recsys_rl.data.histories import POSITIVE, Histories
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.random_streams import own_stream
@@ -74,7 +75,7 @@ def cold_start_sessions(
     rewards, top = _played(score, environment, max(horizons), draws, batch_size, seed)
     shape = len(environment.eligible), draws, max(horizons)
     metrics = _metrics(rewards.view(shape).double().mean(1), horizons)
-    return Evaluation("cold-start sessions", metrics, environment.eligible, top.view(shape))
+    return Evaluation("cold-start sessions", metrics, environment.eligible.cpu(), top.view(shape))
 
 
 def cold_start_oracle(
@@ -83,9 +84,9 @@ def cold_start_oracle(
     """The best that `cold_start_sessions` allows: every step a like until none is left."""
     environment = ColdStartEnv(users, horizon=max(horizons), n_seed=n_seed)
     left = environment.liked.offsets.diff()[environment.eligible] - n_seed  # (U,)
-    reward = torch.arange(max(horizons)) < left.unsqueeze(1)
+    reward = torch.arange(max(horizons), device=CPU) < left.unsqueeze(1).cpu()
     metrics = _metrics(reward.double(), horizons)
-    return Evaluation("cold-start sessions", metrics, environment.eligible)
+    return Evaluation("cold-start sessions", metrics, environment.eligible.cpu())
 
 
 def simulated_sessions(
@@ -115,7 +116,7 @@ def simulated_sessions(
     rewards, top = _played(score, environment, steps, 1, batch_size, seed)
     reward = rewards.double()  # (U, T)
     metrics = {f"total@{steps}": reward.sum(1)} | _means(reward, [steps])
-    return Evaluation("simulated sessions", joined([metrics]), environment.eligible, top)
+    return Evaluation("simulated sessions", joined([metrics]), environment.eligible.cpu(), top)
 
 
 def whole_sessions(
@@ -132,9 +133,10 @@ def whole_sessions(
     """
     users, seed_items = environment.starts(draws, seed)
     ties, parts, top = own_stream(seed, "ties"), [], []
-    for rows in batches(torch.arange(len(users)), batch_size):
+    for rows in batches(torch.arange(len(users), device=users.device), batch_size):
         environment.reset(options={"users": users[rows], "seed_items": seed_items[rows]})
         items, rewards = _to_the_end(score, environment, ties)
+        items, rewards = items.cpu(), rewards.cpu()
         length = (items < environment.n_items).sum(1).double()
         parts.append({"return": rewards.double().sum(1), "length": length})
         top.append(items)
@@ -142,7 +144,7 @@ def whole_sessions(
     metrics = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     means = {name: values.view(shape).mean(1) for name, values in metrics.items()}
     shown = torch.cat(top).view(*shape, -1)
-    return Evaluation("whole sessions", joined([means]), environment.eligible, shown)
+    return Evaluation("whole sessions", joined([means]), environment.eligible.cpu(), shown)
 
 
 def _to_the_end(
@@ -170,14 +172,14 @@ def _played(
     batch_size: int,
     seed: int,
 ) -> tuple[Tensor, Tensor]:
-    """Every eligible user `draws` times -> rewards, items [S, T]."""
+    """Every eligible user `draws` times -> rewards, items [S, T], on the CPU."""
     users, seed_items = environment.starts(draws, seed)
     ties, rewards, top = own_stream(seed, "ties"), [], []
-    for rows in batches(torch.arange(len(users)), batch_size):
+    for rows in batches(torch.arange(len(users), device=users.device), batch_size):
         environment.reset(options={"users": users[rows], "seed_items": seed_items[rows]})
         item, reward = roll_out(score, environment, steps, ties)
-        rewards.append(reward)
-        top.append(item)
+        rewards.append(reward.cpu())
+        top.append(item.cpu())
     return torch.cat(rewards), torch.cat(top)
 
 
@@ -214,17 +216,17 @@ def seed_and_suggest(
     parts, top = [], []
     for batch in batches(eligible, batch_size):
         likes, unknown = liked.mask_of(batch), torch.full_like(batch, users.n_users)
-        stars = torch.full((len(batch), n_seed), POSITIVE)
+        stars = torch.full((len(batch), n_seed), POSITIVE, device=batch.device)
         lists, found = [], []
         for _ in range(draws):
-            keys = torch.rand(likes.shape, generator=for_seeds).masked_fill_(~likes, -1)
-            named = keys.topk(n_seed).indices  # (B, n_seed)
+            keys = torch.rand(likes.shape, generator=for_seeds, device=CPU).to(likes.device)
+            named = keys.masked_fill_(~likes, -1).topk(n_seed).indices  # (B, n_seed)
             scores = checked_scores(score, Histories(unknown, named, stars), n_items)
             unseen = torch.ones_like(likes).scatter_(1, named, False)
             lists.append(top_k(scores, unseen, k, for_ties))
             shown = lists[-1].clamp(max=n_items - 1)
             found.append((likes.gather(1, shown) & (lists[-1] < n_items)).sum(1))
-        share = torch.stack(found, 1).double() / k  # (B, draws)
+        share = torch.stack(found, 1).cpu().double() / k  # (B, draws)
         parts.append({f"precision@{k}": share.mean(1), f"hit@{k}": share.gt(0).double().mean(1)})
-        top.append(torch.stack(lists, 1))
-    return Evaluation("seed-and-suggest", joined(parts), eligible, torch.cat(top))
+        top.append(torch.stack(lists, 1).cpu())
+    return Evaluation("seed-and-suggest", joined(parts), eligible.cpu(), torch.cat(top))

@@ -19,7 +19,8 @@ class Affected(Belief):
 
     def __init__(self, n_users: int, n_items: int, k: int, n: int) -> None:
         super().__init__(n_users, n_items, k, n)
-        self.register_buffer("films", torch.zeros(n_items, WIDTH))
+        there = self.item_vectors.weight.device
+        self.register_buffer("films", torch.zeros(n_items, WIDTH, device=there))
 
     def start_from(self, embeddings: DescribedFactors) -> None:
         super().start_from(embeddings)

@@ -34,8 +34,9 @@ class Belief(State):
         super().__init__(n_users, n_items, k, n)
         self.item_vectors = nn.Embedding(n_items + 1, k, padding_idx=n_items)
         self.item_vectors.requires_grad_(False)
-        self.register_buffer("mean", torch.zeros(k))
-        self.register_buffer("precision", torch.eye(k))
+        there = self.item_vectors.weight.device
+        self.register_buffer("mean", torch.zeros(k, device=there))
+        self.register_buffer("precision", torch.eye(k, device=there))
 
     @property
     def size(self) -> int:
@@ -69,7 +70,7 @@ class Belief(State):
         """The latest W items that were shown -> int64 [B, W], LEFT-padded."""
         item = F.pad(histories.item, (WINDOW, 0), value=self.n_items)[:, -WINDOW:]
         shown = (histories.item < self.n_items).sum(1, keepdim=True) - 1
-        back = torch.arange(WINDOW, 0, -1)
+        back = torch.arange(WINDOW, 0, -1, device=item.device)
         return item.masked_fill(back > shown, self.n_items)
 
 

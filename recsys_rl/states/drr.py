@@ -29,7 +29,8 @@ class PaperState(State):
         super().__init__(n_users, n_items, k, n)
         self.user_vectors = nn.Embedding(n_users + 1, k)
         self.item_vectors = nn.Embedding(n_items + 1, k, padding_idx=n_items)
-        self.weight = nn.Parameter(torch.ones(n))  # w_1..w_n, oldest item first
+        there = self.item_vectors.weight.device
+        self.weight = nn.Parameter(torch.ones(n, device=there))  # w_1..w_n, oldest item first
 
     def initialise(self, generator: torch.Generator) -> None:
         """N(0, 0.1^2) vectors; linear layers as PyTorch does."""
@@ -51,7 +52,8 @@ class PaperState(State):
 
 def pair_products(vectors: Tensor) -> Tensor:
     """Element-wise products of every pair: float32 [B, n, k] -> [B, n (n - 1) / 2, k]."""
-    first, second = torch.triu_indices(vectors.shape[1], vectors.shape[1], offset=1)
+    n, there = vectors.shape[1], vectors.device
+    first, second = torch.triu_indices(n, n, offset=1, device=there)
     return vectors.index_select(1, first) * vectors.index_select(1, second)
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from recsys_rl.data.devices import on_cpu
 from recsys_rl.data.histories import Histories, Times
 from recsys_rl.embeddings.cooccurrence import EMBEDDING_STD, Cooccurrence
 from recsys_rl.states.base import State
@@ -25,11 +26,13 @@ class Block(nn.Module):
     def __init__(self, k: int, n: int, heads: int, dropout: PooledDropout) -> None:
         super().__init__()
         self.heads, self.dropout = heads, dropout
-        self.distance = nn.Parameter(torch.zeros(heads, n))  # what being d items ago is worth
         self.norm1, self.norm2 = nn.LayerNorm(k), nn.LayerNorm(k)
         self.query_key_value = nn.Linear(k, 3 * k)
         self.out = nn.Linear(k, k)
         self.widen, self.narrow = nn.Linear(k, 4 * k), nn.Linear(4 * k, k)
+        there = self.out.weight.device
+        # what being d items ago is worth
+        self.distance = nn.Parameter(torch.zeros(heads, n, device=there))
 
     def forward(self, x: Tensor, pairs: Tensor | None = None) -> Tensor:
         """pairs: what is known of each pair of positions, [B, L, L], for blocks that read it."""
@@ -38,9 +41,12 @@ class Block(nn.Module):
         query, key, value = (
             h.reshape(self.heads * size, length, -1) for h in heads.permute(2, 3, 0, 1, 4)
         )  # each (heads * B, L, k / heads)
-        scale = query.shape[2] ** -0.5
-        score = torch.baddbmm(self._bias(length, size, pairs), query, key.mT, alpha=scale)
-        mixed = score.softmax(2) @ value
+        bias, scale = self._bias(length, size, pairs), query.shape[2] ** -0.5
+        if on_cpu(x):
+            score = torch.baddbmm(bias, query, key.mT, alpha=scale)
+            mixed = score.softmax(2) @ value
+        else:
+            mixed = F.scaled_dot_product_attention(query, key, value, bias, scale=scale)
         mixed = mixed.view(self.heads, size, length, -1).permute(1, 2, 0, 3)
         mixed = mixed.reshape(size, length, k)
         return self._feed_forward(x + self.dropout(self.out(mixed)))
@@ -51,7 +57,7 @@ class Block(nn.Module):
         Keys and values are needed of all positions, the rest of the block of one. pairs: [B, L].
         """
         size, length, k = x.shape
-        each = torch.arange(size)
+        each = torch.arange(size, device=x.device)
         normed = self.norm1(x)
         weight, bias = self.query_key_value.weight, self.query_key_value.bias
         query = F.linear(normed[each, last], weight[:k], bias[:k])  # (B, k)
@@ -61,7 +67,7 @@ class Block(nn.Module):
             .permute(2, 0, 3, 1, 4)
         )  # each (B, heads, L, k / heads)
         query = query.view(size, self.heads, 1, -1)
-        ago = last.unsqueeze(1) - torch.arange(length)  # (B, L)
+        ago = last.unsqueeze(1) - torch.arange(length, device=last.device)  # (B, L)
         worth = self._worth(ago.clamp(min=0), pairs).masked_fill(ago < 0, -torch.inf)
         score = query @ key.mT * query.shape[3] ** -0.5 + worth.transpose(0, 1).unsqueeze(2)
         mixed = (score.softmax(3) @ value).view(size, k)
@@ -72,7 +78,7 @@ class Block(nn.Module):
 
     def _bias(self, length: int, size: int, pairs: Tensor | None) -> Tensor:
         """The distances' worth, -inf for items that come later -> [heads * B, L, L]."""
-        place = torch.arange(length)
+        place = torch.arange(length, device=self.distance.device)
         ago = place.unsqueeze(1) - place
         bias = self.distance[:, ago.clamp(min=0)].masked_fill(ago < 0, -torch.inf)
         return bias.unsqueeze(1).expand(-1, size, -1, -1).reshape(-1, length, length)
@@ -175,19 +181,22 @@ class DRRseq(State):
         for block in self.blocks[:-1]:
             x = block(x, pairs)
         last = (length - 1).clamp(min=0)
-        of_last = None if pairs is None else pairs[torch.arange(len(last)), last]
+        each = torch.arange(len(last), device=last.device)
+        of_last = None if pairs is None else pairs[each, last]
         x = self.blocks[-1].at_last(x, last, of_last)
         return F.pad(self.norm(x), (0, 1), value=1.0)
 
     def forward(self, histories: Histories) -> Tensor:
         """The action after the whole memory -> float32 [B, k + 1].
 
-        Rows of about one length are read together, so that little padding is.
+        On a CPU rows of about one length are read together, so that little padding is.
         """
         memory = self.memory(histories)
         length = (memory != self.n_items).sum(1)  # (B,)
         items = right_padded(memory, length, self.n_items)  # (B, longest)
         times = self._times(histories, length)
+        if not on_cpu(length):
+            return self._after(items, length, times)
         order = length.argsort(stable=True)
         actions = []
         for rows in order.split(TOGETHER):
@@ -202,8 +211,11 @@ class DRRseq(State):
 
 
 def right_padded(memory: Tensor, length: Tensor, padding: int) -> Tensor:
-    """Rows [B, n] that hold `length` [B] values, left-padded -> [B, longest], right-padded."""
-    longest = max(1, int(length.max()))
-    place = torch.arange(longest) + memory.shape[1] - length.unsqueeze(1)
+    """Rows [B, n] that hold `length` [B] values, left-padded -> [B, longest], right-padded.
+
+    longest: n where asking for it would wait.
+    """
+    longest = max(1, int(length.max())) if on_cpu(length) else memory.shape[1]
+    place = torch.arange(longest, device=length.device) + memory.shape[1] - length.unsqueeze(1)
     inside = place < memory.shape[1]
     return torch.where(inside, memory.gather(1, place.clamp(max=memory.shape[1] - 1)), padding)

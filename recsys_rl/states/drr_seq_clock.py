@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from recsys_rl.data.devices import CPU, generator_on, on_cpu
 from recsys_rl.data.histories import UNKNOWN_TIME, Histories, Times, latest_times
 from recsys_rl.states.drr_seq import Block, DRRseq, right_padded
 from recsys_rl.states.layers import PooledDropout
@@ -56,11 +57,18 @@ class PairBias(torch.autograd.Function):
         place, cells = pairs.flatten(), n * buckets
         found = torch.stack(
             [
-                torch.bincount(place, weights, cells + 1)[:cells]
+                _sums(place, weights, cells + 1)[:cells]
                 for weights in gradient.reshape(-1, len(place))
             ]
         ).view(-1, n, buckets)
         return found.sum(2), found.sum(1), None
+
+
+def _sums(place: Tensor, weights: Tensor, size: int) -> Tensor:
+    """The weights of each place; off the CPU without a look at how many places there are."""
+    if on_cpu(place):
+        return torch.bincount(place, weights, size)
+    return weights.new_zeros(size).index_add_(0, place, weights)
 
 
 class ClockBlock(Block):
@@ -68,7 +76,7 @@ class ClockBlock(Block):
 
     def __init__(self, k: int, n: int, heads: int, dropout: PooledDropout) -> None:
         super().__init__(k, n, heads, dropout)
-        self.since = nn.Parameter(torch.zeros(heads, BUCKETS + 1))
+        self.since = nn.Parameter(torch.zeros(heads, BUCKETS + 1, device=self.distance.device))
 
     def _bias(self, length: int, size: int, pairs: Tensor | None) -> Tensor:
         if pairs is None:
@@ -97,7 +105,7 @@ class DRRseqClock(DRRseq):
         super().__init__(n_users, n_items, k, n, **options)
         self.past_vectors = nn.Embedding(BUCKETS + 1, k)
         self.request_vectors = nn.Embedding(BUCKETS + 1, k)
-        self.generator = torch.Generator().manual_seed(0)
+        self.generator = generator_on(CPU, 0)
 
     def initialise(self, generator: torch.Generator) -> None:
         """As DRR-seq: what the clock is worth starts at nothing."""
@@ -117,14 +125,16 @@ class DRRseqClock(DRRseq):
         x = x + self.request_vectors(bucket(request, rated))
         now = torch.where(request == UNKNOWN_TIME, rated, request)
         since = bucket(now.unsqueeze(2), rated.unsqueeze(1))  # (B, L, L)
-        place = torch.arange(items.shape[1])
+        place = torch.arange(items.shape[1], device=items.device)
         ago = place.unsqueeze(1) - place
         since += ago * (BUCKETS + 1)
         return x, since.masked_fill_(ago < 0, self.n * (BUCKETS + 1))
 
     def _hidden(self, times: Times) -> Times:
         """Some rows without the requests, and some without any time."""
-        drawn = torch.rand(len(times.rated), 1, generator=self.generator)
+        g = self.generator
+        drawn = torch.rand(len(times.rated), 1, generator=g, device=g.device)
+        drawn = drawn.to(times.rated.device)
         return Times(
             times.rated.masked_fill(drawn < NO_TIMES, UNKNOWN_TIME),
             times.request.masked_fill(drawn < NO_TIMES + NO_REQUEST, UNKNOWN_TIME),

@@ -37,7 +37,8 @@ class DRRset(State):
         self.inner_norm = nn.LayerNorm(hidden)
         self.widen, self.narrow = nn.Linear(hidden, 2 * hidden), nn.Linear(2 * hidden, hidden)
         self.norm, self.out = nn.LayerNorm(hidden), nn.Linear(hidden, k)
-        self.skip_weight = nn.Parameter(torch.tensor(2.0))  # of what was liked, as it is
+        there = self.out.weight.device
+        self.skip_weight = nn.Parameter(torch.tensor(2.0, device=there))  # of what was liked, as is
 
     @property
     def size(self) -> int:

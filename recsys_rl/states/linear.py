@@ -41,7 +41,8 @@ class GatedLinear(nn.Module):
     def __init__(self, model: LinearModel, full: int, generator: torch.Generator) -> None:
         super().__init__()
         self.model, self.full, self.generator = model, full, generator
-        self.gate = nn.Parameter(torch.tensor(model.initial_gate))
+        there = model.item_vectors.device
+        self.gate = nn.Parameter(torch.tensor(model.initial_gate, device=there))
 
     @property
     def width(self) -> int:
@@ -49,7 +50,7 @@ class GatedLinear(nn.Module):
 
     def reset(self) -> None:
         """The gate as it was before any training."""
-        self.gate.data = torch.tensor(self.model.initial_gate)
+        self.gate.data = torch.tensor(self.model.initial_gate, device=self.gate.device)
 
     def read(self, histories: Histories) -> Histories:
         """The histories with their user vectors, computed once."""
@@ -70,8 +71,9 @@ class GatedLinear(nn.Module):
         histories = self.read(histories)
         part = self.weight(histories) * histories.user_vector
         if self.training:
-            keep = torch.rand(len(part), 1, generator=self.generator) < 1 - self.MASKED
-            part = part * keep
+            g = self.generator
+            keep = torch.rand(len(part), 1, generator=g, device=g.device) < 1 - self.MASKED
+            part = part * keep.to(part.device)
         return part
 
     def forward(self, histories: Histories) -> Tensor:
