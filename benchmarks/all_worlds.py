@@ -145,6 +145,16 @@ def table(dataset: str = "ml-1m") -> pd.DataFrame:
     return pd.DataFrame(rows).T
 
 
+def short_table(dataset: str = "ml-1m") -> str:
+    """For the README, as Markdown."""
+    columns = ["greedy", "gamma = 0", "DDPG", "oracle"]
+    found = table(dataset)[columns].rename(columns={"gamma = 0": "γ = 0"})
+    found.index = [name.partition(":")[0] for name in found.index]
+    lines = ["| | " + " | ".join(found.columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    rows = zip(found.index, found.to_numpy(), strict=True)
+    return "\n".join([*lines, *(f"| {name} | " + " | ".join(row) + " |" for name, row in rows)])
+
+
 def _figure(found: Interval | None, interval: bool = False) -> str:
     if found is None:
         return ""

@@ -151,6 +151,10 @@ def test_the_picture_of_the_worlds_shows_every_policy_between_greedy_and_oracle(
     plt.close(figure)
 
 
+def test_the_readme_has_the_table_of_the_worlds():
+    assert all_worlds.short_table() in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
 def test_the_picture_shows_every_line_at_forty_steps():
     figure = report_picture.picture("ml-1m")
     left, right = figure.axes
