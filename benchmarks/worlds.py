@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -273,7 +274,8 @@ def trained(world: str, policy: str, root: Path) -> None:
         data = Interactions.from_ratings(load_ratings(root / DATASET))
         train_policy(policy, data, DATASET)
         return
-    place = "--dataset", DATASET, "--root", str(root), "--out", str(POLICIES / f"{world}-{policy}")
+    out = os.path.relpath(POLICIES / f"{world}-{policy}")  # the card says how it was made
+    place = "--dataset", DATASET, "--root", str(root), "--out", out
     code = train.main([*place, "--agent", AGENTS[world][policy], "--threads", "1"])
     if code:
         raise SystemExit(code)
