@@ -381,8 +381,9 @@ def of_consequences() -> list[Section]:
     return [
         Section(
             "Simulated users with a dial",
-            "Splits simulated-*form*-*dial* (see [worlds](worlds.md)), protocol simulated-B: test "
-            "users, one session of 30 films each; 5 training seeds.",
+            "Data set ml-1m or ml-100k, splits simulated-*form*-*dial* (see [worlds](worlds.md)), "
+            "protocol simulated-B: test users, one session of 30 films each; 5 training seeds, 2 "
+            "or 1 at satiation 0.25 and at 0.",
             [
                 f"-m benchmarks.study --agents consequences consequences-gamma-0 --splits {splits}",
                 "-m benchmarks.worlds simulated --dial 0.5 --record",
@@ -391,9 +392,15 @@ def of_consequences() -> list[Section]:
             "*Gain*: gamma > 0 minus gamma = 0, in stars of a session; *headroom*: roll-outs of "
             "the greedy oracle minus itself; *over the oracle*: gamma > 0 minus the greedy oracle, "
             "which knows the user. *Share*: the gain as a share of the headroom.",
-            consequences.table().set_index("data set"),
+            labelled(consequences.table()),
         )
     ]
+
+
+def labelled(table: pd.DataFrame) -> pd.DataFrame:
+    """Data set, form and dial as one label of a row."""
+    label = [table.pop(column) for column in ("data set", "form", "dial")]
+    return table.set_axis([", ".join(parts) for parts in zip(*label, strict=True)])
 
 
 def of_questions() -> list[Section]:

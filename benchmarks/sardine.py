@@ -49,7 +49,6 @@ from recsys_rl.evaluation.calibration import Calibration, discounted_returns
 from recsys_rl.evaluation.statistics import Evaluation
 from recsys_rl.states.base import State
 from recsys_rl.states.linear import GatedLinear
-from recsys_rl.states.registry import STATES
 
 try:
     from sardine.policies import EpsilonGreedyOracle
@@ -122,9 +121,6 @@ class Numbers(State):
     def forward(self, histories: Histories) -> Tensor:
         soon = (histories.clock * STEPS - STEPS + LAST).clamp(min=0) / LAST
         return torch.cat([histories.rating, soon], 1)
-
-
-STATES["sardine"] = Numbers
 
 
 def slates_of(vectors: Tensor) -> Tensor:
@@ -232,6 +228,11 @@ class SlateDDPG(VectorDDPG):
 
     critic_lr = 2e-3
     warmup = 0.1
+
+    def _state(self) -> Numbers:
+        state = Numbers(self.n_users, self.n_items, self.config.state.k, self.config.state.n)
+        state.initialise(self.own_generator)
+        return state
 
     @staticmethod
     def new_actor(config: Config, state: State, linear: GatedLinear | None) -> TasteActor:
