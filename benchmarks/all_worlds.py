@@ -20,14 +20,13 @@ from recsys_rl.evaluation.statistics import Interval, hierarchical_bootstrap
 MARKS = {
     "DDPG": ("o", "#D55E00"),  # Okabe & Ito
     "DDPG, gamma = 0": ("s", "#0072B2"),
-    "the best rival": ("D", "#009E73"),
+    "a rival": ("D", "#009E73"),
 }
 
 
 @dataclass(frozen=True)
 class World:
-    """metric: of the rows that `key` selects. greedy and oracle: the ends of the scale. rival: the
-    best other policy, by name and in words; calibration: the split of the critic's rows, whose
+    """metric: of the rows that `key` selects. greedy and oracle: the ends of the scale. rival: another policy, by name and in words; calibration: the split of the critic's rows, whose
     protocol ends with `evaluated_in`."""
 
     title: str
@@ -74,7 +73,7 @@ def worlds(dataset: str = "ml-1m") -> list[World]:
             "users who leave: shown too\nmuch of the same, they go",
             leaving,
             "return",
-            Agent("user-leaves", label="DDPG"),
+            Agent("user-leaves"),
             Agent("list", label="one list for all, told the rule"),
             Agent("user-leaves-gamma-0"),
             calibration="user-leaves",
@@ -104,7 +103,7 @@ def worlds(dataset: str = "ml-1m") -> list[World]:
             "ask first: five questions,\nthen ten films",
             {"dataset": dataset, "split": "elicitation", "protocol": "elicitation, 5 questions"},
             "precision@10",
-            Agent("ddpg"),
+            Agent("ddpg", label="policy gradient"),
             Agent("knowledge gradient"),
             oracle=Agent("all answers known"),
             calibration="elicitation-5",
@@ -133,8 +132,8 @@ def table(dataset: str = "ml-1m") -> pd.DataFrame:
             "random": _figure(world.mean(world.random)),
             "greedy": _figure(world.mean(world.greedy)),
             "gamma = 0": _figure(world.mean(world.myopic) if world.myopic else None),
-            "DDPG": _figure(world.mean(world.ddpg), True),
-            "best rival": f"{_figure(world.mean(world.rival))} ({world.rival})",
+            "DDPG": _figure(world.mean(world.ddpg), True) + _named(world.ddpg),
+            "rival": f"{_figure(world.mean(world.rival))} ({world.rival})",
             "oracle": _figure(world.mean(world.oracle)),
             "share of the way": _figure(world.share(world.ddpg), True),
             "Q off by": _off(world),
@@ -153,6 +152,11 @@ def short_table(dataset: str = "ml-1m") -> str:
     lines = ["| | " + " | ".join(found.columns) + " |", "|---" * (len(columns) + 1) + "|"]
     rows = zip(found.index, found.to_numpy(), strict=True)
     return "\n".join([*lines, *(f"| {name} | " + " | ".join(row) + " |" for name, row in rows)])
+
+
+def _named(agent: Agent) -> str:
+    """What an agent is, where it is no DDPG."""
+    return f" ({agent.label})" if agent.label else ""
 
 
 def _figure(found: Interval | None, interval: bool = False) -> str:

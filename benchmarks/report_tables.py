@@ -49,7 +49,8 @@ def added(dataset: str) -> list[tuple[Agent, Agent]]:
     """What DDPG adds to the pretrained agent, and what looking ahead adds to DDPG."""
     before, after = trained(dataset, "cold-start", "DRR-set")
     end = OLD if after.name.endswith(OLD) else ""
-    return [(after, before), (after, Agent("DRR-set-gamma-0" + end))]
+    reset = Agent(before.name, "pretrained, gate reset")
+    return [(after, before), (after, reset), (after, Agent("DRR-set-gamma-0" + end))]
 
 
 def trained(dataset: str, split: str, *names: str) -> list[Agent]:
@@ -287,6 +288,12 @@ def calibrated() -> pd.DataFrame:
         found = results.select(**key, protocol=f"calibration, {users}")
         if len(found):
             rows[f"user-leaves, ml-1m, {users}"] = calibration_row(found, False)
+    for dataset in ("ml-1m", "ml-100k"):
+        key = {"dataset": dataset, "split": "simulated-satisfaction-0.5", "agent": "consequences"}
+        for users in ("test users", "test users, simulator B"):
+            found = results.select(**key, protocol=f"calibration, {users}")
+            if len(found):
+                rows[f"satisfaction 0.5, {dataset}, {users}"] = calibration_row(found, False)
     for name in ("sardine", "sardine-gamma-0"):
         found = results.select(split="sardine", agent=name, protocol="calibration, test users")
         if len(found):

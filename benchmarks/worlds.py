@@ -171,14 +171,14 @@ def sardine(_data: object) -> World:
 
 def asking(data: Interactions) -> World:
     """The share of liked items among ten that are recommended after five questions; `greedy` asks
-    about the likeliest like, and the ceiling is `all-known`: every answer of the asked half."""
+    about the likeliest like, and `oracle` is told every answer of the asked half."""
     world = Elicitation(data)
 
     def judge(name: str) -> Evaluation:
         return judged(world, name, "test", QUESTIONS, 0, world.gaussian.score)
 
     names = {name: name for name in ("random", "greedy", "tree", *AGENTS["elicitation"])}
-    names |= {"oracle": "knowledge gradient", "all-known": "all answers known"}
+    names |= {"knowledge-gradient": "knowledge gradient", "oracle": "all answers known"}
     policies = {policy: lambda name=name: judge(name) for policy, name in names.items()}
     return World(policies, f"precision@{LIST}", QUESTIONS)
 

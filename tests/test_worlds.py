@@ -51,9 +51,9 @@ def test_questions_are_judged_by_what_is_recommended(root, capsys, monkeypatch):
     monkeypatch.setattr(worlds, "AGENTS", {"elicitation": {}})
     found = judged(capsys, "elicitation", *THERE, str(root))
     mean = {line["policy"]: line["mean"] for line in found}
-    assert list(mean) == ["random", "greedy", "tree", "oracle", "all-known"]
+    assert list(mean) == ["random", "greedy", "tree", "knowledge-gradient", "oracle"]
     assert all(0 <= line["low"] <= line["mean"] <= line["high"] <= 1 for line in found)
-    assert mean["random"] < mean["all-known"]
+    assert mean["random"] < mean["oracle"]
     assert {line["length"] for line in found} == {5}
 
 
