@@ -26,7 +26,8 @@ MARKS = {
 
 @dataclass(frozen=True)
 class World:
-    """metric: of the rows that `key` selects. greedy and oracle: the ends of the scale. rival: another policy, by name and in words; calibration: the split of the critic's rows, whose
+    """metric: of the rows that `key` selects. greedy and oracle: the ends of the scale. rival:
+    another policy, by name and in words. calibration: the split of the critic's rows, whose
     protocol ends with `evaluated_in`."""
 
     title: str
@@ -194,9 +195,9 @@ def worlds_picture(dataset: str = "ml-1m") -> Figure:
     seen = set()
     for place, world in enumerate(reversed(there)):
         axes.axhline(place, color="#CCCCCC", lw=1, zorder=0)
-        for offset, (name, agent) in zip((0.2, 0.0, -0.2), world.shown().items(), strict=False):
-            found = world.share(agent)
-            mark, colour = MARKS[name]
+        for name, agent in world.shown().items():
+            found, (mark, colour) = world.share(agent), MARKS[name]
+            offset = 0.2 - 0.2 * list(MARKS).index(name)
             axes.errorbar(
                 found.mean,
                 place + offset,

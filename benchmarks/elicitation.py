@@ -171,7 +171,7 @@ def calibrations(world: Elicitation, name: str, questions: int) -> dict[str, Cal
     """Q of a learned asker against what the lists earn; nothing is known before."""
     asker = load_asker(POLICIES / f"elicitation-{name}", world.gaussian, world.data)
     asker.questions = questions
-    groups = {"users of the critic": world.parts["train"], "test users": world.parts["test"]}
+    groups = {"test users": world.parts["test"]}
     return {
         who: calibration(
             asker.score,

@@ -83,10 +83,10 @@ def of_worlds() -> Section:
         "column; what a session earns, or the share of it that is liked. One section below for "
         "each world.",
         ["-m benchmarks.report"],
-        "*Share of the way*: from the greedy policy (0) to the oracle (1), which are others in each "
-        "world ([worlds](worlds.md)); *Q off by*: relative error of the critic's mean at the first, "
-        "the middle and the last step. In cold-start sessions *random* is popularity; intervals are "
-        "over seeds and users, with one seed over users.",
+        "*Share of the way*: from the greedy policy (0) to the oracle (1), which are others in "
+        "each world ([worlds](worlds.md)); *Q off by*: relative error of the critic's mean at the "
+        "first, the middle and the last step. In cold-start sessions *random* is popularity; "
+        "intervals are over seeds and users, with one seed over users.",
         all_worlds.table(),
     )
 
@@ -307,13 +307,13 @@ def of_cold_start() -> list[Section]:
             "Calibration of the critic",
             "Data set ml-1m or ml-100k, split cold-start and, for *every user once*, "
             "cold-start-eighth-1 to -8, with one training seed each; greedy sessions, 3 draws; "
-            "splits user-leaves, simulated-satisfaction-0.5, elicitation-5 and -10; and split sardine, "
-            "3 seeds.",
+            "splits user-leaves, simulated-satisfaction-0.5, elicitation-5 and -10; and split "
+            "sardine, 3 seeds.",
             [study("ml-1m", "cold-start", *names[:2]), eighths],
             "Mean Q / mean discounted return (relative error) at the first, the middle and the "
-            "last of 40 steps (30 with users who leave and with satisfaction, 5 or 10 questions of the learned asker, "
-            "100 with users who get bored), means over runs; *every user once*: the error of all "
-            "together. *Worst tenth*: the largest relative error among tenths of the sessions "
+            "last of 40 steps (30 with users who leave and with satisfaction, 5 or 10 questions of "
+            "the learned asker, 100 with users who get bored), means over runs; *every user once*: "
+            "the error of all together. *Worst tenth*: the largest relative error among tenths of the sessions "
             "ordered by Q, at the middle step, mean over runs.",
             calibrated(),
         )

@@ -299,11 +299,10 @@ def calibrated() -> pd.DataFrame:
         if len(found):
             rows[f"{name}, test users"] = calibration_row(found, False)
     for number in (5, 10):
-        for users in ("users of the critic", "test users"):
-            key = {"dataset": "ml-1m", "split": f"elicitation-{number}", "agent": "ddpg"}
-            found = results.select(**key, protocol=f"calibration, {users}")
-            if len(found):
-                rows[f"asker, ml-1m, {number} questions, {users}"] = calibration_row(found, False)
+        key = {"dataset": "ml-1m", "split": f"elicitation-{number}", "agent": "ddpg"}
+        found = results.select(**key, protocol="calibration, test users")
+        if len(found):
+            rows[f"asker, ml-1m, {number} questions, test users"] = calibration_row(found, False)
     return pd.DataFrame(rows).T.fillna("")
 
 

@@ -214,7 +214,9 @@ def one_run(
     """A run by itself, in any process of any machine, in a folder of its own."""
     torch.set_num_threads(threads)
     folder = checkpoints / "-".join(map(str, where))
-    return run(task_of(data, where.split, movies), *where, folder)
+    found = run(task_of(data, where.split, movies), *where, folder)
+    forget_pretraining(folder)
+    return found
 
 
 def in_order(

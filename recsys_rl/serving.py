@@ -194,14 +194,16 @@ class Recommender:
     def next_question(self, answers: Answers, askable: np.ndarray) -> int | None:
         """The item whose answer says most about which ten others to recommend, by index.
 
-        askable: bool [n_items], at least one. None for agents without a Gaussian of likes.
+        askable: bool [n_items], what may be asked about and recommended, at least one. None for
+        agents without a Gaussian of likes.
         """
         if not _is_set(self.config):
             return None
         scorer = self._scorer
         told = (list(part)[-self.memory :] for part in answers)
         try:
-            return next_question(scorer.gaussian, scorer.layers[NOISE], *told, askable=askable)
+            masks = {"askable": askable, "recommendable": askable}
+            return next_question(scorer.gaussian, scorer.layers[NOISE], *told, **masks)
         except np.linalg.LinAlgError:
             raise BadRelease(DAMAGED) from None
 

@@ -106,10 +106,13 @@ def run(options: argparse.Namespace, command: str) -> None:
     dataset = data.name
     config = configured(options, dataset)
     split = options.split or split_for(config.env.name)
+    if options.order == "file" and split == "after-a-pause":
+        raise ValueError("--split after-a-pause needs times, and --order file has none")
     interactions = data.interactions().to(resolved(config.device))
     task = task_of(interactions, split, data.movies)
     task.check(config)
-    if options.order == "file" and STATES[config.state.name].reads_clock:
+    state = STATES.get(config.state.name)
+    if options.order == "file" and state and state.reads_clock:
         note(
             f"{options.agent} reads the clock, and these rows have no times: it learns their order"
         )

@@ -261,12 +261,15 @@ def make_demonstrations(
             generator = generator_on(CPU, config.seed + 2)
             return LogWindows(first, config.state.n, batch_size, generator, negatives)
         return LogMoments(environment, batch_size, negatives)
-    while_pretraining = make(first, _stream(config, 2))
+    while_pretraining, afterwards = make(first, _stream(config, 2)), None
     while_pretraining.sessions = batch_size
+    if config.pretrain.holdout_share:
+        afterwards = make(later, _stream(config, 3))
+        afterwards.sessions = ranks.share(afterwards.sessions, "env.sessions")
     return OnPolicyDemonstrations(
         while_pretraining,
         lambda histories, excluded: agent.explore(histories, excluded).item,
-        make(later, _stream(config, 3)) if config.pretrain.holdout_share else None,
+        afterwards,
         lambda: agent.pretrained >= config.pretrain.updates,
         agent.actor.read,
     )

@@ -59,9 +59,9 @@ def load(checkpoints: Checkpoints, parts: Parts) -> dict[str, Any] | None:
 
 def _load_alone(checkpoints: Checkpoints, parts: Parts) -> dict[str, Any] | None:
     progress = checkpoints.load(parts)
-    if progress is not None and (others := progress.pop(OTHERS, [])):
-        own = {name: part.state_dict() for name, part in parts.items()}
-        _restore(parts, [own, *others], progress["update"])
+    if progress is not None and progress.pop(OTHERS, []):  # of several: their replays are dealt out
+        states, progress = _read(checkpoints, parts)
+        _restore(parts, states, progress["update"])
     return progress
 
 

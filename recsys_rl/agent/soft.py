@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from recsys_rl.agent.affected import AffectedActor, AffectedCritic
+from recsys_rl.agent.affected import SHUT, AffectedActor, AffectedCritic
 from recsys_rl.agent.config import Config
 from recsys_rl.agent.ddpg import DDPG, Choice, Losses
 from recsys_rl.agent.exploration import OUNoise, sampled_items
@@ -74,4 +74,16 @@ class SoftDDPG(DDPG):
         with torch.no_grad():
             entropy = torch.special.entr(log_policy.exp()).sum(1).mean()
         loss = -(target * log_policy).sum(1).mean()
-        return loss, {"q_spread": figure(q.std(1).mean()), "entropy": figure(entropy)}
+        return loss, {"q_spread": figure(_spread(q)), "entropy": figure(entropy)}
+
+
+def _spread(q: Tensor) -> Tensor:
+    """Standard deviation of Q over the items that can be shown, the mean over the batch.
+
+    q: float32 [B, V], `SHUT` for those that cannot.
+    """
+    shown = q > SHUT
+    count = shown.sum(1).clamp(min=2)
+    mean = (q * shown).sum(1) / count
+    square = ((q - mean.unsqueeze(1)) * shown).square().sum(1)
+    return (square / (count - 1)).sqrt().mean()

@@ -138,7 +138,8 @@ def train(
                 callback(progress)
             if progress.update % read_every(agent.device) == 0:
                 _read(progress, agent)
-            if ranks.largest(bool(stop or (checkpoints and checkpoints.due))):
+            due = checkpoints and ranks.rank() == 0 and checkpoints.due  # who writes says when
+            if ranks.largest(bool(stop or due)):
                 _read(progress, agent)
                 _save(checkpoints, parts, progress)
     if not config.ddpg.updates:  # no DDPG at all

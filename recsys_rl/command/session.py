@@ -70,7 +70,7 @@ class Session:
         Where a session starts from nothing, the first ones are those whose answers say most about
         the taste; from then on the best ones.
         """
-        if not self.start.films and len(self.answers) < QUESTIONS:
+        if not (self.start.liked or self.start.disliked) and len(self.answers) < QUESTIONS:
             question = self.suggester.question(self.taste, self.wishes)
             if question is not None:
                 return question

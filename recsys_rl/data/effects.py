@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from recsys_rl.data.histories import Histories
 from recsys_rl.data.interactions import Interactions
 
+OTHER_NAMES = {"Children": "Children's"}  # of later sets
 # of MovieLens; other names count as none
 GENRES = (
     "Action",
@@ -58,11 +59,15 @@ def genre_shares(data: Interactions, movies: pd.DataFrame) -> Tensor:
     """
     names = dict(zip(movies["item"], movies["genres"], strict=True))
     rows = [
-        [genre in names.get(item, "").split("|") for genre in GENRES]
+        [genre in _genres(names.get(item, "")) for genre in GENRES]
         for item in data.item_ids.ids.tolist()
     ]
     there = torch.tensor(rows, dtype=torch.float32, device=data.item.device)
     return there / there.sum(1, keepdim=True).clamp(min=1)
+
+
+def _genres(text: str) -> list[str]:
+    return [OTHER_NAMES.get(name, name) for name in text.split("|")]
 
 
 def described(data: Interactions, movies: pd.DataFrame) -> Tensor:
