@@ -313,8 +313,8 @@ def of_cold_start() -> list[Section]:
             "Mean Q / mean discounted return (relative error) at the first, the middle and the "
             "last of 40 steps (30 with users who leave and with satisfaction, 5 or 10 questions of "
             "the learned asker, 100 with users who get bored), means over runs; *every user once*: "
-            "the error of all together. *Worst tenth*: the largest relative error among tenths of the sessions "
-            "ordered by Q, at the middle step, mean over runs.",
+            "the error of all together. *Worst tenth*: the largest relative error among tenths of "
+            "the sessions ordered by Q, at the middle step, mean over runs.",
             calibrated(),
         )
     )
