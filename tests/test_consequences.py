@@ -5,7 +5,9 @@ import pytest
 import torch
 from toys import changed, random_log
 
+from recsys_rl.agent.affected import SHUT
 from recsys_rl.agent.build import build
+from recsys_rl.agent.soft import _spread
 from recsys_rl.agent.training import train
 from recsys_rl.data.effects import GENRES, WIDTH, blockbusters, effects, genre_shares
 from recsys_rl.embeddings.rating_factors import DescribedFactors, RatingFactors
@@ -140,6 +142,19 @@ def test_films_are_described_by_ratings_and_genres():
     shares = genre_shares(log, movies)
     assert shares[0, [GENRES.index("War"), GENRES.index("Drama")]].tolist() == [0.5, 0.5]
     assert shares[1:].sum() == 0
+
+
+def test_later_sets_name_a_genre_in_another_way():
+    log = random_log()
+    movies = pd.DataFrame({"item": log.item_ids.ids[:1], "genres": ["Children|Comedy"]})
+    shares = genre_shares(log, movies)
+    assert shares[0, [GENRES.index("Children's"), GENRES.index("Comedy")]].tolist() == [0.5, 0.5]
+
+
+def test_the_spread_of_q_leaves_out_what_cannot_be_shown():
+    q = torch.randn(4, 60, generator=gen())
+    found = _spread(torch.cat([q, torch.full((4, 7), SHUT)], 1))
+    assert float(found) == pytest.approx(float(q.std(1).mean()), rel=1e-5)
 
 
 def test_a_split_needs_the_genres():

@@ -21,7 +21,7 @@ from torch import Tensor, multiprocessing
 from toys import SMALL, SMALL_SET, changed, mixed_log
 
 from recsys_rl import train as command_line
-from recsys_rl.agent import ranks
+from recsys_rl.agent import rank_states, ranks
 from recsys_rl.agent.build import Training, build
 from recsys_rl.agent.checkpoint import Checkpoints
 from recsys_rl.agent.config import Config
@@ -247,6 +247,27 @@ def test_every_rank_has_a_share_and_a_stream_of_its_own(monkeypatch):
     assert len({*drawn[0], *drawn[1], *drawn[2]}) == 5
     with pytest.raises(ValueError, match="env.sessions is 2: 3 processes cannot share that"):
         ranks.share(2, "env.sessions")
+
+
+def test_all_sessions_of_a_rank_are_its_share(monkeypatch):
+    monkeypatch.setattr(ranks, "count", lambda: 2)
+    monkeypatch.setattr(ranks, "from_first", lambda make: make())
+    config = changed(SMALL_SET, {"pretrain.holdout_share": 0.5, "env.sessions": 8})
+    training = build(config, mixed_log(n_users=24))
+    demonstrations = training.demonstrations
+    assert training.environment.sessions == demonstrations.later.sessions == 4
+
+
+def test_only_rank_0_says_that_a_checkpoint_is_due(monkeypatch, tmp_path):
+    config = changed(SMALL, {"pretrain.updates": 3, "ddpg.updates": 0})
+    training = build(config, mixed_log())
+    monkeypatch.setattr(ranks, "rank", lambda: 1)
+    saved = []
+    monkeypatch.setattr(rank_states, "save", lambda *parts: saved.append(1))
+    late = Checkpoints(tmp_path, "toy", config, mixed_log(), every=1e-9)
+    monkeypatch.setattr(rank_states, "load", lambda *parts: None)
+    train(training, checkpoints=late)
+    assert len(saved) == 2, "before the first update and after the last, as every rank"
 
 
 def filled(kind: type[ReplayBuffer], capacity: int, first: int, count: int) -> ReplayBuffer:

@@ -218,6 +218,8 @@ def test_a_session_from_nothing_opens_with_the_films_that_tell_most(given, monke
     assert opening.next_film().film == best
     named = Session(suggester, Wishes(), start=Taste(asked[:1]))
     assert named.next_film().film == suggester.suggest(named.taste, Wishes(k=1))[0].film
+    seen = Session(suggester, Wishes(), start=Taste(seen=asked[:1]))
+    assert seen.next_film().film == suggester.question(seen.taste, Wishes()).film
     none = suggester.question(Taste(), Wishes(fits=lambda film: False))
     assert none is None
 

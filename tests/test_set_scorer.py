@@ -17,8 +17,9 @@ from toys import histories_of
 
 from recsys_rl.baselines.gaussian import GaussianLikes
 from recsys_rl.data.histories import SHOWN
+from recsys_rl.next_question import next_question
 from recsys_rl.serving import Recommender
-from recsys_rl.set_scorer import Answers, SetScorer, expected_shapes
+from recsys_rl.set_scorer import NOISE, Answers, SetScorer, expected_shapes
 
 ROOT = Path(__file__).parent.parent
 MODELS = [path for path in ("ml-1m", "ml-100k") if (ROOT / "models" / path).is_dir()]
@@ -131,6 +132,12 @@ def test_a_released_agent_knows_what_to_ask_next(name: str) -> None:
         model.next_question(a, askable) for a in (Answers([first]), Answers([], [first]))
     )
     assert {liked, rejected} & {first} == set()
+    few = np.zeros_like(askable)
+    few[::40] = True  # a filter: what cannot be recommended is not worth a question
+    scorer = model._scorer
+    masks = {"askable": few, "recommendable": few}
+    expected = next_question(scorer.gaussian, scorer.layers[NOISE], **masks)
+    assert model.next_question(Answers([]), few) == expected
     assert (
         Recommender.load(ROOT / "models" / f"{name}-next").next_question(Answers([]), askable)
         is None

@@ -190,6 +190,8 @@ def test_without_checkpoints_an_interrupted_evaluation_says_that_nothing_is_kept
         (["--set", "state.n=10"], "it must be at least 43"),
         (["--set", "env.sessions=100000000000"], "too little memory"),
         (["--split", "mine"], "there is no split 'mine'"),
+        (["--split", "after-a-pause", "--order", "file"], "needs times, and --order file has none"),
+        (["--order", "file", "--set", "state.name=nothing"], "there is no state 'nothing'"),
         (["--split", "simulated"], "this one makes simulated"),
         (["--threads", "0"], "must be a whole number, 1 to 9999, not '0'"),
         (["--checkpoint-every", "nan"], "must be a number of seconds"),
