@@ -40,8 +40,12 @@ def test_an_unknown_agent_is_refused_with_the_known_ones():
         config_of("DRR-sat")
 
 
-@pytest.mark.parametrize("dataset", BUDGETS)
-@pytest.mark.parametrize(("suffix", "name"), [("", "DRR-set"), ("-next", "DRR-seq")])
+RELEASED = [(d, *each) for d in BUDGETS for each in (("", "DRR-set"), ("-next", "DRR-seq"))]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "suffix", "name"), [*RELEASED, ("ml-1m", "-next-clock", "DRR-seq-clock")]
+)
 def test_the_released_agents_have_the_configuration_of_the_registry(dataset, suffix, name):
     text = (ROOT / "models" / f"{dataset}{suffix}" / "config.json").read_text(encoding="utf-8")
     release = json.loads(text)

@@ -121,7 +121,7 @@ def test_committed_copy_releases_beside_the_models_of_the_project():
     assert "models/local/" in (ROOT / ".gitignore").read_text()
 
 
-@pytest.mark.parametrize("suffix", ["", "-next"])
+@pytest.mark.parametrize("suffix", ["", "-next", "-next-clock"])
 def test_the_card_of_a_released_agent_has_its_figures(suffix):
     folder = ROOT / "models" / f"ml-1m{suffix}"
     config = json.loads((folder / "config.json").read_text())
