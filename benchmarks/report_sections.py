@@ -384,8 +384,7 @@ def of_consequences() -> list[Section]:
         Section(
             "Simulated users with a dial",
             "Data set ml-1m or ml-100k, splits simulated-*form*-*dial* (see [worlds](worlds.md)), "
-            "protocol simulated-B: test users, one session of 30 films each; 5 training seeds, 2 "
-            "or 1 at satiation 0.25 and at 0.",
+            "protocol simulated-B: test users, one session of 30 films each; 5 training seeds.",
             [
                 f"-m benchmarks.study --agents consequences consequences-gamma-0 --splits {splits}",
                 "-m benchmarks.worlds simulated --dial 0.5 --record",
