@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from recsys_rl.agent.networks import HIDDEN, steps_left
+from recsys_rl.agent.q_policy import QPolicy
 from recsys_rl.data.devices import CPU
 from recsys_rl.data.histories import Histories
 from recsys_rl.states.base import initialise_linear
@@ -134,22 +135,5 @@ class GatedCritic(nn.Module):
         return self.own_vectors + self.map(features)  # (V, WIDTH)
 
 
-class GatedActor(GatedCritic):
-    """A policy of the same form as the critic: its scores are on the scale of Q."""
-
-    linear = None
-    squashed = False  # there is no vector to be squashed
-
-    def read(self, histories: Histories) -> Histories:
-        return histories
-
-    def scores(self, histories: Histories) -> Tensor:
-        return self.all(histories)
-
-    @torch.no_grad()
-    def score(self, histories: Histories) -> Tensor:
-        return self.all(histories)
-
-    def best(self, histories: Histories) -> Tensor:
-        """What is shown: the item with the largest score -> int64 [B]."""
-        return self.score(histories).argmax(1)
+class GatedActor(QPolicy, GatedCritic):
+    """A policy of the same form as the critic."""

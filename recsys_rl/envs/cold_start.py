@@ -18,6 +18,16 @@ from recsys_rl.envs.base import Info, SessionEnv, check_counts
 LEAST = 3  # items left to like when a session starts, or it could not earn three
 
 
+def likes_to_start(users: Interactions, n_seed: int) -> tuple[Interactions, Tensor]:
+    """The rows with likes, and who has enough of them for a session, int64 [U]; ValueError if
+    nobody has."""
+    liked = users.select(users.rating >= POSITIVE)
+    eligible = (liked.offsets.diff() >= n_seed + LEAST).nonzero().squeeze(1)
+    if not len(eligible):
+        raise ValueError(f"nobody liked {n_seed + LEAST} items: there is no session to play")
+    return liked, eligible
+
+
 class ColdStartEnv(SessionEnv):
     """B sessions, each with a user of whom only `n_seed` liked items are known.
 
@@ -45,10 +55,7 @@ class ColdStartEnv(SessionEnv):
         check_counts(sessions=sessions, n_seed=n_seed)
         self.users, self.sessions, self.n_seed = users, sessions, n_seed
         self.n_items, self.n_users = users.n_items, users.n_users
-        self.liked = users.select(users.rating >= POSITIVE)
-        self.eligible = (self.liked.offsets.diff() >= n_seed + LEAST).nonzero().squeeze(1)
-        if not len(self.eligible):
-            raise ValueError(f"nobody liked {n_seed + LEAST} items: there is no session to play")
+        self.liked, self.eligible = likes_to_start(users, n_seed)
 
     def reset(
         self, *, seed: int | None = None, options: Info | None = None

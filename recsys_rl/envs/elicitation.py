@@ -23,9 +23,9 @@ from recsys_rl.data.histories import POSITIVE, SHOWN, Histories
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.random_streams import own_stream
 from recsys_rl.envs.base import Info, SessionEnv, Step, check_counts, check_indices
+from recsys_rl.envs.cold_start import LEAST, likes_to_start
 from recsys_rl.envs.simulated import some_likes
 
-LEAST = 3  # items that a user likes beside those that are named
 LIST = 10  # items are recommended at the end
 NOT_LIKED = 1.0  # the stars of an item that was rated and not liked
 QUESTIONS = 5
@@ -83,10 +83,7 @@ class ElicitationEnv(SessionEnv):
                 f"{self.n_items} items are too few for {n_seed + horizon} to name or ask about "
                 f"and {LIST} to recommend, each in one half"
             )
-        self.liked = users.select(users.rating >= POSITIVE)
-        self.eligible = (self.liked.offsets.diff() >= n_seed + LEAST).nonzero().squeeze(1)
-        if not len(self.eligible):
-            raise ValueError(f"nobody liked {n_seed + LEAST} items: there is no session to play")
+        self.liked, self.eligible = likes_to_start(users, n_seed)
 
     def reset(
         self, *, seed: int | None = None, options: Info | None = None
