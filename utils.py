@@ -27,4 +27,4 @@ from recsys_rl.evaluation.sessions import (
     whole_sessions,
 )
 from recsys_rl.evaluation.statistics import Evaluation
-from recsys_rl.tasks import task_of
+from recsys_rl.tasks.registry import task_of

@@ -28,7 +28,8 @@ from recsys_rl.data.movielens import load_ratings
 from recsys_rl.embeddings import contexts as limited
 from recsys_rl.evaluation.scores import ScoreFunction
 from recsys_rl.experiments import config_of
-from recsys_rl.tasks import Task, split_for, task_of
+from recsys_rl.tasks.base import Task
+from recsys_rl.tasks.registry import split_for, task_of
 
 
 def figures(task: Task, name: str, dataset: str, seed: int, updates: int, options: dict) -> dict:

@@ -47,7 +47,7 @@ from recsys_rl.evaluation.elicitation import (
 from recsys_rl.evaluation.scores import ScoreFunction
 from recsys_rl.evaluation.statistics import Evaluation
 from recsys_rl.serving import Recommender
-from recsys_rl.tasks import cold_start_users
+from recsys_rl.tasks.cold_start import cold_start_users
 
 POLICIES = Path(__file__).parent / "policies"
 QUESTIONS = 3, 5, 10, 20

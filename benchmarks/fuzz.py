@@ -46,7 +46,7 @@ from recsys_rl.envs.registration import GymColdStartEnv
 from recsys_rl.release_files import CONFIG, WEIGHTS
 from recsys_rl.serving import Recommender, release
 from recsys_rl.states.layers import PooledDropout
-from recsys_rl.tasks import Task
+from recsys_rl.tasks.base import Task
 
 MORE = 2.0  # seconds that a bad input may take longer than a good one
 HANGS = 30  # seconds

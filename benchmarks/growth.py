@@ -41,7 +41,7 @@ from recsys_rl.data.splits import leave_one_out, rows_of_users, split_users
 from recsys_rl.evaluation.protocols import leave_one_out_metrics, ranking_task
 from recsys_rl.evaluation.sessions import cold_start_sessions
 from recsys_rl.experiments import config_of
-from recsys_rl.tasks import task_of
+from recsys_rl.tasks.registry import task_of
 
 TABLE = Path(__file__).parent / "results" / "growth.csv"
 PICTURE = Path(__file__).parent.parent / "docs" / "growth.png"

@@ -40,7 +40,7 @@ from recsys_rl.evaluation.protocols import READS, leave_one_out_metrics, ranking
 from recsys_rl.evaluation.scores import ScoreFunction
 from recsys_rl.evaluation.statistics import Evaluation
 from recsys_rl.serving import Recommender
-from recsys_rl.tasks import task_of
+from recsys_rl.tasks.registry import task_of
 
 ORDERS = 5
 BASELINE_NAMES = "popularity", "EASE"

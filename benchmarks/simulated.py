@@ -26,7 +26,7 @@ from recsys_rl.embeddings.pmf import pmf_vectors
 from recsys_rl.envs.simulators import Simulators, simulators
 from recsys_rl.evaluation.scores import ScoreFunction
 from recsys_rl.evaluation.sessions import simulated_sessions
-from recsys_rl.tasks import SERIES
+from recsys_rl.tasks.simulated import SERIES
 
 
 def baselines(worlds: Simulators) -> dict[str, tuple[ScoreFunction, bool]]:

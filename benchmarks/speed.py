@@ -22,7 +22,8 @@ from recsys_rl.data.download import DATA_FOLDER
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.movielens import load_ratings
 from recsys_rl.experiments import ROOTS, config_of
-from recsys_rl.tasks import MADE, split_for, task_of
+from recsys_rl.tasks.base import MADE
+from recsys_rl.tasks.registry import split_for, task_of
 
 AGENTS = [name for name, config in ROOTS.items() if config.env.name not in MADE]
 

@@ -38,7 +38,8 @@ from recsys_rl.data.random_streams import own_stream
 from recsys_rl.evaluation.calibration import Calibration
 from recsys_rl.evaluation.scores import ScoreFunction
 from recsys_rl.experiments import NAMES, config_of
-from recsys_rl.tasks import Task, needs_movies, split_for, task_of
+from recsys_rl.tasks.base import Task
+from recsys_rl.tasks.registry import needs_movies, split_for, task_of
 
 PROBED = ("DRR-ave",)  # agents that are evaluated with parts taken away, too: see `probes`
 

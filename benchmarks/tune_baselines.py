@@ -33,7 +33,7 @@ from recsys_rl.data.splits import leave_one_out, random_split, split_by_time
 from recsys_rl.evaluation import protocols, reranking, sessions, tuning
 from recsys_rl.evaluation.scores import ScoreFunction
 from recsys_rl.evaluation.statistics import Evaluation
-from recsys_rl.tasks import cold_start_users
+from recsys_rl.tasks.cold_start import cold_start_users
 
 Evaluator = Callable[[ScoreFunction | None], Evaluation]
 
@@ -140,7 +140,7 @@ def random_positives_task(data: Interactions, seed: int) -> tuple:
     """Ratings above 3: 70 % to search on, 10 % validation, 20 % test, by rows at random."""
 
     def evaluator_of(train: Interactions, held_out: Interactions) -> Evaluator:
-        generator = torch.Generator().manual_seed(3)  # as in `recsys_rl.tasks`
+        generator = torch.Generator().manual_seed(3)  # as in `recsys_rl.tasks.logs`
         positives = train.concat(held_out)
         negatives = protocols.sample_negatives(positives, held_out.user, generator=generator)
         return lambda score: protocols.random_positive_metrics(score, train, held_out, negatives)

@@ -65,7 +65,7 @@ from recsys_rl.evaluation.sessions import (
 )
 from recsys_rl.evaluation.statistics import Evaluation
 from recsys_rl.serving import Recommender
-from recsys_rl.tasks import task_of
+from recsys_rl.tasks.registry import task_of
 
 POLICIES = Path(__file__).parent / "policies"
 DATASET = "ml-1m"

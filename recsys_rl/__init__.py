@@ -33,7 +33,7 @@ _EXPORTS = {
     "Recommender": "recsys_rl.serving",
     "build": "recsys_rl.agent.build",
     "config_of": "recsys_rl.experiments",
-    "task_of": "recsys_rl.tasks",
+    "task_of": "recsys_rl.tasks.registry",
 }
 __all__ = sorted(_EXPORTS)
 

@@ -41,7 +41,7 @@ from recsys_rl.evaluation.statistics import Evaluation
 from recsys_rl.experiments import NAMES, config_of
 from recsys_rl.serving import release
 from recsys_rl.states.registry import STATES
-from recsys_rl.tasks import SPLITS, split_for, task_of
+from recsys_rl.tasks.registry import SPLITS, split_for, task_of
 
 STOPPED = BadCheckpoint, FolderInUse, Diverged, ranks.RankLost
 PROBLEMS = (*STOPPED, DataUnavailable, ValueError, OSError)

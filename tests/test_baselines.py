@@ -21,7 +21,7 @@ from recsys_rl.data.movielens import load_ratings
 from recsys_rl.data.splits import leave_one_out, split_users
 from recsys_rl.evaluation import protocols, reranking, statistics, tuning
 from recsys_rl.evaluation.sessions import cold_start_oracle, cold_start_sessions, seed_and_suggest
-from recsys_rl.tasks import task_of
+from recsys_rl.tasks.registry import task_of
 
 N_USERS, N_ITEMS = 30, 25
 HAS_IMPLICIT = importlib.util.find_spec("implicit") is not None

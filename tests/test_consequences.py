@@ -22,7 +22,7 @@ from recsys_rl.envs.consequences import (
 from recsys_rl.envs.simulated import SimulatedEnv, Simulator
 from recsys_rl.evaluation.sessions import whole_sessions
 from recsys_rl.experiments import config_of
-from recsys_rl.tasks import task_of
+from recsys_rl.tasks.registry import task_of
 
 N_USERS, N_ITEMS, STEPS = 40, 30, 8
 

@@ -17,7 +17,7 @@ from recsys_rl.states import drr_seq_clock
 from recsys_rl.states.drr_seq import DRRseq
 from recsys_rl.states.drr_seq_clock import BUCKETS, DRRseqClock, PairBias, bucket
 from recsys_rl.states.layers import PooledDropout
-from recsys_rl.tasks import task_of
+from recsys_rl.tasks.registry import task_of
 
 N_ITEMS, K, N = 13, 8, 6
 

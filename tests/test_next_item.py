@@ -18,7 +18,7 @@ from recsys_rl.evaluation.statistics import Evaluation
 from recsys_rl.experiments import config_of
 from recsys_rl.serving import release
 from recsys_rl.states.layers import PooledDropout
-from recsys_rl.tasks import task_of
+from recsys_rl.tasks.registry import task_of
 
 SHORT = {"pretrain.updates": 6, "ddpg.updates": 4, "env.sessions": 8, "state.k": 8}
 

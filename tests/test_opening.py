@@ -28,7 +28,7 @@ from recsys_rl.embeddings.pmf import PMF
 from recsys_rl.envs.registration import GymColdStartEnv, load_users
 from recsys_rl.experiments import configs_of
 from recsys_rl.serving import Recommender
-from recsys_rl.tasks import task_of
+from recsys_rl.tasks.registry import task_of
 
 HEADER = "userId,movieId,rating,timestamp\n"
 WHEN = 978_300_760

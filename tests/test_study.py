@@ -14,7 +14,7 @@ from recsys_rl.agent.training import Interrupted
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.movielens import load_ratings
 from recsys_rl.experiments import config_of
-from recsys_rl.tasks import task_of
+from recsys_rl.tasks.registry import task_of
 
 SHORT = {"pretrain.updates": 6, "ddpg.updates": 4, "env.sessions": 8}
 

@@ -11,7 +11,8 @@ from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.movielens import load_ratings
 from recsys_rl.data.splits import after_a_pause, split_users
 from recsys_rl.experiments import config_of
-from recsys_rl.tasks import SPLITS, split_for, task_of, users_of_eighth
+from recsys_rl.tasks.cold_start import users_of_eighth
+from recsys_rl.tasks.registry import SPLITS, split_for, task_of
 
 PROTOCOLS = {
     "leave-one-out": {"leave-one-out"},
