@@ -144,7 +144,8 @@ def test_with_a_linear_model_the_preferences_start_from_the_reward_that_it_expec
 def test_with_a_linear_model_the_level_of_q_reads_two_numbers_alone() -> None:
     """What the model expects of its best items, and the time."""
     critic = item_critic(linear=True)
-    outlook = torch.stack([critic.expected_reward(USERS), ELAPSED], 1)
+    young = 1 / (1 + ELAPSED * critic.horizon)
+    outlook = torch.stack([critic.expected_reward(USERS), ELAPSED, young], 1)
     now, later = critic.value(outlook).unbind(1)
     level = all_q(critic) - critic.preferences(USERS)
     torch.testing.assert_close(level[:, 0], now + (LEFT - 1) * later, rtol=1e-4, atol=1e-4)

@@ -96,7 +96,7 @@ def build(
     check_limit(config, environment)
     check_device(agent.device, environment)
     environment.sessions = ranks.share(environment.sessions, "env.sessions")
-    demonstrations = make_demonstrations(agent, environment, first, later, make_env)
+    demonstrations = make_demonstrations(agent, environment, first, log, make_env)
     note_few_backups(config)
     training = Training(agent, environment, demonstrations, make_replay(agent, environment))
     rank_states.begin(training._asdict(), config.seed)
@@ -250,9 +250,10 @@ def _maker(config: Config, state: State, options: dict[str, Any]) -> MakeEnv:
 
 
 def make_demonstrations(
-    agent: DDPG, environment: SessionEnv, first: Interactions, later: Interactions, make: MakeEnv
+    agent: DDPG, environment: SessionEnv, first: Interactions, log: Interactions, make: MakeEnv
 ) -> Demonstrations:
-    """Logged: the next items of the log. Else on-policy, with `first` users while pretraining."""
+    """Logged: the next items of the log. Else on-policy: of `first` users while pretraining, later
+    of all."""
     config = agent.config
     batch_size = ranks.share(config.pretrain.batch_size, "pretrain.batch_size")
     negatives = config.pretrain.negatives
@@ -264,7 +265,7 @@ def make_demonstrations(
     while_pretraining, afterwards = make(first, _stream(config, 2)), None
     while_pretraining.sessions = batch_size
     if config.pretrain.holdout_share:
-        afterwards = make(later, _stream(config, 3))
+        afterwards = make(log, _stream(config, 3))
         afterwards.sessions = ranks.share(afterwards.sessions, "env.sessions")
     return OnPolicyDemonstrations(
         while_pretraining,

@@ -164,9 +164,10 @@ class ItemCritic(Critic):
     average. Linear in the item's vector, so expectations over items are exact.
 
     With a linear model of likes, w(s) starts from the reward that the model expects of each item,
-    and `now` and `later` read two numbers alone: what the model expects of the best items, and the
-    time. A network that reads all of the state comes to know the users it learns from by heart,
-    and they are few (`pretrain.holdout_share`); hence the heavy dropout, too.
+    and `now` and `later` read three numbers alone: what the model expects of the best items (too
+    much as long as answers are few), the time, and 1 / (1 + answers). A network that reads all of
+    the state comes to know the users it learns from by heart, and they are few
+    (`pretrain.holdout_share`); hence the heavy dropout, too.
     """
 
     def __init__(
@@ -177,7 +178,7 @@ class ItemCritic(Critic):
         self.weight = nn.Linear(HIDDEN, width)
         self.dropout = PooledDropout(DROPOUT if linear else 0.0)
         self.value = nn.Sequential(
-            nn.Linear(2 if linear else HIDDEN, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 2)
+            nn.Linear(3 if linear else HIDDEN, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 2)
         )
 
     def initialise(self, generator: torch.Generator) -> None:
@@ -214,7 +215,9 @@ class ItemCritic(Critic):
         """What `now` and `later` read."""
         if self.linear is None:
             return features
-        return torch.stack([self.expected_reward(histories), histories.clock.squeeze(1)], 1)
+        clock = histories.clock.squeeze(1)
+        young = 1 / (1 + clock * self.horizon)
+        return torch.stack([self.expected_reward(histories), clock, young], 1)
 
     @torch.no_grad()
     def expected_reward(self, histories: Histories) -> Tensor:
