@@ -9,10 +9,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from benchmarks import results
+from benchmarks.peers import curve
 from benchmarks.report_tables import agents, trained
 from benchmarks.summaries import Agent, figures
 from recsys_rl.evaluation.next_item import GAPS, PROBES
-from recsys_rl.evaluation.plots import hits_by_gap
+from recsys_rl.evaluation.plots import hits_by_gap, quality_by_minutes
 from recsys_rl.evaluation.protocols import READS
 
 CLOCK = "DRR-seq-clock"
@@ -137,3 +138,36 @@ def gap_picture(dataset: str = "ml-1m") -> Figure | None:
         }
         shares = {"all": 1.0} | {gap: mean[f"share, {gap}"] for gap in GAPS}
     return hits_by_gap(found, shares)
+
+
+def peer_rows(dataset: str) -> pd.DataFrame:
+    """Rows of the trainings of those seeds that DRR-seq and the peer have both been tested with."""
+    rows = curve.of(curve.table(), dataset=dataset, split=curve.SPLIT)
+    tested = curve.of(rows, part="test").groupby("seed")["model"].nunique()
+    return rows[rows["seed"].isin(tested.index[tested == 2])]
+
+
+def peers(dataset: str = "ml-1m") -> pd.DataFrame:
+    """DRR-seq and the peer: what they reached, and in how many minutes."""
+    shown = []
+    for (seed, model), rows in peer_rows(dataset).groupby(["seed", "model"]):
+        chosen = curve.best(rows)
+        test = curve.of(rows, part="test").iloc[-1]
+        shown.append(
+            {
+                "": f"{model}, seed {seed}",
+                "minutes": f"{test['minutes']:.1f}",
+                "CPU minutes": f"{test['cpu_minutes']:.1f}",
+                "threads": str(test["threads"]),
+                "minutes to its best": f"{chosen['minutes']:.1f}",
+                "validation nDCG@10": f"{chosen['ndcg@10']:.3f}",
+            }
+            | {title: f"{test[metric]:.3f}" for metric, title in METRICS.items()}
+        )
+    return pd.DataFrame(shown).set_index("").rename_axis(None) if shown else pd.DataFrame()
+
+
+def peer_picture(dataset: str = "ml-1m") -> Figure | None:
+    """Validation against minutes; None until `benchmarks.next_item_peer` has run."""
+    rows = peer_rows(dataset)
+    return None if rows.empty else quality_by_minutes(rows, METRICS)
