@@ -48,7 +48,7 @@ def of(rows: pd.DataFrame, **key: object) -> pd.DataFrame:
 
 
 def best(rows: pd.DataFrame) -> pd.Series:
-    """Of one training: the validation whose weights are tested; the first of several."""
+    """Of one training: its best validation, the first of several."""
     validated = of(rows, part="validation")
     return validated.loc[validated[CHOSEN_BY].idxmax()]
 
