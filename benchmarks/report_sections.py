@@ -237,7 +237,7 @@ def of_the_next_item() -> list[Section]:
             "DRR-seq beside SASRec of RecTools",
             "Data set ml-1m, split leave-one-out, full ranking, 6,040 users; one training seed a "
             "row, both one after the other on the same cores.",
-            ["-m benchmarks.next_item_peer --dataset ml-1m --threads 2"],
+            ["-m benchmarks.next_item_peer --dataset ml-1m"],
             "The peer is RecTools' own SASRec with the [settings of its own benchmark]"
             "(../benchmarks/peers/rectools_sasrec.py), stopped after three times the minutes of "
             "DRR-seq, and both are judged by one function, with the clock stopped. Columns by "
