@@ -1,4 +1,4 @@
-"""Writes docs/results.md and its pictures from the table of results, and from nothing else.
+"""Writes docs/results.md and its pictures from the tables in `results/`, and from nothing else.
 
     python -m benchmarks.report            write docs/results.md and the pictures beside it
     python -m benchmarks.report --check    exit with 1 if docs/results.md is not up to date
@@ -16,7 +16,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 
 from benchmarks.all_worlds import worlds_picture
-from benchmarks.report_next_item import gap_picture
+from benchmarks.report_next_item import gap_picture, peer_picture
 from benchmarks.report_picture import picture
 from benchmarks.report_sections import sections
 
@@ -87,6 +87,8 @@ def main(arguments: list[str] | None = None) -> None:
     worlds_picture("ml-1m").savefig(DOCS / "worlds.png", dpi=110, metadata={"Software": None})
     if gaps := gap_picture("ml-1m"):
         gaps.savefig(DOCS / "next-item.png", dpi=110, metadata={"Software": None})
+    if peers := peer_picture("ml-1m"):
+        peers.savefig(DOCS / "next-item-peer.png", dpi=110, metadata={"Software": None})
     print(f"wrote {path} and the pictures beside it")
 
 

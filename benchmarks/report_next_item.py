@@ -9,10 +9,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from benchmarks import results
+from benchmarks.peers import curve
 from benchmarks.report_tables import agents, trained
 from benchmarks.summaries import Agent, figures
 from recsys_rl.evaluation.next_item import GAPS, PROBES
-from recsys_rl.evaluation.plots import hits_by_gap
+from recsys_rl.evaluation.plots import hits_by_gap, quality_by_minutes
 from recsys_rl.evaluation.protocols import READS
 
 CLOCK = "DRR-seq-clock"
@@ -137,3 +138,45 @@ def gap_picture(dataset: str = "ml-1m") -> Figure | None:
         }
         shares = {"all": 1.0} | {gap: mean[f"share, {gap}"] for gap in GAPS}
     return hits_by_gap(found, shares)
+
+
+# Of the same settings on ML-1M, at most 200 epochs: github.com/blondered/bert4rec_repro
+PEER_PUBLISHED = (0.3058, 0.1779)
+
+
+def peer_rows(dataset: str) -> pd.DataFrame:
+    """Rows of the trainings of those seeds that DRR-seq and the peer have both been tested with."""
+    rows = curve.of(curve.table(), dataset=dataset, split=curve.SPLIT)
+    tested = curve.of(rows, part="test").groupby("seed")["model"].nunique()
+    return rows[rows["seed"].isin(tested.index[tested == 2])]
+
+
+def peers(dataset: str = "ml-1m") -> pd.DataFrame:
+    """DRR-seq and the peer: what they reached, and in how many minutes."""
+    shown = []
+    for (seed, model), rows in peer_rows(dataset).groupby(["seed", "model"]):
+        best = curve.best(rows)
+        test = curve.of(rows, part="test").iloc[-1]
+        shown.append(
+            {
+                "": f"{model}, seed {seed}",
+                "minutes": f"{test['minutes']:.1f}",
+                "CPU minutes": f"{test['cpu_minutes']:.1f}",
+                "threads": str(test["threads"]),
+                "best validation nDCG@10": f"{best['ndcg@10']:.3f}",
+                "minutes to it": f"{best['minutes']:.1f}",
+            }
+            | {title: f"{test[metric]:.3f}" for metric, title in METRICS.items()}
+        )
+    if not shown:
+        return pd.DataFrame()
+    values = zip(METRICS.values(), PEER_PUBLISHED, strict=True)
+    published = {title: f"{value:.3f}" for title, value in values}
+    shown.append({"": f"{curve.PEER}, as published, at most 200 epochs"} | published)
+    return pd.DataFrame(shown).fillna("").set_index("").rename_axis(None)
+
+
+def peer_picture(dataset: str = "ml-1m") -> Figure | None:
+    """Validation against minutes; None until `benchmarks.next_item_peer` has run."""
+    rows = peer_rows(dataset)
+    return None if rows.empty else quality_by_minutes(rows, METRICS)

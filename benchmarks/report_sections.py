@@ -13,7 +13,7 @@ import pandas as pd
 
 from benchmarks import all_worlds, consequences
 from benchmarks.report_elicitation import askers_table, gains_table
-from benchmarks.report_next_item import CLOCK, after_a_pause, next_item, worth
+from benchmarks.report_next_item import CLOCK, after_a_pause, next_item, peers, worth
 from benchmarks.report_tables import (
     ABLATIONS,
     BASELINES,
@@ -232,6 +232,19 @@ def of_the_next_item() -> list[Section]:
             ],
             "Nothing was tuned for this split: settings are those of leave-one-out.",
             after_a_pause(),
+        ),
+        Section(
+            "DRR-seq beside SASRec of RecTools",
+            "Data set ml-1m, split leave-one-out, full ranking, 6,040 users; one training seed a "
+            "row, both one after the other on the same cores.",
+            ["-m benchmarks.next_item_peer --dataset ml-1m"],
+            "The peer is RecTools' own SASRec with the [settings of its own benchmark]"
+            "(../benchmarks/peers/rectools_sasrec.py), stopped after three times the minutes of "
+            "DRR-seq, and both are judged by one function, with the clock stopped. Columns by "
+            "validation are on 2,000 users, the last two on test items ([all rows]"
+            "(../benchmarks/results/next_item_peer.csv)).\n\n"
+            "![Hit@10 and nDCG@10 against minutes of training](next-item-peer.png)",
+            peers(),
         ),
     ]
 

@@ -89,6 +89,30 @@ def hits_by_gap(
     return figure
 
 
+def quality_by_minutes(rows: pd.DataFrame, metrics: Mapping[str, str]) -> Figure:
+    """What validation says after so many minutes of training, and the test at the end.
+
+    rows: model, seed, part ("validation" or "test"), minutes and a column for each metric; metrics:
+    column -> its title, one pane each. A diamond: the test rows, with the weights chosen.
+    """
+    figure, panes = plt.subplots(1, len(metrics), figsize=(11, 4.2), squeeze=False)
+    for pane, (metric, title) in zip(panes[0], metrics.items(), strict=True):
+        for (model, of_model), colour in zip(rows.groupby("model"), COLOURS, strict=False):
+            for number, (_, run) in enumerate(of_model.groupby("seed")):
+                curve, test = (run[run["part"] == part] for part in ("validation", "test"))
+                label = None if number else f"{model}, validation"
+                options = {"color": colour, "label": label}
+                pane.plot(curve["minutes"], curve[metric], marker="o", ms=3, **options)
+                label = None if number else f"{model}, test"
+                options = {"color": colour, "label": label, "mfc": "white", "ms": 8}
+                pane.plot(test["minutes"], test[metric], "D", **options)
+        pane.set(xlabel="minutes of training", ylabel=title, ylim=(0, None))
+        _bare(pane)
+    panes[0][-1].legend(frameon=False, fontsize=9, loc="lower right")
+    figure.tight_layout()
+    return figure
+
+
 def calibration_plot(found: Mapping[str, Calibration], gamma: float) -> Figure:
     """Q against the returns that followed: by step, and by tenths of Q at the middle step.
 
