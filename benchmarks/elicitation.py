@@ -39,6 +39,7 @@ from recsys_rl.embeddings.like_posterior import LikeGaussian
 from recsys_rl.envs.elicitation import ElicitationEnv
 from recsys_rl.evaluation.calibration import Calibration, calibration
 from recsys_rl.evaluation.elicitation import (
+    HALVES,
     MakeAsker,
     all_answers_known,
     asks_nothing,
@@ -168,20 +169,13 @@ def judged(
 
 
 def calibrations(world: Elicitation, name: str, questions: int) -> dict[str, Calibration]:
-    """Q of a learned asker against what the lists earn; nothing is known before."""
+    """Q of a learned asker against what the lists earn, in all halves; nothing is known before."""
     asker = load_asker(POLICIES / f"elicitation-{name}", world.gaussian, world.data)
     asker.questions = questions
-    groups = {"test users": world.parts["test"]}
-    return {
-        who: calibration(
-            asker.score,
-            asker.q,
-            ElicitationEnv(users, world.gaussian.score, half=0, horizon=questions),
-            gamma=1.0,
-            draws=1,
-        )
-        for who, users in groups.items()
-    }
+    users, rank = world.parts["test"], world.gaussian.score
+    halves = [ElicitationEnv(users, rank, half=half, horizon=questions) for half in range(HALVES)]
+    played = [calibration(asker.score, asker.q, env, gamma=1.0, draws=1) for env in halves]
+    return {"test users": Calibration.joined(played)}
 
 
 def protocol(questions: int, n_seed: int, rank: str) -> str:

@@ -26,7 +26,8 @@ from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.movielens import load_ratings
 from recsys_rl.evaluation.scores import ScoreFunction
 from recsys_rl.experiments import config_of
-from recsys_rl.tasks import Task, task_of
+from recsys_rl.tasks.base import Task
+from recsys_rl.tasks.registry import task_of
 
 ROOT = Path(__file__).resolve().parents[1]
 TIMES = 3  # the minutes of the peer, in those of DRR-seq

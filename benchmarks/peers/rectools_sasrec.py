@@ -41,7 +41,8 @@ from recsys_rl.data.histories import Histories
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.movielens import load_ratings
 from recsys_rl.evaluation.scores import ScoreFunction
-from recsys_rl.tasks import Task, task_of
+from recsys_rl.tasks.base import Task
+from recsys_rl.tasks.registry import task_of
 
 EPOCHS = 200
 SETTINGS = {

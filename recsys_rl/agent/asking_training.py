@@ -32,7 +32,7 @@ CRITIC_ROUNDS, CRITIC_BATCH = 8, 1024  # rounds and questions of an update
 
 @dataclass(frozen=True)
 class Budget:
-    rounds: int = 24
+    rounds: int = 96  # each asks about another half of the items
     users: int = 64  # in a round
     siblings: int = 8  # sessions of each of them
     lr: float = 4e-3

@@ -9,7 +9,7 @@ S = sessions, T = steps, U = users.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,6 +36,12 @@ class Calibration:
     user: Tensor
     q: Tensor
     returns: Tensor
+
+    @classmethod
+    def joined(cls, parts: Sequence[Calibration]) -> Calibration:
+        """All sessions of several environments that are as long."""
+        columns = ([getattr(part, name) for part in parts] for name in ("user", "q", "returns"))
+        return cls(*map(torch.cat, columns))
 
     @property
     def steps(self) -> dict[str, int]:
