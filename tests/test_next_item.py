@@ -119,4 +119,4 @@ def test_every_table_says_what_is_read(recorded):
 def test_without_runs_there_is_no_section_and_no_picture(tmp_path, monkeypatch):
     monkeypatch.setattr(results, "PATH", tmp_path / "results.csv.gz")
     assert report_next_item.gap_picture() is None
-    assert [len(section.table) for section in report_sections.of_the_next_item()] == [0, 0, 0]
+    assert not any(len(section.table) for section in report_sections.of_the_next_item())

@@ -9,7 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import all_worlds, report, report_picture, report_sections, results, summaries
+from benchmarks import (
+    all_worlds,
+    report,
+    report_form,
+    report_picture,
+    results,
+    summaries,
+)
 from benchmarks.summaries import Agent
 from recsys_rl.evaluation.statistics import hierarchical_bootstrap
 
@@ -98,7 +105,7 @@ def test_the_reproduced_figures_are_near_the_published_ones():
 
 
 @pytest.fixture(scope="module")
-def sections() -> list[report_sections.Section]:
+def sections() -> list[report_form.Section]:
     return report.sections()
 
 
