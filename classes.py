@@ -6,10 +6,11 @@ Names alone, no logic: everything lives in the package `recsys_rl`.
 from recsys_rl.agent.build import build
 from recsys_rl.agent.checkpoint import Checkpoints
 from recsys_rl.agent.config import Config
-from recsys_rl.agent.ddpg import DDPG, VectorDDPG
+from recsys_rl.agent.ddpg import DDPG
 from recsys_rl.agent.networks import Actor, ItemCritic, VectorCritic
 from recsys_rl.agent.replay import PrioritizedReplayBuffer, ReplayBuffer, Transitions
 from recsys_rl.agent.training import ddpg_update, play, train
+from recsys_rl.agent.vector import VectorDDPG
 from recsys_rl.baselines.gaussian import GaussianLikes
 from recsys_rl.baselines.registry import BASELINES, check_baselines
 from recsys_rl.embeddings.cooccurrence import Cooccurrence

@@ -38,11 +38,12 @@ from benchmarks import results
 from benchmarks.study import calibration_rows
 from recsys_rl.agent.build import Training
 from recsys_rl.agent.config import Config, DDPGConfig, EnvConfig, PretrainConfig, StateConfig
-from recsys_rl.agent.ddpg import Choice, VectorDDPG
+from recsys_rl.agent.ddpg import Choice
 from recsys_rl.agent.exploration import OUNoise, session_epsilons
 from recsys_rl.agent.networks import Actor, VectorCritic
 from recsys_rl.agent.replay import PrioritizedReplayBuffer, Transitions
 from recsys_rl.agent.training import train
+from recsys_rl.agent.vector import VectorDDPG
 from recsys_rl.data.histories import Histories
 from recsys_rl.envs.base import Info, SessionEnv, Step
 from recsys_rl.evaluation.calibration import Calibration, discounted_returns

@@ -12,9 +12,10 @@ from toys import SMALL, SMALL_SET, changed, learn, mixed_log, pretrain, random_l
 
 from recsys_rl.agent.build import Training, build
 from recsys_rl.agent.config import Config
-from recsys_rl.agent.ddpg import DDPG, VectorDDPG
+from recsys_rl.agent.ddpg import DDPG
 from recsys_rl.agent.demonstrations import LogMoments, LogWindows, OnPolicyDemonstrations
 from recsys_rl.agent.replay import PrioritizedReplayBuffer, ReplayBuffer
+from recsys_rl.agent.vector import VectorDDPG
 from recsys_rl.data.rewards import liked_reward
 from recsys_rl.envs.cold_start import ColdStartEnv
 from recsys_rl.envs.logged import LoggedEnv

@@ -10,13 +10,14 @@ from torch import Tensor
 from toys import SMALL, SMALL_SET, changed, mixed_log
 
 from recsys_rl.agent.build import build
-from recsys_rl.agent.ddpg import DDPG, VectorDDPG
+from recsys_rl.agent.ddpg import DDPG
 from recsys_rl.agent.exploration import (
     OUNoise,
     epsilon_sampled,
     sampled_items,
     session_epsilons,
 )
+from recsys_rl.agent.vector import VectorDDPG
 from recsys_rl.data.histories import Histories
 from recsys_rl.states.layers import PooledDropout
 

@@ -10,7 +10,7 @@ import torch
 
 from recsys_rl.agent import rank_states, ranks
 from recsys_rl.agent.config import Config
-from recsys_rl.agent.ddpg import DDPG, VectorDDPG
+from recsys_rl.agent.ddpg import DDPG
 from recsys_rl.agent.demonstrations import (
     Demonstrations,
     LogMoments,
@@ -19,6 +19,7 @@ from recsys_rl.agent.demonstrations import (
 )
 from recsys_rl.agent.replay import CAPACITY, PrioritizedReplayBuffer, ReplayBuffer
 from recsys_rl.agent.soft import SoftDDPG
+from recsys_rl.agent.vector import VectorDDPG
 from recsys_rl.baselines.registry import LINEAR_MODELS
 from recsys_rl.data.devices import CPU, generator_on, resolved
 from recsys_rl.data.histories import POSITIVE

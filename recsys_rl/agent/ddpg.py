@@ -21,7 +21,7 @@ from recsys_rl.agent import ranks
 from recsys_rl.agent.config import Config, StateConfig
 from recsys_rl.agent.demonstrations import Demonstration
 from recsys_rl.agent.exploration import OUNoise, epsilon_sampled, session_epsilons
-from recsys_rl.agent.networks import Actor, Critic, ItemCritic, VectorCritic
+from recsys_rl.agent.networks import Actor, Critic, ItemCritic
 from recsys_rl.agent.replay import Transitions
 from recsys_rl.data.devices import (
     CPU,
@@ -78,7 +78,7 @@ class DDPG:
     vectors lead to the same item, the reward depends on the item alone, and Q over vectors would be
     a staircase whose gradient is zero almost everywhere. The actor climbs the expectation of Q
     under the softmax of its scores, which the field calls an expected policy gradient, or Mean
-    Actor-Critic. `VectorDDPG` is the paper's own form.
+    Actor-Critic. The paper's own form is in `agent/vector.py`.
 
     Actor and critic each read the histories through a state representation of their own.
 
@@ -414,38 +414,3 @@ class DDPG:
             optimizer = getattr(self, f"{name}_optimizer")
             parts |= {name: source, f"target_{name}": target, f"{name}_optimizer": optimizer}
         return parts
-
-
-class VectorDDPG(DDPG):
-    """The paper's own form: an action is the emitted vector, and the actor follows dQ/da.
-
-    Source: Lillicrap et al., arXiv 1509.02971, algorithm 1, as Liu et al. use it.
-    """
-
-    keeps_action = True
-
-    def new_critic(self, state: State, linear: GatedLinear | None) -> Critic:
-        # a configuration with a linear model is refused
-        return VectorCritic(state, self.config.env.horizon, self.config.ddpg.gamma)
-
-    @torch.no_grad()
-    def q(self, histories: Histories, item: Tensor) -> Tensor:
-        """Of the vector that the actor emits, whatever the item."""
-        histories = histories.to(self.device)
-        return self.critic(histories, self.actor(histories))
-
-    def target_value(self, histories: Histories) -> Tensor:
-        return self.target_critic(histories, self.target_actor(histories))
-
-    def q_taken(self, batch: Transitions) -> Tensor:
-        return self.critic(batch.histories, batch.action)
-
-    def policy_loss(self, histories: Histories) -> tuple[Tensor, Losses]:
-        """-a . dQ/da, the mean length of dQ/da scaled to 1: a step is as long whatever gamma is."""
-        action = self.actor(histories)
-        at = action.detach().requires_grad_()
-        q = self.critic(histories, at)
-        (slope,) = torch.autograd.grad(q.sum(), at)
-        length = ranks.mean(slope.norm(dim=1).mean(), len(slope))
-        slope = slope / length.clamp(min=1e-6)
-        return -(action * slope).sum(1).mean(), {}
