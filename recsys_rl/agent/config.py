@@ -43,9 +43,7 @@ class PretrainConfig:
     batch_size: int = 512  # moments of a log, items in windows, or sessions of one's own
     lr: float = 1e-3  # the peak: 5 % warm-up, then linearly down to 0
     holdout_share: float = 0.0  # of the train users, whom only DDPG meets (cold start)
-    negatives: int = (
-        0  # items that stand for the catalogue, in a loss on logs or in sessions; 0: all
-    )
+    negatives: int = 0  # items that stand for the catalogue in losses and in sessions; 0: all
 
     def __post_init__(self) -> None:
         _at_least(self, updates=0, batch_size=1, lr=0, negatives=0)
@@ -131,6 +129,8 @@ class Config:
                 "pretrain.negatives stand for the catalogue where sessions are made from a log: "
                 f'env.name is "{env.name}", and not "logged" or "cold-start"'
             )
+        if negatives and env.name == "cold-start" and self.ddpg.gradient == "soft":
+            raise ValueError('ddpg.gradient="soft" scores all items: pretrain.negatives must be 0')
         if env.name == "cold-start" and 0 < negatives < env.n_seed + env.horizon:
             raise ValueError(
                 f"pretrain.negatives is {negatives}, and a session names {env.n_seed} items and "

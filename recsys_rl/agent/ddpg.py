@@ -5,7 +5,7 @@ al., arXiv 1709.00503 (Mean Actor-Critic: the expected policy gradient of a disc
 Fujimoto & Gu, arXiv 2106.06860 (a supervised term beside Q). `docs/method.md` lists every
 deviation.
 
-B = batch, k = width of the vectors, V = n_items.
+B = batch, k = width of the vectors, V = n_items, or candidates where the histories have some.
 """
 
 from __future__ import annotations

@@ -66,6 +66,15 @@ class Actor(nn.Module):
         """v, float32 [V, w]: the vectors that the state reads; the last column may be a bias."""
         return self.state.item_vectors.weight[:-1]
 
+    def scored_vectors(self, candidates: Tensor | None) -> Tensor:
+        """v of the items that are scored, float32 [V, w].
+
+        Candidates are looked up in the whole table: the gradient of a slice fills another one.
+        """
+        if candidates is None:
+            return self.item_vectors
+        return rows_of(candidates, self.state.item_vectors.weight)
+
     def forward(self, histories: Histories) -> Tensor:
         state = self.state(histories)
         if self.state.is_action:
@@ -79,7 +88,7 @@ class Actor(nn.Module):
     def scores(self, histories: Histories, action: Tensor | None = None) -> Tensor:
         """Scores of all items, by the actor's own action or a given one [B, w] -> [B, V]."""
         action = self(histories) if action is None else action
-        scores = action @ rows_of(histories.candidates, self.item_vectors).T
+        scores = action @ self.scored_vectors(histories.candidates).T
         return scores if self.linear is None else scores + self.linear(histories)
 
     @torch.no_grad()
@@ -89,7 +98,7 @@ class Actor(nn.Module):
         One matrix product in place of the two of `scores`, of which only one has to learn.
         """
         action, candidates = self.eval()(histories), histories.candidates
-        vectors = rows_of(candidates, self.item_vectors)
+        vectors = self.scored_vectors(candidates)
         if self.linear is None:
             return action @ vectors.T
         vectors = _joined(vectors, rows_of(candidates, self.linear.model.item_vectors))
@@ -195,7 +204,8 @@ class ItemCritic(Critic):
         features = self.features(histories)
         own, theirs = self._weights(histories, features)
         now, later = self.value(self._outlook(histories, features)).unbind(1)
-        q = now + (self.left(histories) - 1) * later + (own * rows(self.item_vectors, item)).sum(1)
+        vectors = rows(self.state.item_vectors.weight, item)
+        q = now + (self.left(histories) - 1) * later + (own * vectors).sum(1)
         return q if theirs is None else q + (theirs * self.linear.model.item_vectors[item]).sum(1)
 
     @torch.no_grad()

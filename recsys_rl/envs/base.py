@@ -193,8 +193,8 @@ class SessionEnv:
 
     def state_dict(self) -> Info:
         """Where the running sessions stand; tensors and numbers only."""
-        stand = {name: getattr(self, name, None) for name in self.running}
-        stand = {name: part for name, part in stand.items() if part is not None}
+        own = vars(self)
+        stand = {name: own[name] for name in self.running if name in own}
         if histories := stand.pop("_histories", None):
             stand |= {"user": histories.user, "item": histories.item, "rating": histories.rating}
         return stand | {"generator": self.generator.get_state()}

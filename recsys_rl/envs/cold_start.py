@@ -66,7 +66,7 @@ class ColdStartEnv(SessionEnv):
         if n_candidates:
             share = torch.bincount(users.item, minlength=self.n_items) / len(users)
             self._weight = share + 1 / self.n_items  # (V,)
-            self._draw_candidates()
+            self._draw_candidates()  # an agent may learn from a replay before it plays
 
     def reset(
         self, *, seed: int | None = None, options: Info | None = None
