@@ -47,7 +47,7 @@ from recsys_rl.tasks import task_of
 TABLE = Path(__file__).parent / "results" / "growth.csv"
 PICTURE = Path(__file__).parent.parent / "docs" / "growth.png"
 UPDATES = 7  # that are timed; the median counts
-SAMPLED = {"pretrain.negatives": 1024}
+SAMPLED = {"DRR-seq": {"pretrain.negatives": 1024}, "DRR-set": {"pretrain.negatives": 4096}}
 EVALUATED = 256  # users
 
 
@@ -194,11 +194,11 @@ STAGES: dict[str, Callable[[Path], float]] = {
     "PMF": pmf,
     "iALS": ials,
     "DRR-set, pretraining update": pretraining("DRR-set"),
-    "DRR-set, pretraining update, sampled": pretraining("DRR-set", **SAMPLED),
+    "DRR-set, pretraining update, sampled": pretraining("DRR-set", **SAMPLED["DRR-set"]),
     "DRR-set, DDPG update": ddpg(),
-    "DRR-set, DDPG update, sampled": ddpg(**SAMPLED),
+    "DRR-set, DDPG update, sampled": ddpg(**SAMPLED["DRR-set"]),
     "DRR-seq, pretraining update": pretraining("DRR-seq"),
-    "DRR-seq, pretraining update, sampled": pretraining("DRR-seq", **SAMPLED),
+    "DRR-seq, pretraining update, sampled": pretraining("DRR-seq", **SAMPLED["DRR-seq"]),
     "cold-start sessions, 256 users": sessions,
     "leave-one-out, 256 users": ranking,
 }

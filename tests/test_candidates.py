@@ -16,9 +16,16 @@ from recsys_rl.envs import cold_start
 from recsys_rl.envs.base import best_item
 from recsys_rl.envs.cold_start import ColdStartEnv
 from recsys_rl.evaluation.sessions import cold_start_sessions
+from recsys_rl.states.layers import PooledDropout
 
 N_ITEMS, M, STEPS = 24, 10, 6
 SAMPLED = changed(SMALL_SET, {"pretrain.negatives": M, "ddpg.epsilon": 0.5})
+
+
+@pytest.fixture(autouse=True)
+def _small_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dropout draws four million numbers for every agent otherwise."""
+    monkeypatch.setattr(PooledDropout, "SIZE", 2**12)
 
 
 def gen(seed: int = 0) -> torch.Generator:
