@@ -3,8 +3,9 @@
     python -m benchmarks.approximations --dataset ml-1m --agent DRR-set --contexts 0 2048 1024 512
     python -m benchmarks.approximations --dataset ml-1m --agent DRR-seq --negatives 0 2048 512
 
-contexts: columns of the co-occurrence that the item vectors start from; negatives: items in the
-sampled softmax of the next item; 0 is the exact form. Agents are pretrained only, for `--updates`,
+contexts: columns of the co-occurrence that the item vectors start from; negatives: items that stand
+for the catalogue, in the sampled softmax of the next item (DRR-seq) or in a round of sessions
+(DRR-set); 0 is the exact form. Agents are pretrained only, for `--updates`,
 and validation users or rows give the figures; with 0 updates it is the item vectors that are
 measured, by the cosine with the sum of the latest likes. One line of JSON for each setting, seed.
 """

@@ -1,6 +1,7 @@
 """How time and memory grow with the data: synthetic logs of the shapes of MovieLens' sets.
 
     python -m benchmarks.growth --shapes ml-100k ml-1m ml-10m ml-20m ml-32m
+    python -m benchmarks.growth --shapes ml-1m ml-32m-seventh --stages "DRR-set, DDPG update"
     python -m benchmarks.growth --picture           # docs/growth.png and a table, of these rows
 
 Users, items and ratings are as many as in the set; how many ratings a user has and an item gets is
@@ -46,7 +47,7 @@ from recsys_rl.tasks.registry import task_of
 TABLE = Path(__file__).parent / "results" / "growth.csv"
 PICTURE = Path(__file__).parent.parent / "docs" / "growth.png"
 UPDATES = 7  # that are timed; the median counts
-NEGATIVES = 1024  # of the sampled softmax
+SAMPLED = {"DRR-seq": {"pretrain.negatives": 1024}, "DRR-set": {"pretrain.negatives": 4096}}
 EVALUATED = 256  # users
 
 
@@ -153,14 +154,18 @@ def pretraining(agent: str, **fields: object) -> Callable[[Path], float]:
     return work
 
 
-def ddpg(folder: Path) -> float:
+def ddpg(**fields: object) -> Callable[[Path], float]:
     """An update, and its share of the sessions that are played before every T-th."""
-    training = training_of(folder, "DRR-set")
-    agent, environment = training.agent, training.environment
-    agent.start_ddpg()
-    ddpg_update(*training)  # plays, so that there is something to replay; then T - 1 updates
-    playing = timed(lambda: play(agent, environment))
-    return playing / environment.horizon + median(lambda: ddpg_update(*training))
+
+    def work(folder: Path) -> float:
+        training = training_of(folder, "DRR-set", **fields)
+        agent, environment = training.agent, training.environment
+        agent.start_ddpg()
+        ddpg_update(*training)  # plays, so that there is something to replay; then T - 1 updates
+        playing = timed(lambda: play(agent, environment))
+        return playing / environment.horizon + median(lambda: ddpg_update(*training))
+
+    return work
 
 
 def sessions(folder: Path) -> float:
@@ -189,11 +194,11 @@ STAGES: dict[str, Callable[[Path], float]] = {
     "PMF": pmf,
     "iALS": ials,
     "DRR-set, pretraining update": pretraining("DRR-set"),
-    "DRR-set, DDPG update": ddpg,
+    "DRR-set, pretraining update, sampled": pretraining("DRR-set", **SAMPLED["DRR-set"]),
+    "DRR-set, DDPG update": ddpg(),
+    "DRR-set, DDPG update, sampled": ddpg(**SAMPLED["DRR-set"]),
     "DRR-seq, pretraining update": pretraining("DRR-seq"),
-    "DRR-seq, pretraining update, sampled": pretraining(
-        "DRR-seq", **{"pretrain.negatives": NEGATIVES}
-    ),
+    "DRR-seq, pretraining update, sampled": pretraining("DRR-seq", **SAMPLED["DRR-seq"]),
     "cold-start sessions, 256 users": sessions,
     "leave-one-out, 256 users": ranking,
 }

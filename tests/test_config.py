@@ -117,6 +117,20 @@ def test_what_only_cold_start_users_need_is_refused_where_sessions_are_logged(
         Config(**changes)
 
 
+def test_a_sample_stands_for_the_catalogue_where_sessions_come_from_a_log() -> None:
+    for name in ("simulated", "user-leaves", "consequences"):
+        with pytest.raises(
+            ValueError, match=r"^pretrain\.negatives .* sessions are made from a log"
+        ):
+            SMALL_SET.with_fields({"env.name": name, "pretrain.negatives": 50})
+    with pytest.raises(ValueError, match=r'^ddpg\.gradient="soft" scores all items'):
+        SMALL_SET.with_fields({"ddpg.gradient": "soft", "pretrain.negatives": 50})
+    with pytest.raises(ValueError, match=r"^pretrain\.negatives is 6, .* at least 7, or 0"):
+        SMALL_SET.with_field("pretrain.negatives", 6)
+    assert SMALL_SET.with_field("pretrain.negatives", 7).pretrain.negatives == 7
+    assert SMALL.with_field("pretrain.negatives", 1).pretrain.negatives == 1
+
+
 # ------------------------------------------------------------------------------ fields by path
 
 

@@ -27,6 +27,7 @@ from recsys_rl.agent.networks import Actor
 from recsys_rl.agent.replay import PrioritizedReplayBuffer, ReplayBuffer, Transitions
 from recsys_rl.agent.training import ddpg_update, train
 from recsys_rl.baselines.gaussian import GaussianLikes
+from recsys_rl.data.candidates import drawn, items_at
 from recsys_rl.data.devices import CPU, generator_on, resolved, set_state
 from recsys_rl.data.effects import WIDTH
 from recsys_rl.data.histories import Histories, Times
@@ -187,6 +188,7 @@ def environments() -> dict[str, Callable[[], SessionEnv]]:
     return {
         "logged": lambda: LoggedEnv(log, **common),
         "cold-start": lambda: ColdStartEnv(log, **common),
+        "cold-start, sampled": lambda: ColdStartEnv(log, n_candidates=12, **common),
         "simulated": lambda: SimulatedEnv(Simulator(rating), series=0.1, **common),
         "consequences": lambda: ConsequencesEnv(
             Simulator(rating), Consequence(torch.zeros(ITEMS, WIDTH)), **common
@@ -197,21 +199,31 @@ def environments() -> dict[str, Callable[[], SessionEnv]]:
     }
 
 
+STARTED_FROM_ROWS = "logged", "cold-start", "cold-start, sampled"
+
+
 @pytest.mark.parametrize("name", environments())
 def test_an_environment_steps_where_it_lives(name: str) -> None:
     env = environments()[name]()
     env.reset()
     env = moved(env)
     with OnePlace():
-        if name not in ("logged", "cold-start"):  # these start from rows, whose number varies
+        if name not in STARTED_FROM_ROWS:  # their number varies
             env.reset()
         for _ in range(T):
             assert not env.over
-            observed, reward, terminated, truncated, info = env.step(env.excluded.int().argmin(1))
+            item = items_at(env.candidates, env.excluded.int().argmin(1))
+            observed, reward, terminated, truncated, info = env.step(item)
             parts = [observed.user, observed.item, observed.rating, observed.elapsed]
             parts += [reward, terminated, truncated, env.relevant, *info.values()]
             assert {part.device for part in parts if part is not None} == {META}
     assert env.over
+
+
+def test_candidates_are_drawn_where_they_live() -> None:
+    with OnePlace():
+        candidates = drawn(torch.ones(ITEMS, device=META), 5, generator_on(CPU, 0))
+    assert (candidates.device, candidates.shape) == (META, (5,))
 
 
 @pytest.mark.usefixtures("elsewhere")
@@ -229,9 +241,10 @@ def test_a_replay_keeps_and_draws_where_it_lives(kind: type[ReplayBuffer]) -> No
 
 @pytest.mark.usefixtures("elsewhere")
 @pytest.mark.parametrize("kind", [ReplayBuffer, PrioritizedReplayBuffer])
-def test_between_two_rounds_of_sessions_the_loop_waits_for_nothing(kind) -> None:
+@pytest.mark.parametrize("name", ["simulated", "cold-start, sampled"])
+def test_between_two_rounds_of_sessions_the_loop_waits_for_nothing(kind, name: str) -> None:
     agent = agent_of(config_for("DRR-set"))
-    env = environments()["simulated"]()
+    env = environments()[name]()
     env.reset()
     env = moved(env)
     replay = kind(5, ITEMS, 20, device=META)
@@ -241,7 +254,8 @@ def test_between_two_rounds_of_sessions_the_loop_waits_for_nothing(kind) -> None
     )
     assert agent.pretrain(next(stream))["pretrain_loss"].device == META
     agent.updated = 19  # the actor learns, too; sessions are played before every 4th
-    report = ddpg_update(agent, SimpleNamespace(horizon=4, sessions=B), stream, replay)
+    environment = SimpleNamespace(horizon=4, sessions=B, candidates=env.candidates)
+    report = ddpg_update(agent, environment, stream, replay)
     assert {"critic_loss", "actor_loss", "effective_sample_share"} <= set(report)
     assert all(figure.device == META for figure in report.values())
 

@@ -46,6 +46,7 @@ AGENTS = {
     "DRR-seq": changed(SMALL, BRIEF | {"state.name": "DRR-seq", "ddpg.replay": "uniform"}),
     "DRR-set": changed(SMALL_SET, BRIEF | {"pretrain.holdout_share": 0.4, "ddpg.epsilon": 0.5}),
 }
+AGENTS["DRR-set, sampled"] = AGENTS["DRR-set"].with_field("pretrain.negatives", 12)
 
 
 @pytest.fixture(autouse=True)

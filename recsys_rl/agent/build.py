@@ -241,6 +241,7 @@ def _maker(config: Config, state: State, options: dict[str, Any]) -> MakeEnv:
             horizon=env.horizon,
             n_seed=env.n_seed,
             generator=generator,
+            n_candidates=config.pretrain.negatives,
             **options,
         )
 

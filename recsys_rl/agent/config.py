@@ -43,7 +43,7 @@ class PretrainConfig:
     batch_size: int = 512  # moments of a log, items in windows, or sessions of one's own
     lr: float = 1e-3  # the peak: 5 % warm-up, then linearly down to 0
     holdout_share: float = 0.0  # of the train users, whom only DDPG meets (cold start)
-    negatives: int = 0  # items that stand for the catalogue beside the next one of a log; 0: all
+    negatives: int = 0  # items that stand for the catalogue in losses and in sessions; 0: all
 
     def __post_init__(self) -> None:
         _at_least(self, updates=0, batch_size=1, lr=0, negatives=0)
@@ -109,10 +109,7 @@ class Config:
             raise ValueError(
                 'state.linear is for sessions that start with few answers: env.name is "logged"'
             )
-        if self.env.name != "logged" and self.pretrain.negatives:
-            raise ValueError(
-                'pretrain.negatives stand beside the next item of a log: env.name is not "logged"'
-            )
+        self._check_negatives()
         if self.env.name == "logged" and self.ddpg.gamma == 1:
             raise ValueError("ddpg.gamma must be below 1: logged sessions have no end that counts")
         if self.state.linear and self.ddpg.gradient == "deterministic":
@@ -124,6 +121,21 @@ class Config:
             raise ValueError('pretrain.holdout_share needs env.name="cold-start"')
         if self.seed >= 2**63 - 3:  # the streams of environments count on from it
             raise ValueError(f"seed must be below 2**63 - 3, not {self.seed}")
+
+    def _check_negatives(self) -> None:
+        negatives, env = self.pretrain.negatives, self.env
+        if negatives and env.name not in ("logged", "cold-start"):
+            raise ValueError(
+                "pretrain.negatives stand for the catalogue where sessions are made from a log: "
+                f'env.name is "{env.name}", and not "logged" or "cold-start"'
+            )
+        if negatives and env.name == "cold-start" and self.ddpg.gradient == "soft":
+            raise ValueError('ddpg.gradient="soft" scores all items: pretrain.negatives must be 0')
+        if env.name == "cold-start" and 0 < negatives < env.n_seed + env.horizon:
+            raise ValueError(
+                f"pretrain.negatives is {negatives}, and a session names {env.n_seed} items and "
+                f"shows {env.horizon}: it must be at least {env.n_seed + env.horizon}, or 0"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """All but the device: releases and checkpoints are the same wherever they were made."""

@@ -5,7 +5,7 @@ al., arXiv 1709.00503 (Mean Actor-Critic: the expected policy gradient of a disc
 Fujimoto & Gu, arXiv 2106.06860 (a supervised term beside Q). `docs/method.md` lists every
 deviation.
 
-B = batch, k = width of the vectors, V = n_items.
+B = batch, k = width of the vectors, V = n_items, or candidates where the histories have some.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from recsys_rl.agent.demonstrations import Demonstration
 from recsys_rl.agent.exploration import OUNoise, epsilon_sampled, session_epsilons
 from recsys_rl.agent.networks import Actor, Critic, ItemCritic
 from recsys_rl.agent.replay import Transitions
+from recsys_rl.data.candidates import items_at
 from recsys_rl.data.devices import (
     CPU,
     figure,
@@ -175,7 +176,8 @@ class DDPG:
     @torch.no_grad()
     def act(self, histories: Histories, excluded: Tensor) -> Tensor:
         """The best item that is not excluded (bool [B, V]) -> int64 [B]."""
-        return best_item(self.score(histories).to(excluded.device), excluded)
+        best = best_item(self.score(histories).to(excluded.device), excluded)
+        return items_at(histories.candidates, best)
 
     def new_noise(self, sessions: int) -> OUNoise | None:
         """Ornstein-Uhlenbeck noise for sessions that start now, where the configuration asks."""
@@ -210,7 +212,7 @@ class DDPG:
             item = epsilon_sampled(
                 item, scores / self.temperature, excluded, epsilon, self.generator
             )
-        return Choice(item, item == best, action)
+        return Choice(items_at(histories.candidates, item), item == best, action)
 
     # -- supervised pretraining
 

@@ -3,7 +3,8 @@
 Source of the on-policy stream: Ross et al., AISTATS 2011 (DAgger: demonstrations at the states that
 the learner itself reaches).
 
-B = batch, L = length of a window, V = n_items. Index V is padding.
+B = batch, L = length of a window, V = n_items; in sessions among candidates, their number. Index
+n_items is padding.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 Sources: Liu et al., arXiv 1810.12027 (DRR); Lillicrap et al., arXiv 1509.02971 (DDPG).
 
-B = batch, k = width of the vectors, w = width of an action, V = n_items.
+B = batch, k = width of the vectors, w = width of an action, V = n_items; where the histories have
+candidates, V is their number, and an item stands in its column among them (`data.candidates`).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from recsys_rl.data.candidates import items_at, rows_of
 from recsys_rl.data.histories import Histories, exclusion_mask
 from recsys_rl.embeddings.batching import rows
 from recsys_rl.states.base import State, initialise_linear
@@ -64,6 +66,15 @@ class Actor(nn.Module):
         """v, float32 [V, w]: the vectors that the state reads; the last column may be a bias."""
         return self.state.item_vectors.weight[:-1]
 
+    def scored_vectors(self, candidates: Tensor | None) -> Tensor:
+        """v of the items that are scored, float32 [V, w].
+
+        Candidates are looked up in the whole table: the gradient of a slice fills another one.
+        """
+        if candidates is None:
+            return self.item_vectors
+        return rows_of(candidates, self.state.item_vectors.weight)
+
     def forward(self, histories: Histories) -> Tensor:
         state = self.state(histories)
         if self.state.is_action:
@@ -77,7 +88,7 @@ class Actor(nn.Module):
     def scores(self, histories: Histories, action: Tensor | None = None) -> Tensor:
         """Scores of all items, by the actor's own action or a given one [B, w] -> [B, V]."""
         action = self(histories) if action is None else action
-        scores = action @ self.item_vectors.T
+        scores = action @ self.scored_vectors(histories.candidates).T
         return scores if self.linear is None else scores + self.linear(histories)
 
     @torch.no_grad()
@@ -86,10 +97,11 @@ class Actor(nn.Module):
 
         One matrix product in place of the two of `scores`, of which only one has to learn.
         """
-        action = self.eval()(histories)
+        action, candidates = self.eval()(histories), histories.candidates
+        vectors = self.scored_vectors(candidates)
         if self.linear is None:
-            return action @ self.item_vectors.T
-        vectors = _joined(self.item_vectors, self.linear.model.item_vectors)
+            return action @ vectors.T
+        vectors = _joined(vectors, rows_of(candidates, self.linear.model.item_vectors))
         return _joined(action, self.linear.user_part(histories)) @ vectors.T
 
     def policy(self, histories: Histories) -> Tensor:
@@ -101,7 +113,8 @@ class Actor(nn.Module):
     def best(self, histories: Histories) -> Tensor:
         """The items that are shown: the best that their histories do not name -> int64 [B]."""
         mask = exclusion_mask(histories, self.state.n_items)
-        return self.score(histories).masked_fill_(mask, -torch.inf).argmax(1)
+        column = self.score(histories).masked_fill_(mask, -torch.inf).argmax(1)
+        return items_at(histories.candidates, column)
 
 
 def _joined(own: Tensor, linear: Tensor) -> Tensor:
@@ -192,15 +205,18 @@ class ItemCritic(Critic):
         features = self.features(histories)
         own, theirs = self._weights(histories, features)
         now, later = self.value(self._outlook(histories, features)).unbind(1)
-        q = now + (self.left(histories) - 1) * later + (own * rows(self.item_vectors, item)).sum(1)
+        vectors = rows(self.state.item_vectors.weight, item)
+        q = now + (self.left(histories) - 1) * later + (own * vectors).sum(1)
         return q if theirs is None else q + (theirs * self.linear.model.item_vectors[item]).sum(1)
 
     @torch.no_grad()
     def preferences(self, histories: Histories) -> Tensor:
         """The part of Q in which items differ -> float32 [B, V]."""
         own, theirs = self._weights(histories, self.features(histories))
-        q = own @ self.item_vectors.T
-        return q if theirs is None else q.addmm_(theirs, self.linear.model.item_vectors.T)
+        q = own @ rows_of(histories.candidates, self.item_vectors).T
+        if theirs is None:
+            return q
+        return q.addmm_(theirs, rows_of(histories.candidates, self.linear.model.item_vectors).T)
 
     def _weights(self, histories: Histories, features: Tensor) -> tuple[Tensor, Tensor | None]:
         """w(s) for the item vectors [B, w], and for those of the linear model [B, p], to which the
@@ -225,7 +241,8 @@ class ItemCritic(Critic):
 
         Discounted as Q is, and divided by `left`.
         """
-        means = self.linear.read(histories).user_vector @ self.linear.model.item_vectors.T
+        vectors = rows_of(histories.candidates, self.linear.model.item_vectors)
+        means = self.linear.read(histories).user_vector @ vectors.T
         means.masked_fill_(exclusion_mask(histories, means.shape[1]), 0.0)
         best = means.topk(min(self.horizon, means.shape[1])).values  # (B, T)
         step = torch.arange(best.shape[1], device=best.device)

@@ -8,6 +8,7 @@ annealed to 1).
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -37,6 +38,12 @@ class Transitions(NamedTuple):
     def at(self, rows: Tensor) -> Transitions:
         """Some of the steps: a mask bool [B] or indices."""
         return Transitions(*(None if part is None else _at(part, rows) for part in self))
+
+    def among(self, candidates: Tensor | None) -> Transitions:
+        """The same, where these items stand for the catalogue in what is shown next; None: all."""
+        told = (replace(h, candidates=candidates) for h in (self.histories, self.next_histories))
+        before, after = told
+        return self._replace(histories=before, next_histories=after)
 
 
 def _at(part: Histories | Tensor, rows: Tensor) -> Histories | Tensor:

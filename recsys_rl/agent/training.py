@@ -164,7 +164,7 @@ def ddpg_update(
         report |= calibration_of(agent, played, *form)
     batch, weights, places = replay.sample(environment.sessions, agent.generator)
     demonstration = next(demonstrations) if agent.supervised else None
-    losses, td_error = agent.update(batch, weights, demonstration)
+    losses, td_error = agent.update(batch.among(environment.candidates), weights, demonstration)
     replay.update_priorities(places, td_error)
     effective = weights.sum().square() / weights.square().sum() / len(weights)
     return losses | report | {"effective_sample_share": figure(effective)}

@@ -68,8 +68,8 @@ class GaussianLikes(nn.Module):
         n_items = len(self.item_vectors)
         memory = self.memory or max(1, histories.item.shape[1])
         item, liked = answers(histories, memory, n_items)  # (B, S)
-        padded = F.pad(self.item_vectors, (0, 0, 0, 1))  # padding has no covariance with any item
-        known = padded[item]  # (B, S, p)
+        known = self.item_vectors[item.clamp(max=n_items - 1)]  # (B, S, p)
+        known.masked_fill_((item == n_items).unsqueeze(2), 0.0)  # padding has no covariance
         x, mean = known[..., :-1], known[..., -1]
         kernel = x @ x.mT  # (B, S, S)
         kernel.diagonal(dim1=1, dim2=2).add_(F.pad(self.noise, (0, 1), value=1.0)[item])

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from recsys_rl.data.candidates import columns_of
 from recsys_rl.data.devices import on_cpu
 from recsys_rl.data.likes import POSITIVE as POSITIVE
 from recsys_rl.data.likes import SHOWN as SHOWN
@@ -48,6 +49,8 @@ class Histories:
     time: int64 [B, H], when each item was rated, in seconds; request: int64 [B], the moment at
     which the next item is asked for. None where they are not known, or not to be read; sessions
     have neither.
+    candidates: int64 [m], the items that can be shown to all B users and are scored, a column each
+    (`data.candidates`); None: all.
     """
 
     user: Tensor
@@ -58,6 +61,7 @@ class Histories:
     user_vector: Tensor | None = None
     time: Tensor | None = None
     request: Tensor | None = None
+    candidates: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.user)
@@ -72,8 +76,9 @@ class Histories:
     def at(self, rows: Tensor | slice) -> Histories:
         """Some of the users: `rows` is a mask bool [B], indices or a slice."""
         parts = {each.name: getattr(self, each.name) for each in fields(self)}
+        candidates = parts.pop("candidates")
         there = {name: part[rows] for name, part in parts.items() if part is not None}
-        return Histories(**there)
+        return Histories(**there, candidates=candidates)
 
     def to(self, device: torch.device) -> Histories:
         """The same on a device; itself where it is there."""
@@ -156,12 +161,14 @@ def _compact(item: Tensor, keep: Tensor, n: int, padding: int) -> Tensor:
 
 
 def exclusion_mask(histories: Histories, n_items: int) -> Tensor:
-    """Items that a history names, or that were shown beside it -> bool [B, n_items]."""
-    size = len(histories), n_items + 1
+    """Items that a history names, or that were shown beside it -> bool [B, n_items], or [B, m] of
+    its candidates."""
+    candidates = histories.candidates
+    size = len(histories), 1 + (n_items if candidates is None else len(candidates))
     mask = torch.zeros(size, dtype=torch.bool, device=histories.item.device)
-    mask.scatter_(1, histories.item, True)
+    mask.scatter_(1, columns_of(candidates, histories.item), True)
     if histories.shown is not None:
-        mask.scatter_(1, histories.shown, True)
+        mask.scatter_(1, columns_of(candidates, histories.shown), True)
     return mask[:, :-1]
 
 
@@ -174,8 +181,12 @@ def repadded(histories: Histories, width: int, n_items: int) -> Histories:
 
 
 def stacked(parts: Sequence[Histories], width: int, n_items: int) -> Histories:
-    """Several batches under each other, each history with its last `width` columns."""
+    """Several batches under each other, each history with its last `width` columns.
+
+    All have the same candidates, those of the first.
+    """
+    candidates = parts[0].candidates
     parts = [repadded(part, width, n_items) for part in parts]
     columns = zip(*((p.user, p.item, p.rating, p.clock.squeeze(1)) for p in parts), strict=True)
     shown = None if parts[0].shown is None else torch.cat([part.shown for part in parts])
-    return Histories(*(torch.cat(column) for column in columns), shown)
+    return Histories(*map(torch.cat, columns), shown, candidates=candidates)

@@ -3,7 +3,8 @@
 `reset` and `step` are Gymnasium's, with a leading batch axis. An action is the index of the item to
 show; whoever has a vector or scores takes the best item that is not `excluded`.
 
-B = batch, V = n_items. Index V is padding: nothing is shown.
+B = batch, V = n_items. Index V is padding: nothing is shown. Where a sample of the items stands for
+the catalogue, tables have a column for each of these candidates (`data.candidates`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import torch
 from gymnasium.error import ResetNeeded
 from torch import Tensor
 
+from recsys_rl.data.candidates import columns_of
 from recsys_rl.data.devices import CPU, on_cpu, set_state
 from recsys_rl.data.histories import POSITIVE, Histories, appended
 from recsys_rl.data.rewards import Reward
@@ -48,6 +50,7 @@ class SessionEnv:
     repeats = False  # whether an item may be shown again
     takes_vectors = False  # whether `step` takes the vectors that an agent emits, in place of items
     shown_beside = 0  # items in `Histories.shown`: what no history names, and cannot be shown again
+    candidates: Tensor | None = None  # what can be shown, int64 [m]; None: all items
     running: tuple[str, ...] = ("_histories", "_answers", "excluded", "_active", "_steps")
     n_items: int
     n_users: int
@@ -122,7 +125,8 @@ class SessionEnv:
         if self.finite:
             share = self._steps / self.horizon
             elapsed = torch.full((len(told),), share, device=told.item.device)
-        return Histories(told.user, told.item, told.rating, elapsed, self._shown_beside())
+        shown, among = self._shown_beside(), self.candidates
+        return Histories(told.user, told.item, told.rating, elapsed, shown, candidates=among)
 
     def _shown_beside(self) -> Tensor | None:
         """What the session has shown and the history does not name -> int64 [B, W]."""
@@ -157,8 +161,9 @@ class SessionEnv:
         self._check_running()
         check_indices("items", item, tuple(self._active.shape), self.n_items)
         each = torch.arange(len(item), device=item.device)
-        shown = item < self.n_items
-        index = item.clamp(max=self.n_items - 1)
+        column, columns = columns_of(self.candidates, item), self.excluded.shape[1]
+        shown = column < columns
+        index = column.clamp(max=columns - 1)
         rating = torch.where(shown, self._answers[each, index], 0.0)
         if not self.repeats:
             self._answers[each, index] = torch.where(shown, 0.0, self._answers[each, index])
@@ -188,7 +193,8 @@ class SessionEnv:
 
     def state_dict(self) -> Info:
         """Where the running sessions stand; tensors and numbers only."""
-        stand = {name: getattr(self, name) for name in self.running if hasattr(self, name)}
+        own = vars(self)
+        stand = {name: own[name] for name in self.running if name in own}
         if histories := stand.pop("_histories", None):
             stand |= {"user": histories.user, "item": histories.item, "rating": histories.rating}
         return stand | {"generator": self.generator.get_state()}

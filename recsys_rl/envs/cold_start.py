@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from recsys_rl.data.candidates import columns_of, drawn
 from recsys_rl.data.devices import CPU
 from recsys_rl.data.histories import POSITIVE, SHOWN, Histories
 from recsys_rl.data.interactions import Interactions
@@ -37,9 +38,13 @@ class ColdStartEnv(SessionEnv):
 
     terminated: nothing is left to like, or `horizon` items were shown. users: all rows of those who
     may be met.
+
+    n_candidates: how many items stand for the catalogue in a round of sessions, from reset to end;
+    0: all. They are drawn anew for each round, half of the chance uniform and half by the rows that
+    items have, whoever is met. What is named at the start may be any item.
     """
 
-    running = (*SessionEnv.running, "_left")
+    running = (*SessionEnv.running, "_left", "candidates")
 
     def __init__(
         self,
@@ -50,12 +55,18 @@ class ColdStartEnv(SessionEnv):
         n_seed: int = 3,
         reward: Reward = liked_reward,
         generator: torch.Generator | None = None,
+        n_candidates: int = 0,
     ) -> None:
         super().__init__(horizon, reward, generator, users.user.device)
         check_counts(sessions=sessions, n_seed=n_seed)
         self.users, self.sessions, self.n_seed = users, sessions, n_seed
         self.n_items, self.n_users = users.n_items, users.n_users
         self.liked, self.eligible = likes_to_start(users, n_seed)
+        self.n_candidates = min(n_candidates, self.n_items)
+        if n_candidates:
+            share = torch.bincount(users.item, minlength=self.n_items) / len(users)
+            self._weight = share + 1 / self.n_items  # (V,)
+            self._draw_candidates()  # an agent may learn from a replay before it plays
 
     def reset(
         self, *, seed: int | None = None, options: Info | None = None
@@ -69,19 +80,25 @@ class ColdStartEnv(SessionEnv):
         seed_items = options.get("seed_items")
         if seed_items is None:
             seed_items = self._random_likes(log)
-        size = len(users), self.n_items + 1
-        answers = torch.zeros(size, device=users.device).scatter_(1, log.item, log.rating)
-        if not (answers.gather(1, seed_items) >= POSITIVE).all():
+        elif not _liked(log, seed_items).all():
             raise ValueError("a seed item is one that its user rated 4 or more")
-        answers.scatter_(1, seed_items, 0.0)
+        self._draw_candidates()
+        rated, named = (columns_of(self.candidates, each) for each in (log.item, seed_items))
+        size = len(users), 1 + (self.n_candidates or self.n_items)
+        answers = torch.zeros(size, device=users.device).scatter_(1, rated, log.rating)
+        answers.scatter_(1, named, 0.0)
         excluded = torch.zeros(size, dtype=torch.bool, device=users.device)
-        excluded.scatter_(1, seed_items, True)
+        excluded.scatter_(1, named, True)
         unknown = torch.full_like(users, self.users.n_users)
         known = torch.full(seed_items.shape, POSITIVE, device=users.device)
         tables = answers[:, :-1].contiguous(), excluded[:, :-1].contiguous()
         self._begin(Histories(unknown, seed_items, known), *tables)
         self._left = self.relevant.sum(1)
         return self.observation(), {"active": self._active}
+
+    def _draw_candidates(self) -> None:
+        if self.n_candidates:
+            self.candidates = drawn(self._weight, self.n_candidates, self.generator)
 
     def _random_likes(self, log: Histories) -> Tensor:
         """`n_seed` liked items of each user, in random order -> int64 [B, n_seed]."""
@@ -115,3 +132,9 @@ class ColdStartEnv(SessionEnv):
     def _exhausted(self, item: Tensor, rating: Tensor) -> Tensor:
         self._left = self._left - (rating >= POSITIVE).long()
         return self._left <= 0
+
+
+def _liked(log: Histories, item: Tensor) -> Tensor:
+    """Whether users rated items int64 [B, S] 4 or more -> bool [B, S]."""
+    same = log.item.unsqueeze(1) == item.unsqueeze(2)  # (B, S, H)
+    return (same & (log.rating >= POSITIVE).unsqueeze(1)).any(2)

@@ -66,8 +66,8 @@ class DRRset(State):
         float32 [B, k] and [B, 1]; 10 sets the small vectors' scale right. An empty set: 0.
         """
         count = (items != self.n_items).sum(1, keepdim=True)
-        vectors = self.item_vectors.weight[:, : self.k]
-        total = F.embedding_bag(items, vectors, mode="sum", padding_idx=self.n_items)
+        vectors = self.item_vectors.weight
+        total = F.embedding_bag(items, vectors, mode="sum", padding_idx=self.n_items)[:, : self.k]
         scale = (0.5 / EMBEDDING_STD) * count.clamp(min=1).float().rsqrt()
         return total * scale, (count.float().log1p() - 2) / 2
 

@@ -11,6 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from recsys_rl.data.candidates import rows_of
 from recsys_rl.data.histories import POSITIVE, Histories
 
 
@@ -77,5 +78,5 @@ class GatedLinear(nn.Module):
         return part
 
     def forward(self, histories: Histories) -> Tensor:
-        """gate(n) x scores of the linear model -> float32 [B, V]."""
-        return self.user_part(histories) @ self.model.item_vectors.T
+        """gate(n) x scores of the linear model -> float32 [B, V], or [B, m] of the candidates."""
+        return self.user_part(histories) @ rows_of(histories.candidates, self.model.item_vectors).T
