@@ -164,7 +164,7 @@ def test_a_share_of_the_users_is_held_out() -> None:
     assert set(split_holdout_users(log, 0.3, seed=2)[1].user.tolist()) != held
 
 
-def test_holdout_users_are_met_after_pretraining_only() -> None:
+def test_the_sessions_of_ddpg_are_with_holdout_users_alone() -> None:
     log = mixed_log()
     training = training_of(
         {"pretrain.holdout_share": 0.4, "pretrain.updates": 8, "env.sessions": 64}, log
@@ -180,8 +180,8 @@ def test_holdout_users_are_met_after_pretraining_only() -> None:
     assert len(starts) == 2, "horizon 4: sessions start anew in the stage"
     eligible = set(ColdStartEnv(log).eligible.tolist())
     assert set.union(*(users_met(batch, log) for batch in starts)) == first & eligible
-    for batch in (next(demonstrations), first_batch(training.environment)):
-        assert users_met(batch, log) == later & eligible
+    assert users_met(first_batch(training.environment), log) == later & eligible
+    assert users_met(next(demonstrations), log) == eligible  # the supervised term goes on with all
 
 
 def test_nobody_outside_the_train_rows_is_met() -> None:

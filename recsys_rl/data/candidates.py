@@ -18,7 +18,7 @@ def columns_of(candidates: Tensor | None, item: Tensor) -> Tensor:
     """Ids int64 [...] -> columns int64 [...]; m, as padding, for what is no candidate."""
     if candidates is None:
         return item
-    column = torch.searchsorted(candidates, item).clamp_(max=len(candidates) - 1)
+    column = torch.searchsorted(candidates, item.contiguous()).clamp_(max=len(candidates) - 1)
     return torch.where(candidates[column] == item, column, len(candidates))
 
 
