@@ -291,10 +291,10 @@ def picture(table: pd.DataFrame) -> None:
     updates = [stage for stage in STAGES if "update" in stage]
     draw(panels[0], table, [*PREPARATION, "PMF", "iALS"], "ratings", "seconds")
     draw(panels[1], table, updates, "items", "seconds")
-    draw(panels[2], table, [*PREPARATION[1:], *updates], "ratings", "gib")
+    draw(panels[2], table, updates, "items", "gib")
     for axes, title in zip(
         panels,
-        ("seconds of preparation", "seconds of an update", "peak memory, GiB"),
+        ("seconds of preparation", "seconds of an update", "peak memory of an update, GiB"),
         strict=True,
     ):
         axes.set_title(title)
