@@ -105,7 +105,7 @@ def test_killed_at_any_moment_and_gone_on_with(terminal, tmp_path):
         run.until(f"{count + 2}. ")
         run.kill()
         assert [each for each, _ in kept(me)] == [5, 14, 8][: count + 1]
-    assert not list(tmp_path.glob(".*")), "a temporary file"
+    assert not list(tmp_path.glob(".*.tmp"))
 
 
 def test_an_interrupt_is_quiet_and_the_terminal_is_as_before(terminal, tmp_path):
