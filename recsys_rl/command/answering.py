@@ -154,7 +154,7 @@ class _Call:
             self._remark(suggester.model.memory)
         elif path := arguments.profile or arguments.ratings:
             raise CommandError(
-                f"{path} says of no film that the model knows that you liked it or did not: name "
+                f"{path} holds no film that you liked or disliked and that the model knows: name "
                 "films beside it, or answer with --session"
             )
         else:
