@@ -19,12 +19,12 @@ import json
 import math
 import os
 import reprlib
-import stat
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from recsys_rl.data.atomic_files import locked, sync_folder, write_atomically
+from recsys_rl.data.regular_files import NotRegular, opened
 
 FORMAT = 2
 CONFIG, WEIGHTS, CARD, CURVE = "config.json", "weights.safetensors", "README.md", "training.csv"
@@ -235,14 +235,13 @@ def _in_words(shape: tuple[str, list[int]] | None) -> str:
 
 @contextlib.contextmanager
 def _opened(path: Path, most: int) -> Iterator[tuple[BinaryIO, os.stat_result]]:
-    """A regular file of at most so many bytes; a pipe would make its reader wait for ever."""
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    number = os.open(path, flags)
-    found = os.fstat(number)
-    if not stat.S_ISREG(found.st_mode):
-        os.close(number)
-        raise _damaged(path.parent, path.name, "it is no regular file")
-    with os.fdopen(number, "rb") as file:
+    """A regular file of at most so many bytes."""
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(opened(path))
+        except NotRegular:
+            raise _damaged(path.parent, path.name, "it is no regular file") from None
+        found = os.fstat(file.fileno())
         if found.st_size > most:
             raise _damaged(path.parent, path.name, f"more than {most:,} bytes")
         yield file, found

@@ -202,6 +202,14 @@ def test_a_file_that_cannot_be_read(two: Checkpoints) -> None:
         assert loaded(two) == 1
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")
+def test_a_pipe_is_not_waited_for(two: Checkpoints) -> None:
+    two.latest.unlink()
+    os.mkfifo(two.latest)
+    with pytest.warns(UserWarning, match=r"cannot be read .* is no regular file"):
+        assert loaded(two) == 1
+
+
 @pytest.mark.parametrize("other", ["configuration", "data"])
 def test_the_renamed_file_of_another_training_is_told(other: str, two: Checkpoints) -> None:
     theirs = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -88,8 +89,12 @@ def test_what_was_not_found_goes_into_a_file_beside(tmp_path):
     lines = path.read_text(encoding="utf-8").splitlines()
     assert path.name == "ratings-not-found.csv"
     assert lines[0] == "Date,Name,Year,Letterboxd URI,Rating"
-    assert len(lines) == 3  # Inception, and the one without a rating
+    assert len(lines) == 2  # Inception; the one without a rating is none that was not found
     assert write_unmatched(tmp_path / "no" / "ratings.csv", found) is None
+    assert write_unmatched(tmp_path / "ratings.csv", found) == path
+    path.write_text("my own")
+    assert write_unmatched(tmp_path / "ratings.csv", found).name == "ratings-not-found-2.csv"
+    assert path.read_text() == "my own"
 
 
 @pytest.mark.parametrize(
@@ -102,10 +107,56 @@ def test_what_is_no_export_is_one_sentence(tmp_path, text):
     assert "\n" not in str(caught.value)
 
 
-def test_odd_ratings_are_not_taken(tmp_path):
-    found = read(tmp_path, "movieId,rating,timestamp\n1,nan,1\n8,99,1\n9,-1,1\n10,five,1\n")
-    assert not found.taste.films
-    assert len(found.unmatched) == 4
+def test_rows_without_a_rating_are_counted_apart(tmp_path):
+    odd = "movieId,rating,timestamp\n1,nan,1\n8,99,1\n9,-1,1\n10,five,1\n8,,1\n"
+    found = read(tmp_path, f"{odd}1,5,1\n")
+    assert ids(found.taste.films) == [1]
+    assert (found.unmatched, found.unrated) == ([], 5)
+    assert "0 are not in this data set, 5 without a rating" in found.summary()
+    watched = "Date,Name,Year,Letterboxd URI\n2024-01-02,The Matrix,1999,https://boxd.it/2a1m\n"
+    for text in (odd, watched):
+        with pytest.raises(CommandError, match="holds no rating above 0 and up to 5: give"):
+            read(tmp_path, text)
+
+
+def test_ratings_of_several_people_are_refused(tmp_path):
+    with pytest.raises(CommandError, match="the ratings of 2 people: keep the rows of one"):
+        read(tmp_path, f"{MOVIELENS}2,8,1,1300\n")
+
+
+@pytest.mark.parametrize("kind", ["TV Series", "tvEpisode", "Video Game", "TV Mini Series"])
+def test_what_imdb_calls_no_film_is_found_by_its_id_only(tmp_path, kind):
+    row = f"tt0000007,2,2020-01-02,The Matrix,https://x,{kind},8.7,1999,Drama\n"
+    text = IMDB.splitlines()[0] + "\n" + row
+    assert len(read(tmp_path, text).unmatched) == 1
+    links = {1: Links("0000007", "")}
+    assert ids(read(tmp_path, text, links=links).taste.disliked) == [1]
+
+
+def test_a_film_whose_imdb_id_is_another_one_is_not_found_by_its_title(tmp_path):
+    links = {1: Links("0000007", ""), 8: Links("0054215", "")}
+    found = read(tmp_path, IMDB, links=links)
+    assert ids(found.taste.liked) == [8]
+    assert "The Matrix" in str(found.unmatched)
+    assert ids(found.taste.disliked) == [9]  # the data set does not say its id
+
+
+def test_numbers_of_any_length_are_none_too_many(tmp_path):
+    long = "9" * 5000
+    head = IMDB.splitlines()[0]
+    rows = f"tt{long},9,d,A,,Movie,1,1999,x\ntt1,9,d,The Matrix,,Movie,1,{long},x\n"
+    links = {1: Links("0" * 5000 + "7", "")}
+    assert len(read(tmp_path, f"{head}\n{rows}", links=links).unmatched) == 2
+    (tmp_path / "links.csv").write_text(f"movieId,imdbId,tmdbId\n1,{long},603\n")
+    assert read_links(tmp_path, FILMS) == {}
+
+
+def test_pipes_and_devices_are_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "links.csv")
+    assert read_links(tmp_path, FILMS) == {}
+    for path in (tmp_path / "links.csv", Path("/dev/zero"), tmp_path):
+        with pytest.raises(CommandError, match="is no regular file"):
+            read_ratings(path, "ml-1m", INDEX, {})
 
 
 def test_links_that_cannot_be_read_are_none(tmp_path):

@@ -18,13 +18,16 @@ from synthetic import write_movielens
 from terminals import ROOT, Terminal
 from test_recommendation import BEST, DATASET, TITLES, listed, save_model, titles_in
 
+from recsys_rl.command import answering
 from recsys_rl.command.cells import session, suggest
 from recsys_rl.command.errors import CommandError
+from recsys_rl.command.matching import Match
 from recsys_rl.command.session import QUESTIONS, Session, meaning
 from recsys_rl.command.sources import open_source
 from recsys_rl.command.suggesting import Suggester
 from recsys_rl.command.suggestions import Wishes
 from recsys_rl.command.taste import Taste
+from recsys_rl.data.films import Film
 from recsys_rl.serving import Recommender
 
 if not hasattr(os, "fork"):
@@ -105,7 +108,7 @@ def test_killed_at_any_moment_and_gone_on_with(terminal, tmp_path):
         run.until(f"{count + 2}. ")
         run.kill()
         assert [each for each, _ in kept(me)] == [5, 14, 8][: count + 1]
-    assert not list(tmp_path.glob(".*")), "a temporary file"
+    assert not list(tmp_path.glob(".*.tmp"))
 
 
 def test_an_interrupt_is_quiet_and_the_terminal_is_as_before(terminal, tmp_path):
@@ -322,3 +325,56 @@ def test_the_same_in_a_notebook(given, tmp_path):
     assert "You might like" in shown[-1]
     with pytest.raises(CommandError, match="no film has the title"):
         suggest("No such film", **options)
+
+
+def test_a_second_session_on_one_profile_is_refused_and_nothing_is_lost(given, tmp_path):
+    root, models, dataset = given[1::2]
+    options = {"root": root, "models": models, "dataset": dataset, "profile": tmp_path / "me.json"}
+    answers = iter(["like", "no", "stop"])
+
+    def ask(prompt: str) -> str:
+        with pytest.raises(CommandError, match="another session is writing to"):
+            session(ask=lambda prompt: "like", show=list, **options)
+        return next(answers)
+
+    session(ask=ask, show=list, **options)
+    session(ask=lambda prompt: "stop", show=list, **options)
+    assert kept(tmp_path / "me.json") == [(5, "like"), (14, "no")]
+    assert [path.name for path in tmp_path.iterdir()] == ["me.json"]
+
+
+def test_files_that_say_nothing_of_a_taste_are_not_answered_with_random_films(given, tmp_path):
+    root, models, dataset = given[1::2]
+    options = {"root": root, "models": models, "dataset": dataset}
+    me, rated = tmp_path / "me.json", tmp_path / "rated.csv"
+    skipped = {"id": 8, "title": 'The Best "Worst" Day', "year": 1991, "answer": "skip"}
+    other = {"id": 1, "title": "x" * 900, "year": 1990, "answer": "like"}
+    for rows in ([], [skipped], [other]):
+        me.write_text(json.dumps({"format": 1, "dataset": dataset, "answers": rows}))
+        with pytest.raises(CommandError, match="holds no film that you liked or disliked"):
+            suggest(profile=me, **options)
+        assert "You might like" in suggest(2, profile=me, **options)
+    rated.write_text("movieId,rating\n5,3.5\n")
+    with pytest.raises(CommandError, match="holds no film that you liked or disliked"):
+        suggest(ratings=rated, **options)
+
+
+def test_a_title_in_a_profile_is_not_shown_at_any_length(given, tmp_path, capsys):
+    root, models, dataset = given[1::2]
+    rows = [{"id": 1, "title": "x" * 900, "year": 1990, "answer": "like"}]
+    me = tmp_path / "me.json"
+    me.write_text(json.dumps({"format": 1, "dataset": dataset, "answers": rows}))
+    suggest(2, profile=me, root=root, models=models, dataset=dataset)
+    assert "that are not in this data set: 1, as xxx" in (said := capsys.readouterr().err)
+    assert len(said) < 400
+
+
+@pytest.mark.parametrize(
+    ("typed", "picked"),
+    [("1", 0), ("2", 1), ("3", None), ("0", None), ("", None), ("9" * 5000, None)],
+)
+def test_a_number_that_is_picked(monkeypatch, typed, picked):
+    films = [Film(1, "Psycho", "Psycho", 1960, ()), Film(2, "Psycho", "Psycho", 1998, ())]
+    monkeypatch.setattr(answering, "pick_line", lambda prompt: typed)
+    expected = None if picked is None else films[picked]
+    assert answering._pick(Match("psycho", choices=films)) == expected

@@ -24,6 +24,7 @@ import torch
 from recsys_rl.agent.config import Config
 from recsys_rl.data.atomic_files import locked, sync_folder, write_atomically
 from recsys_rl.data.interactions import Interactions, fingerprint
+from recsys_rl.data.regular_files import opened
 
 MAGIC = b"recsys_rl checkpoint 2\n"  # the number is the format's
 Parts = Mapping[str, Any]  # name -> anything with state_dict and load_state_dict
@@ -135,9 +136,10 @@ class Checkpoints:
     def _read(self, path: Path) -> dict[str, Any]:
         """The content of a file. Runs no code from it."""
         try:
-            content = path.read_bytes()
+            with opened(path) as file:
+                content = file.read()
         except OSError as error:
-            raise BadCheckpoint(f"{path} cannot be read ({error.strerror})") from error
+            raise BadCheckpoint(f"{path} cannot be read ({error.strerror or error})") from error
         name, _, rest = content.partition(b"\n")
         checksum, _, payload = rest.partition(b"\n")
         if not name.startswith(b"recsys_rl checkpoint"):

@@ -17,13 +17,13 @@ from recsys_rl.command.links import read_links
 from recsys_rl.command.matching import NEWER, OFFERED, Match, names_of
 from recsys_rl.command.naming import Named, named
 from recsys_rl.command.output import Reply, as_json, as_text, style_of, suggested
-from recsys_rl.command.profiles import Answer, Row, read_profile, taste_of
+from recsys_rl.command.profiles import Answer, Row, held, read_profile, taste_of
 from recsys_rl.command.random_films import draw_films
 from recsys_rl.command.sources import Source, open_source
 from recsys_rl.command.suggestions import Suggestion, Wishes
 from recsys_rl.command.taste import Taste
 from recsys_rl.data.films import Film
-from recsys_rl.data.notes import say, shown
+from recsys_rl.data.notes import say, shortened, shown
 
 if TYPE_CHECKING:
     from recsys_rl.command.suggesting import Suggester
@@ -44,14 +44,15 @@ def answer(arguments: argparse.Namespace, show: Show = print, ask: Ask | None = 
         show(_search(" ".join(arguments.search), source, arguments.json))
         return
     fits = fitting(arguments.genre, arguments.not_genre, arguments.year, source.films.values())
-    call = _Call(arguments, source, show)
-    from recsys_rl.command.suggesting import Suggester  # numpy: after errors in titles
+    with held(arguments.profile if arguments.session else None):  # before it is read
+        call = _Call(arguments, source, show)
+        from recsys_rl.command.suggesting import Suggester  # numpy: after errors in titles
 
-    wishes = Wishes(arguments.k, arguments.adventure, arguments.series, fits)
-    if arguments.session:
-        call.play(Suggester(source), wishes, best_ask() if ask is None else ask)
-    else:
-        call.suggest(Suggester(source), wishes)
+        wishes = Wishes(arguments.k, arguments.adventure, arguments.series, fits)
+        if arguments.session:
+            call.play(Suggester(source), wishes, best_ask() if ask is None else ask)
+        else:
+            call.suggest(Suggester(source), wishes)
 
 
 class _Call:
@@ -82,7 +83,7 @@ class _Call:
         if path is not None and (os.path.exists(path) or not self.arguments.session):
             answers, self.others = read_profile(path, self.source.dataset, self.source.index)
             if self.others:
-                first, count = self.others[0]["title"], len(self.others)
+                first, count = shortened(self.others[0]["title"]), len(self.others)
                 self.note(f"films of {path} that are not in this data set: {count}, as {first}")
         return answers, taste if self.arguments.session else taste | taste_of(answers)
 
@@ -148,8 +149,14 @@ class _Call:
     # ------------------------------------------------------------------ answers
 
     def suggest(self, suggester: Suggester, wishes: Wishes) -> None:
-        if self.taste.liked or self.taste.disliked:
+        arguments, said = self.arguments, [*self.taste.liked, *self.taste.disliked]
+        if any(suggester.knows(film) for film in said):
             self._remark(suggester.model.memory)
+        elif path := arguments.profile or arguments.ratings:
+            raise CommandError(
+                f"{path} holds no film that you liked or disliked and that the model knows: name "
+                "films beside it, or answer with --session"
+            )
         else:
             seed = self.arguments.seed
             self.seed = random.SystemRandom().randrange(1_000_000) if seed is None else seed
@@ -200,9 +207,8 @@ def _pick(match: Match) -> Film | None:
     for number, film in enumerate(match.choices, 1):
         say(f"  {number}. {film.label}")
     typed = pick_line(f"1 to {len(match.choices)}, or nothing for none of them: ")
-    if typed.isdecimal() and 1 <= int(typed) <= len(match.choices):
-        return match.choices[int(typed) - 1]
-    return None
+    numbers = {str(number): film for number, film in enumerate(match.choices, 1)}
+    return numbers.get(typed)
 
 
 def _search(text: str, source: Source, json_wanted: bool) -> str:

@@ -45,7 +45,7 @@ def _argv(liked: tuple[str | int, ...], options: dict[str, object]) -> list[str]
         option = f"--{name.replace('_', '-')}"
         if value is True:
             argv.append(option)
-        elif value not in (None, False):
+        elif value is not None and value is not False:  # 0 is a value
             values = value if isinstance(value, (list, tuple)) else [value]
             argv += [f"{option}={each}" for each in values]
     return argv

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from recsys_rl.data.films import Film
+from recsys_rl.data.regular_files import content_of
 from recsys_rl.data.written_ids import Id
+
+LARGEST = 2**26  # bytes
+LONGEST = 12  # digits of an id
 
 
 class Links(NamedTuple):
@@ -32,14 +37,18 @@ def read_links(folder: Path, films: Mapping[Id, Film]) -> dict[Id, Links]:
     """By id of the film; nothing where the set has no such file, or one that cannot be read."""
     ids = {str(item): item for item in films}
     try:
-        with (folder / "links.csv").open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
+        text = content_of(folder / "links.csv", LARGEST).decode("utf-8")
+        rows = list(csv.DictReader(io.StringIO(text, newline="")))
     except (OSError, ValueError, csv.Error):
         return {}
     found = {}
     for row in rows:
         item = ids.get(row.get("movieId") or "")
         imdb, tmdb = row.get("imdbId") or "", row.get("tmdbId") or ""
-        if item is not None and (imdb + tmdb).isdecimal():
+        if item is not None and (imdb + tmdb).isdecimal() and _short(imdb, tmdb):
             found[item] = Links(imdb, tmdb)
     return found
+
+
+def _short(*ids: str) -> bool:
+    return all(len(each) <= LONGEST for each in ids)

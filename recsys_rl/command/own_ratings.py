@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,11 +14,14 @@ from recsys_rl.command.spelling import split_year
 from recsys_rl.command.taste import Taste
 from recsys_rl.command.title_index import TitleIndex
 from recsys_rl.data.films import Film
+from recsys_rl.data.regular_files import content_of
 from recsys_rl.data.titles import display_title
 from recsys_rl.data.written_ids import Id
 
 LARGEST = 2**26  # bytes
+MOST_FILES = 99  # of what was not found, beside one export
 LIKED, DISLIKED = 4.0, 3.0  # stars of five: from the first on liked, up to the second not
+NO_FILMS = ("series", "episode", "game", "podcast", "music")  # in a Title Type of IMDb
 MOVIELENS_IDS = ("ml-100k",)  # sets whose ids are their own, and not those of MovieLens
 
 
@@ -35,35 +38,40 @@ class Format:
     imdb: Sequence[str] = ()
     item: Sequence[str] = ()
     time: Sequence[str] = ()
+    user: Sequence[str] = ()
+    kind: Sequence[str] = ()
 
 
 FORMATS = (
     Format("Letterboxd", ("rating",), 5, ("letterboxd uri", "name"), ("name",), ("year",),
            time=("date",)),
     Format("IMDb", ("your rating",), 10, ("const", "your rating"), ("title",), ("year",),
-           imdb=("const",), time=("date rated",)),
+           imdb=("const",), time=("date rated",), kind=("title type",)),
     Format("MovieLens", ("rating",), 5, ("rating",), ("title",),
            imdb=("imdb_id", "imdbid"), item=("movieid", "movie_id"),
-           time=("timestamp", "date")),
+           time=("timestamp", "date"), user=("userid", "user_id")),
 )  # fmt: skip
 
 
 @dataclass
 class OwnRatings:
-    """What was read: from where, the taste, and the rows whose films the data set has not."""
+    """What was read: from where, the taste, the rows whose films the data set has not, and how
+    many have no rating."""
 
     source: str
     taste: Taste = field(default_factory=Taste)
     header: Sequence[str] = ()
     unmatched: list[list[str]] = field(default_factory=list)
+    unrated: int = 0
 
     def summary(self) -> str:
         """One sentence, with the thresholds."""
         taste, rest = self.taste, len(self.unmatched)
+        unrated = f", {self.unrated} without a rating on the scale" if self.unrated else ""
         return (
             f"{self.source}: {len(taste.liked)} films liked ({LIKED:g} or more of 5 stars), "
             f"{len(taste.disliked)} not ({DISLIKED:g} or fewer), {len(taste.seen)} in between, "
-            f"{rest} {'is' if rest == 1 else 'are'} not in this data set"
+            f"{rest} {'is' if rest == 1 else 'are'} not in this data set{unrated}"
         )
 
 
@@ -71,30 +79,41 @@ def read_ratings(
     path: Path, dataset: str, index: TitleIndex, links: Mapping[Id, Links]
 ) -> OwnRatings:
     """Films by MovieLens id or IMDb id where the file and the data set have them, else by title
-    and year. Raises CommandError for a file that is none of the exports."""
+    and year. Raises CommandError for a file that is none of the exports, of several people, or
+    without ratings."""
     header, rows = _table(path)
     form, columns = _format(path, header)
-    by_imdb = {int(link.imdb): item for item, link in links.items() if link.imdb}
+    by_imdb = {_digits(link.imdb): item for item, link in links.items() if link.imdb}
     own_ids = dataset in MOVIELENS_IDS
     found = OwnRatings(form.name, header=header)
     rated: list[tuple[str, Film, float]] = []
+    users: set[str] = set()
     for row in rows:
         value = {name: row[place].strip() for name, place in columns.items() if place < len(row)}
+        users.add(value.get("user", ""))
         stars = _stars(value.get("rating", ""), form.stars)
-        film = _film(value, index, by_imdb, own_ids)
-        if stars is None or film is None:
+        if stars is None:
+            found.unrated += 1
+        elif (film := _film(value, index, by_imdb, own_ids)) is None:
             found.unmatched.append(row)
         else:
             rated.append((_when(value.get("time", "")), film, stars))
+    if len(users) > 1:
+        raise CommandError(
+            f"{path} holds the ratings of {len(users)} people: keep the rows of one of them"
+        )
+    if found.unrated == len(rows):
+        raise CommandError(
+            f"{path} holds no rating above 0 and up to {form.stars:g}: give the file of your "
+            "ratings (at Letterboxd ratings.csv), and not of what you have watched or plan to"
+        )
     found.taste = _taste(sorted(rated, key=lambda each: each[0]))
     return found
 
 
 def _table(path: Path) -> tuple[list[str], list[list[str]]]:
     try:
-        if path.stat().st_size > LARGEST:
-            raise CommandError(f"{path} has more than {LARGEST:,} bytes: no export is that large")
-        raw = path.read_bytes()
+        raw = content_of(path, LARGEST)
     except (OSError, ValueError) as error:  # ValueError: no file can be called that
         raise CommandError(f"the ratings cannot be read: {first_line(error)}") from error
     try:
@@ -114,7 +133,7 @@ def _format(path: Path, header: Sequence[str]) -> tuple[Format, dict[str, int]]:
     names = [name.strip().casefold() for name in header]
     for form in FORMATS:
         columns = {}
-        for part in ("rating", "title", "year", "imdb", "item", "time"):
+        for part in ("rating", "title", "year", "imdb", "item", "time", "user", "kind"):
             places = [names.index(name) for name in getattr(form, part) if name in names]
             if places:
                 columns[part] = places[0]
@@ -145,22 +164,37 @@ def _when(text: str) -> str:
 def _film(
     value: Mapping[str, str], index: TitleIndex, by_imdb: Mapping[int, Id], own_ids: bool
 ) -> Film | None:
-    imdb = value.get("imdb", "").removeprefix("tt")
-    if imdb.isdecimal() and int(imdb) in by_imdb:
-        return index.films[by_imdb[int(imdb)]]
+    """An IMDb id is certain: what it is not found by is another film, whatever its title. What
+    IMDb calls no film may still be in the data set, but only its id says so."""
+    imdb = _digits(value.get("imdb", "").removeprefix("tt"))
+    if imdb in by_imdb:
+        return index.films[by_imdb[imdb]]
     if value.get("item") and not own_ids:
         return index.by_id(value["item"])
     title, year = value.get("title", ""), value.get("year", "")
-    if not title:
+    if not title or _is_no_film(value.get("kind", "")):
         return None
+    others = set(by_imdb.values()) if imdb else set()
     if year.isdecimal():
-        return _titled(title, int(year), index)
-    return _titled(*split_year(display_title(title)), index)
+        return _titled(title, int(year), index, others) if len(year) <= 4 else None
+    return _titled(*split_year(display_title(title)), index, others)
 
 
-def _titled(title: str, year: int | None, index: TitleIndex) -> Film | None:
-    """The film of this title, at most a year off; the most liked one where no year is given."""
+def _digits(text: str) -> str:
+    """A number as text without leading zeros, however long; "" for what is none."""
+    return text.lstrip("0") if text.isascii() and text.isdecimal() else ""
+
+
+def _is_no_film(kind: str) -> bool:
+    """ "TV Mini Series", "tvEpisode"; an unknown type is taken for a film."""
+    return any(word in kind.casefold() for word in NO_FILMS)
+
+
+def _titled(title: str, year: int | None, index: TitleIndex, others: Set[Id]) -> Film | None:
+    """The film of this title, at most a year off, where no year is given the only one; never one
+    of the others."""
     films = [*index.titled(title), *index.part_titled(title)]
+    films = [film for film in films if film.id not in others]
     if year is None:
         return films[0] if len(films) == 1 else None
     near = [film for film in films if film.year is not None and abs(film.year - year) <= 1]
@@ -180,11 +214,27 @@ def _taste(rated: Iterable[tuple[str, Film, float]]) -> Taste:
 
 
 def write_unmatched(path: Path, found: OwnRatings) -> Path | None:
-    """The rows whose films are not in the data set, beside the file; None where that fails."""
-    rest = path.with_name(f"{path.stem}-not-found.csv")
+    """The rows whose films are not in the data set, in a new file beside the file, or one that
+    holds just them; None where that fails."""
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows([found.header, *found.unmatched])
+    content = text.getvalue().encode()
+    for number in ("", *(f"-{count}" for count in range(2, MOST_FILES + 1))):
+        rest = path.with_name(f"{path.stem}-not-found{number}.csv")
+        try:
+            with rest.open("xb") as file:
+                file.write(content)
+            return rest
+        except FileExistsError:  # never over what somebody has written
+            if _holds(rest, content):
+                return rest
+        except OSError:
+            return None
+    return None
+
+
+def _holds(path: Path, content: bytes) -> bool:
     try:
-        with rest.open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file).writerows([found.header, *found.unmatched])
-    except OSError:
-        return None
-    return rest
+        return content_of(path, len(content)) == content
+    except (OSError, ValueError):
+        return False

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,13 @@ from typing import Any
 from recsys_rl.command.errors import CommandError, first_line
 from recsys_rl.command.taste import Taste
 from recsys_rl.command.title_index import TitleIndex
-from recsys_rl.data.atomic_files import write_atomically
+from recsys_rl.data.atomic_files import InUse, locked_file, rewrite_atomically
 from recsys_rl.data.films import Film
+from recsys_rl.data.regular_files import NotRegular, content_of
 
 FORMAT = 1
-LARGEST = 2**24  # bytes
+LARGEST = 2**22  # bytes; an answer takes about 100
+LONGEST = 1000  # characters of a title
 LIKE, NO, SEEN_LIKED, SEEN_NOT, SKIP = "like", "no", "seen, liked", "seen, not", "skip"
 KINDS = (LIKE, NO, SEEN_LIKED, SEEN_NOT, SKIP)
 
@@ -45,19 +48,21 @@ Row = dict[str, Any]  # one answer as it stands in the file
 def read_profile(path: Path, dataset: str, index: TitleIndex) -> tuple[list[Answer], list[Row]]:
     """The answers about films of this data set, and those about films that it has not.
 
-    Answers of another data set are found by title and year. Raises CommandError for a file that is
-    no profile.
+    Title and year say which film is meant; the id decides between films that share them. Raises
+    CommandError for a file that is no profile.
     """
     try:
-        if path.stat().st_size > LARGEST:
-            raise ValueError(f"it has more than {LARGEST:,} bytes")
-        saved = json.loads(path.read_text(encoding="utf-8"))
+        saved = json.loads(content_of(path, LARGEST).decode("utf-8"))
         answers = saved["answers"]
         if saved["format"] != FORMAT:
             raise ValueError(f"it has format {saved['format']!r}, this program reads {FORMAT}")
+        if not isinstance(answers, list):
+            raise ValueError("its answers are no list")
         rows = [(row["id"], row["title"], row["year"], row["answer"]) for row in answers]
-        if any(not isinstance(title, str) or kind not in KINDS for _, title, _, kind in rows):
+        if any(not _is_title(title) or kind not in KINDS for _, title, _, kind in rows):
             raise ValueError("an answer in it is none")
+    except NotRegular as error:
+        raise CommandError(str(error)) from error
     except OSError as error:
         raise CommandError(f"the profile cannot be read: {error}") from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -68,18 +73,38 @@ def read_profile(path: Path, dataset: str, index: TitleIndex) -> tuple[list[Answ
     found, others = [], []
     for item, title, year, kind in rows:
         film = _film(item if saved.get("dataset") == dataset else None, title, year, index)
-        if film is None:  # its id is that of another data set
+        if film is None:  # and its id is that of another data set, or of another film
             others.append({"id": None, "title": title, "year": year, "answer": kind})
         else:
             found.append(Answer(film, kind))
     return found, others
 
 
+def _is_title(title: Any) -> bool:
+    return isinstance(title, str) and len(title) <= LONGEST
+
+
 def _film(item: Any, title: str, year: Any, index: TitleIndex) -> Film | None:
-    if item is not None and (film := index.by_id(str(item))) is not None:
+    film = None if item is None else index.by_id(str(item))
+    if film is not None and (film.title, film.year) == (title, year):
         return film
     films = [film for film in index.titled(title) if film.year == year]
     return films[0] if films else None
+
+
+@contextlib.contextmanager
+def held(path: Path | None) -> Iterator[None]:
+    """For a session, so that no second one writes to its profile. Raises CommandError if one does,
+    or where nothing can be written."""
+    with contextlib.ExitStack() as stack:
+        if path is not None:
+            try:
+                stack.enter_context(locked_file(path))
+            except InUse as error:
+                raise CommandError(str(error)) from error
+            except (OSError, ValueError) as error:  # ValueError: no file can be called that
+                raise _unwritable(path, error) from error
+        yield
 
 
 def write_profile(
@@ -102,9 +127,11 @@ def write_profile(
     lines = ",\n".join(f"  {json.dumps(row, ensure_ascii=False)}" for row in rows)
     head = f'{{"format": {FORMAT}, "dataset": {json.dumps(dataset)}, "answers": ['
     try:
-        write_atomically(path, f"{head}\n{lines}\n]}}\n".encode())
-    except (OSError, ValueError) as error:  # ValueError: no file can be called that
-        reason = getattr(error, "strerror", None) or first_line(error)
-        raise CommandError(
-            f"{path} cannot be written ({reason}): name another file with --profile"
-        ) from error
+        rewrite_atomically(path, f"{head}\n{lines}\n]}}\n".encode())
+    except (OSError, ValueError) as error:
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: Exception) -> CommandError:
+    reason = getattr(error, "strerror", None) or first_line(error)
+    return CommandError(f"{path} cannot be written ({reason}): name another file with --profile")

@@ -20,8 +20,10 @@ from recsys_rl.data import movie_files, notes, titles, written_ids
 from recsys_rl.data.atomic_files import write_atomically
 from recsys_rl.data.films import Film, read_films
 from recsys_rl.data.layouts import file_of
+from recsys_rl.data.regular_files import content_of
 from recsys_rl.data.written_ids import Id
 
+LARGEST = 2**28  # bytes
 _MODULES = (film_files, movie_files, notes, titles, written_ids, spelling, title_index)
 _PROGRAM = (__file__, *(module.__file__ for module in _MODULES))
 
@@ -56,7 +58,7 @@ def _cache_file(place: Path) -> Path | None:
 
 def _read(path: Path) -> tuple[dict[Id, Film], Spellings] | None:
     try:
-        rows = json.loads(path.read_bytes())
+        rows = json.loads(content_of(path, LARGEST))
         films, spellings = {}, {}
         for item, title, filed, year, genres, names, parts in rows:
             films[item] = Film(item, title, filed, year, tuple(genres))

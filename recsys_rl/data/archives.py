@@ -20,8 +20,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from recsys_rl.data.atomic_files import FolderInUse, locked, sync_folder, write_atomically
+from recsys_rl.data.regular_files import content_of
 
 RECORD = ".checksums.json"  # in a folder that was unpacked here
+LARGEST_RECORD = 2**20  # bytes
 
 PART, UNPACKED, MADE = "part.zip", "unpacked", "made"  # what is in a scratch folder, beside wheels
 
@@ -154,7 +156,7 @@ def check_unpacked(folder: Path, names: Sequence[str] | None = None) -> None:
     """
     record = folder / RECORD
     try:
-        known = json.loads(record.read_bytes())
+        known = json.loads(content_of(record, LARGEST_RECORD))
         entries = {name: known[name] for name in names or known.keys()}
         sure = {name for name, entry in entries.items() if _is_as_recorded(folder / name, entry)}
         digests = {name: entry["sha256"] for name, entry in entries.items()}

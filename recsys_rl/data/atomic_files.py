@@ -11,6 +11,7 @@ import errno
 import os
 import secrets
 import signal
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
@@ -32,14 +33,24 @@ class FolderInUse(RuntimeError):
     """Another process holds the lock of a folder."""
 
 
-def write_atomically(path: Path, *content: bytes | memoryview) -> None:
+class InUse(RuntimeError):
+    """Another session holds the lock of a file."""
+
+
+def write_atomically(
+    path: Path, *content: bytes | memoryview, like: os.stat_result | None = None
+) -> None:
     """Write through a temporary file and wait for the disk; an OSError leaves the old file whole.
 
-    The file gets the permissions that the user's umask gives to new files.
+    The file gets the permissions that the user's umask gives to new files, or those of the file
+    that `like` describes.
     """
     name = path.parent / f".{path.name}-{secrets.token_hex(8)}.tmp"
     try:
-        with open(name, "xb") as file:  # never through a file or a link that is there
+        # never through a file or a link that is there
+        with open(name, "xb", opener=None if like is None else _open_privately) as file:
+            if like is not None:
+                _make_alike(file.fileno(), like)
             for part in content:
                 file.write(part)
             file.flush()
@@ -50,6 +61,33 @@ def write_atomically(path: Path, *content: bytes | memoryview) -> None:
             os.unlink(name)
         raise
     sync_folder(path.parent)
+
+
+def rewrite_atomically(path: Path, *content: bytes) -> None:
+    """As `write_atomically`, for a file of the user's own: behind a link it is the target that is
+    written, and permissions stay as they are. A file that may not be written is a PermissionError.
+    """
+    target = Path(os.path.realpath(path))
+    try:
+        like = os.stat(target)
+    except FileNotFoundError:
+        like = None
+    if like is not None and not os.access(target, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+    write_atomically(target, *content, like=like)
+
+
+def _open_privately(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _make_alike(number: int, like: os.stat_result) -> None:
+    """Owner and permissions of another file, where the platform has them; else nobody else's."""
+    if hasattr(os, "fchown"):
+        with contextlib.suppress(OSError):  # another user's file, or a file system without owners
+            os.fchown(number, like.st_uid, like.st_gid)
+        with contextlib.suppress(OSError):
+            os.fchmod(number, stat.S_IMODE(like.st_mode))
 
 
 def sync_folder(folder: Path) -> None:
@@ -78,6 +116,36 @@ def locked(folder: Path, wait: float = 0.0) -> Iterator[None]:
                 f"another training is writing to {folder}: wait for it, or name another folder"
             )
         time.sleep(0.02)
+    with _held(file, path):
+        yield
+
+
+@contextlib.contextmanager
+def locked_file(path: Path) -> Iterator[None]:
+    """Hold a file, which need not exist yet, for one session; InUse if another one holds it.
+
+    A killed process lets go. `.NAME.lock` is beside it as long as it is held, or after a kill.
+    Where the file system has no locks, there is none.
+    """
+    target = Path(os.path.realpath(path))  # two names of one file are one
+    lock = target.with_name(f".{target.name}.lock")
+    try:
+        file = _lock(lock)
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
+        with contextlib.suppress(OSError):
+            lock.unlink()
+        yield
+        return
+    if file is None:
+        raise InUse(f"another session is writing to {path}: end it first, or name another file")
+    with _held(file, lock):
+        yield
+
+
+@contextlib.contextmanager
+def _held(file: BinaryIO, path: Path) -> Iterator[None]:
     with file:
         try:
             yield
