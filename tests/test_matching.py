@@ -363,3 +363,10 @@ def test_a_long_list_is_looked_at_up_to_a_limit(monkeypatch):
 def test_a_long_text_is_not_repeated_whole():
     found = find("x" * 100_000, INDEX)
     assert len(found.problem) < 400
+
+
+def test_a_small_number_behind_a_title_that_is_no_sequel_is_said():
+    assert named(["casablanca", "1"], WIDE).notes == [
+        "1 is taken for the id of The Matrix (1999) [id 1], not for a part"
+    ]
+    assert not named(["1", "5", "casablanca"], WIDE).notes

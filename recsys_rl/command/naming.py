@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from recsys_rl.command.known_titles import famous_films, in_full
-from recsys_rl.command.matching import Match, find
+from recsys_rl.command.matching import Match, find, names_of
 from recsys_rl.command.spelling import split_year, year_of
 from recsys_rl.command.title_index import TitleIndex
 from recsys_rl.data.films import Film
@@ -16,6 +16,7 @@ LONGEST, MOST = 8, 12  # words of one title, and of those that are put together 
 DOUBTFUL = 24  # words in doubt that are put together beside exact titles, where words are many
 ALL = 300  # words that are put together at all
 MANY = 100  # titles in doubt that are looked at in one call
+PARTS = 13  # a number up to it behind a title may be meant as that of a sequel
 LONG = 200  # letters of a text with commas that may be one title
 # what a title, or each word of one, costs; the cheapest reading wins
 EXACT, TAKEN, OFFERED, UNKNOWN, STRAY = 1.0, 1.6, 2.5, 4.0, 12.0
@@ -38,7 +39,7 @@ class Named:
 
 def named(texts: Sequence[str], index: TitleIndex, pick: Pick | None = None) -> Named:
     """The films that texts stand for. pick: asks which of several is meant, None for none."""
-    found, known, doubtful, left = Named(), set(), 0, []
+    found, known, doubtful, left, before = Named(), set(), 0, [], ""
     for text in dict.fromkeys(titles_in(texts, index)):
         if not _is_known(text, index):
             doubtful += 1
@@ -51,6 +52,9 @@ def named(texts: Sequence[str], index: TitleIndex, pick: Pick | None = None) -> 
             film = pick(match)
         elif match.note:
             found.notes.append(match.note)
+        elif film and text.isdecimal() and int(text) <= PARTS and not (before or "0").isdecimal():
+            found.notes.append(f"{text} is taken for the id of {names_of([film])}, not for a part")
+        before = text
         if film is None:
             found.problems.append(match)
         elif film.id not in known:
