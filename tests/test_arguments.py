@@ -12,6 +12,7 @@ import pytest
 import recommendation
 from benchmarks import fuzz
 from recsys_rl import train
+from recsys_rl.command.arguments import parse
 from recsys_rl.data import download
 from recsys_rl.data.films import read_films, with_all
 
@@ -132,3 +133,28 @@ def test_an_answer_in_another_encoding_is_asked_again(world: fuzz.World, encodin
     )
     assert (done.returncode, done.stderr) == (0, b"")
     assert b"You might like" in done.stdout
+
+
+# ------------------------------------------------------------------------- what is empty
+
+
+@pytest.mark.parametrize("option", ["--genre", "--not-genre"])
+@pytest.mark.parametrize("text", ["", " ", ",", " , "])
+def test_an_empty_genre_is_none(refusal, option: str, text: str) -> None:
+    assert f"argument {option}: must name a genre" in refusal("recommendation.py", option, text)
+
+
+@pytest.mark.parametrize("text", ["(", "", " ", "?!", "-"])
+def test_a_search_for_no_word_is_refused(world: fuzz.World, text: str, capsys) -> None:
+    with world.inside():
+        assert recommendation.main([*fuzz.GOOD, f"--search={text}"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "a search needs letters or digits" in err
+
+
+def test_behind_two_dashes_there_are_films_only() -> None:
+    asked = parse(["matrix", "--k", "2", "--like", "heat", "--", "--session", "-k", "--", "alien"])
+    assert asked.films == ["matrix", "--session", "-k", "--", "alien", "heat"]
+    assert (asked.k, asked.session) == (2, False)
+    assert parse(["--", "--json"]).json is False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from functools import cache
 from pathlib import Path
@@ -11,7 +12,8 @@ import pytest
 from typed_titles import HELD_BACK, SEEN
 
 from recsys_rl.command.matching import Match, find
-from recsys_rl.command.naming import named, titles_in
+from recsys_rl.command.naming import MANY, named, titles_in
+from recsys_rl.command.spelling import words_of
 from recsys_rl.command.title_index import TitleIndex
 from recsys_rl.data.films import Film, read_films
 from recsys_rl.data.titles import display_title
@@ -181,12 +183,28 @@ def test_a_classic_is_not_taken_for_its_remake():
     assert find("beauty and the beast", TitleIndex(FILMS, {1: 900, 18: 5})).film is None
 
 
-def test_a_number_is_an_id_and_a_title_of_that_name_is_noted():
-    assert find("187", INDEX).film.id == 187
-    note = "187 is taken for the id of Party Girl (1995) [id 187], not for 187 (1997) [id 3]"
+def test_a_number_that_a_film_is_called_is_that_film_and_no_id():
+    assert find("187", INDEX).film.id == 3
+    note = (
+        "187 is taken for 187 (1997) [id 3], not for the id of Party Girl (1995), which is id:187"
+    )
     assert find("187", INDEX).note == note
-    assert "not for 2001: A Space Odyssey (1968) [id 7]" in find("2001", INDEX).note
+    assert find("2001", INDEX).film.id == 7
+    assert "not for the id of Lethal Weapon 2 (1989)" in find("2001", INDEX).note
+    for text in ("id:187", "ID: 187", "[id 187]"):
+        assert find(text, INDEX) == Match(text, FILMS[187])
+    learned = TitleIndex(FILMS, {187: 9})  # and nothing about the other
+    assert find("187", learned).film.id == 187
+    assert "not for 187 (1997) [id 3]" in find("187", learned).note
+
+
+def test_any_other_number_is_an_id_and_what_else_it_may_be_is_noted():
     assert find("5", INDEX).note == ""
+    assert find("7", INDEX).film.id == 7  # of few digits
+    films = FILMS | {1954: Film(1954, "Rocky", "Rocky", 1976, ())}
+    found = find("1954", TitleIndex(films, LIKES))
+    assert found.film.id == 1954
+    assert found.note == "1954 is taken for the id of Rocky (1976) [id 1954], not for a year"
     others = TitleIndex({i: film for i, film in FILMS.items() if i != 2001}, LIKES)
     assert find("2001", others).film.id == 7
 
@@ -238,5 +256,117 @@ def test_what_is_known_is_taken_and_the_rest_is_said():
 
 def test_one_of_several_is_picked():
     found = named(["Ryan", "2001", "Godzilla"], INDEX, lambda match: match.choices[-1])
-    assert found.films == [FILMS[10], FILMS[7], FILMS[19]]
+    assert found.films == [FILMS[10], FILMS[2001], FILMS[19]]
     assert not named(["Ryan"], INDEX, lambda match: None).films
+
+
+BESIDE = [(1942, "Casablanca"), (1954, "Rear Window"), (1995, "Heat"), (1984, "Dune"),
+          (1968, "Romeo and Juliet"), (1996, "William Shakespeare's Romeo and Juliet"),
+          (1984, "Nineteen Eighty-Four"), (1966, "The Good, The Bad and The Ugly"),
+          (1994, "Pulp Fiction"), (1990, "The Godfather: Part III"), (1972, "The Godfather"),
+          (1975, "Death Race 2000"), (1950, "Father of the Bride"), (1996, "Solo")]  # fmt: skip
+MORE = {i: Film(i, title, title, year, ()) for i, (year, title) in enumerate(BESIDE, start=40)}
+YEARS = {i: Film(i, f"Other {i}", f"Other {i}", 1999, ()) for i in (*range(1940, 2000), 300)}
+WIDE = TitleIndex(FILMS | MORE | YEARS, LIKES | dict.fromkeys(MORE, 100) | dict.fromkeys(YEARS, 50))
+
+
+@pytest.mark.parametrize(
+    ("typed", "labels"),
+    [
+        ("casablanca 1942", ["Casablanca (1942)"]),
+        ("casablanca (1942)", ["Casablanca (1942)"]),
+        ("casablanca 1943", ["Casablanca (1942)"]),  # a year off
+        ("heat, 1995", ["Heat (1995)"]),
+        ("rear window 1954 heat 1995", ["Rear Window (1954)", "Heat (1995)"]),
+        ("'rear window' 1954", ["Rear Window (1954)"]),
+        ("dune 1984", ["Dune (1984)"]),
+        ("psycho 1998 psycho 1960", ["Psycho (1998)", "Psycho (1960)"]),
+        ("death race 2000 1975", ["Death Race 2000 (1975)"]),
+        ("'death race 2000' 1975", ["Death Race 2000 (1975)"]),
+        ("romeo & juliet 1996", ["William Shakespeare's Romeo and Juliet (1996)"]),
+        ("casablanca 1984", ["Casablanca (1942)", "Nineteen Eighty-Four (1984)"]),  # a title
+        ("1 1954 45", ["The Matrix (1999)", "Other 1954 (1999)", MORE[45].label]),  # ids
+        ("1984", ["Nineteen Eighty-Four (1984)"]),
+        ("the godfather, part iii", ["The Godfather: Part III (1990)"]),
+    ],
+)
+def test_a_year_behind_a_title_belongs_to_it(typed, labels):
+    for texts in [shlex.split(typed)] + [[typed]] * ("," in typed):
+        assert [film.label for film in named(texts, WIDE).films] == labels
+
+
+@pytest.mark.parametrize("texts", [["casablanca", "1950"], ["rear window", "1970"],
+                                   ["father", "of", "the", "bride", "1991"]])  # fmt: skip
+def test_a_wrong_year_is_no_film(texts):
+    found = named(texts, WIDE)
+    assert not found.films
+    assert [match.text for match in found.problems] == [" ".join(texts)]
+    assert found.problems[0].choices
+
+
+@pytest.mark.parametrize(
+    ("typed", "beside"),
+    [("romeo + juliet", "not for William Shakespeare's Romeo and Juliet (1996)"),
+     ("father of the bride", "not for that of 1991, which is not in this data set")],
+)  # fmt: skip
+def test_a_namesake_is_said(typed, beside):
+    assert beside in find(typed, WIDE).note
+
+
+def test_a_part_of_a_name_that_is_better_known_is_said():
+    war = Film(99, "Solo: A Star Wars Story", "Solo: A Star Wars Story", 2018, ())
+    index = TitleIndex(MORE | {99: war}, {53: 3, 99: 4})
+    assert find("solo", index).note.endswith("not for Solo: A Star Wars Story (2018) [id 99]")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Nineteen Eighty-Four", "1984"),
+        ("Forty Eight Hrs", "48 hrs"),
+        ("twenty twenty", "2020"),
+        ("The Twenty", "20"),
+        ("around the world in eighty days", "around world in 80 days"),
+    ],
+)
+def test_numbers_in_words_are_numbers(text, words):
+    assert " ".join(words_of(text)) == words
+
+
+def test_many_words_are_put_together():
+    typed = (
+        "the good the bad and the ugly pulp fiction casablanca 1942 teh matrx saving privat ryan"
+    )
+    found = named([*typed.split(), "heat"], WIDE)
+    assert [film.id for film in found.films] == [47, 48, 40, 1, 10, 42]
+    assert not found.problems
+
+
+def test_a_long_list_is_looked_at_up_to_a_limit(monkeypatch):
+    looked = []
+    find_alike = INDEX.candidates
+    monkeypatch.setattr(INDEX, "candidates", lambda text: looked.append(text) or find_alike(text))
+    assert named(["the matrix, " * 3000], INDEX).films == [FILMS[1]]
+    assert named(["Saving Private Ryan"] * 3000 + ["1"] * 3000, INDEX).films == [
+        FILMS[10],
+        FILMS[1],
+    ]
+    assert not looked
+    found = named([f"no film {number}" for number in range(3000)] + ["matrix"], INDEX)
+    assert len(looked) <= MANY
+    assert found.films == [FILMS[1]]
+    assert "2900 more titles" in found.problems[-1].problem
+    assert len(titles_in([f"foo{number}" for number in range(1000)], INDEX)) > 700
+    assert len(looked) < 1000
+
+
+def test_a_long_text_is_not_repeated_whole():
+    found = find("x" * 100_000, INDEX)
+    assert len(found.problem) < 400
+
+
+def test_a_small_number_behind_a_title_that_is_no_sequel_is_said():
+    assert named(["casablanca", "1"], WIDE).notes == [
+        "1 is taken for the id of The Matrix (1999) [id 1], not for a part"
+    ]
+    assert not named(["1", "5", "casablanca"], WIDE).notes

@@ -238,3 +238,15 @@ def test_a_cache_that_cannot_be_written_is_no_error(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     assert len(title_cache.films_of(place)[0]) == 80
+
+
+@pytest.mark.parametrize("value", ["cache", "./cache", ""])
+def test_a_cache_home_that_is_relative_is_none(tmp_path, monkeypatch, value):
+    place = write_movielens(tmp_path / "films", "csv")
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CACHE_HOME", value)
+    there = {*place.iterdir()}
+    title_cache.films_of(place)
+    assert {*place.iterdir()} == there
+    assert len(list((tmp_path / "home" / ".cache" / "recsys_rl").iterdir())) == 1

@@ -20,6 +20,7 @@ from recsys_rl.command.output import Reply, as_json, as_text, style_of, suggeste
 from recsys_rl.command.profiles import Answer, Row, held, read_profile, taste_of
 from recsys_rl.command.random_films import draw_films
 from recsys_rl.command.sources import Source, open_source
+from recsys_rl.command.spelling import key_of
 from recsys_rl.command.suggestions import Suggestion, Wishes
 from recsys_rl.command.taste import Taste
 from recsys_rl.data.films import Film
@@ -214,6 +215,8 @@ def _pick(match: Match) -> Film | None:
 def _search(text: str, source: Source, json_wanted: bool) -> str:
     """Films that a text may mean, the likeliest first."""
     index = source.index
+    if not key_of(text):
+        raise CommandError(f"a search needs letters or digits, not {text!r}")
     films = [*index.titled(text), *index.part_titled(text), *index.holding(text)]
     films = films or [each.film for each in index.candidates(text) if each.fit >= OFFERED]
     films = list({film.id: film for film in films}.values())

@@ -6,6 +6,7 @@ import argparse
 import difflib
 import math
 import os
+import sys
 import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -97,7 +98,10 @@ def _years(text: str) -> tuple[int, int]:
 
 def _names(text: str) -> list[str]:
     """ "crime,drama" is two."""
-    return [name.strip() for name in text.split(",") if name.strip()]
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise argparse.ArgumentTypeError(f"must name a genre, not {text!r}")
+    return names
 
 
 def _folder(text: str) -> Path:
@@ -120,8 +124,11 @@ class _Version(argparse.Action):
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Raises CommandError for what cannot be asked, SystemExit where only help was."""
-    arguments = _parser().parse_intermixed_args(argv)
-    arguments.films = [*arguments.films, *arguments.movies]
+    given = sys.argv[1:] if argv is None else list(argv)
+    end = given.index("--") if "--" in given else len(given)
+    arguments = _parser().parse_intermixed_args(given[:end])
+    # argparse forgets that what stands behind two dashes is no option
+    arguments.films = [*arguments.films, *given[end + 1 :], *arguments.movies]
     return arguments
 
 
@@ -149,8 +156,8 @@ def _add_films(group: argparse._ArgumentGroup) -> None:
         "films",
         nargs="*",
         metavar="FILM",
-        help="films that were liked, the latest last: titles as you would type them, or ids (what "
-        "is an id is never taken for a title)",
+        help="films that were liked, the latest last: titles as you would type them, or ids "
+        "(id:300 where a film is called 300)",
     )
     add("--movies", "--like", **several, metavar="FILM", help="the same")
     add("--dislike", **several, metavar="FILM", help="films that were not liked")

@@ -11,6 +11,7 @@ from rapidfuzz import fuzz, process
 from recsys_rl.command.spelling import key_of, numbers_of, words_of
 
 FILMS = Path(__file__).with_name("famous_films.txt")
+LONGEST = 200  # letters of a text that are compared
 SAME, SHORT = 85, 5  # percent of the letters; names of fewer letters are alike by chance
 
 ABBREVIATIONS = {
@@ -98,6 +99,7 @@ def _famous() -> dict[str, list[tuple[int, str]]]:
 
 def in_full(text: str) -> list[str]:
     """A text, and the titles that it stands for where it is an abbreviation in common use."""
+    text = " ".join(text.split())  # a long gap takes a regular expression quadratic time
     stands_for = _abbreviations().get(key_of(text), "")
     first = re.sub(r"\s+(1|I|one)$", "", text, flags=re.IGNORECASE)  # "Rocky 1"
     return list(dict.fromkeys([text, *filter(None, stands_for.split(" | ")), first]))
@@ -115,7 +117,7 @@ def newer_films(text: str, last_year: int | None) -> list[tuple[int, str]]:
 
 def newer_alike(text: str, last_year: int | None) -> tuple[float, int, str] | None:
     """How alike, year and title of the well-known newer film that is spelt most like a text."""
-    if last_year is None:
+    if last_year is None or len(text) > LONGEST:
         return None
     keys = [key for key, films in _famous().items() if any(year > last_year for year, _ in films)]
     best = process.extractOne(key_of(text), keys, scorer=fuzz.ratio, score_cutoff=SAME)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from recsys_rl.command.known_titles import famous_films, in_full, newer_alike, newer_films
-from recsys_rl.command.spelling import key_of, split_year
+from recsys_rl.command.spelling import key_of, split_year, year_of
 from recsys_rl.command.title_index import Candidate, TitleIndex
 from recsys_rl.data.films import Film
 
@@ -16,7 +17,11 @@ OFFERED = 66  # percent of fit from which a film is offered
 AHEAD = 5  # percent by which it must be ahead of the next
 KNOWN = 5  # times as many likes as a namesake: then it is meant
 NEWER = "newer than the data"
+SHORT = 3  # digits; a number of fewer is rather an id
+SAID = 200  # letters of a text that are repeated
 CLASSIC = 0.15  # of the likes of the most liked film: a newer namesake is not what is meant
+
+_AN_ID = re.compile(r"id:\s*(\S+)|\[id (\S+)\]", re.IGNORECASE)  # and nothing else
 
 
 @dataclass(frozen=True)
@@ -35,13 +40,20 @@ def names_of(films: Sequence[Film]) -> str:
     return " or ".join(f"{film.label} [id {film.id}]" for film in films)
 
 
+def said(text: str) -> str:
+    """A text in quotes, and not all of it if it is very long."""
+    return repr(text) if len(text) <= SAID else f"{text[:SAID]!r}..."
+
+
 def find(text: str, index: TitleIndex) -> Match:
     """The film with this id or title, or the one that is clearly meant; else what it may be."""
     typed = text.strip()
+    if (only := _AN_ID.fullmatch(typed)) and (film := index.by_id(only[1] or only[2])):
+        return Match(text, film)
     if (film := index.by_id(typed)) is not None:
         return _by_id(text, film, index)
     if not key_of(typed):
-        return Match(text, problem=f"no film has the title {text!r}; check it, or give its id")
+        return Match(text, problem=f"no film has the title {said(text)}; check it, or give its id")
     title, year = _title_and_year(typed, index)
     return _newer(text, title, year, index) or _exact(text, title, year, index)
 
@@ -59,14 +71,26 @@ def _title_and_year(typed: str, index: TitleIndex) -> tuple[str, int | None]:
 
 
 def _by_id(text: str, film: Film, index: TitleIndex) -> Match:
-    """With a note where it is what another film is called: "2001" of "2001: A Space Odyssey"."""
+    """Or what another film is called, "2001" of "2001: A Space Odyssey"; a note says which."""
+    typed, note = text.strip(), ""
     called = [f for f in (*index.titled(text), *index.part_titled(text)) if f is not film]
-    note = ""
+    if called and _is_rather_called(typed, called[0], film, index):
+        note = f"{typed} is taken for {names_of(called[:1])}, not for the id of {film.label}"
+        note += f", which is id:{film.id}"
+        return Match(text, called[0], note, choices=[*called, film][:MEANT])
     names = [names_of(called[:MEANT])] if called else []
     names += [f"{title} ({year})" for year, title in famous_films(text)[: not called]]
-    if names:
-        note = f"{text.strip()} is taken for the id of {names_of([film])}, not for {names[0]}"
+    if names or year_of(typed):
+        other = names[0] if names else "a year"
+        note = f"{typed} is taken for the id of {names_of([film])}, not for {other}"
     return Match(text, film, note, choices=[film, *called][:MEANT] if called else ())
+
+
+def _is_rather_called(typed: str, called: Film, film: Film, index: TitleIndex) -> bool:
+    """Whether a number is rather the title of one film than the id of the other."""
+    if not typed.isdecimal() or (index.liked(film) and not index.liked(called)):
+        return False
+    return len(typed) >= SHORT
 
 
 def _newer(text: str, title: str, year: int | None, index: TitleIndex) -> Match | None:
@@ -86,7 +110,7 @@ def _newer(text: str, title: str, year: int | None, index: TitleIndex) -> Match 
     newest, name = max(known, default=(year, title))
     problem = f"{name} ({newest}) is {NEWER}, whose films end in {last}"
     if key_of(name) != key_of(text.strip()):
-        problem = f"{text!r}: {problem}"
+        problem = f"{said(text)}: {problem}"
     older = older or index.part_titled(title)
     if older:
         problem += f"; if you mean {names_of(older[:MEANT])}, add the year"
@@ -102,9 +126,13 @@ def _exact(text: str, title: str, year: int | None, index: TitleIndex) -> Match:
     if of_year:
         return _of_namesakes(text, of_year, title, year, index)
     if found:
+        held = [film for film in index.holding(title) if film.year == year]
+        if held and (likely := _likely(text, title, year, index)).film is not None:
+            return likely
+        found = [*held[:1], *found]
         return Match(
             text,
-            problem=f"no film has the title {text!r}; did you mean {names_of(found[:MEANT])}?",
+            problem=f"no film has the title {said(text)}; did you mean {names_of(found[:MEANT])}?",
             choices=found[:MEANT],
         )
     return _likely(text, title, year, index)
@@ -122,17 +150,41 @@ def _of_namesakes(
     if any(KNOWN * max(1, index.liked(other)) > index.liked(film) for other in others):
         choices = [film, *others][:MEANT]
         years = "add the year, or " if len({film.year for film in films}) > 1 else ""
-        problem = f"{text!r} may be {names_of(choices)}: {years}name the one by its id"
+        problem = f"{said(text)} may be {names_of(choices)}: {years}name the one by its id"
         return Match(text, problem=problem, choices=choices)
     exact = film.year is None or year in (None, film.year)
+    beside = [] if year else _also_called(film, title, others, index)
     same = key_of(title) == key_of(split_year(text)[0]) or key_of(title) == key_of(text)
     newer = [] if year else newer_films(title, index.last_year)
-    if not others and not newer and exact and same:
+    missing = [] if year or newer else _missing(title, [film, *others, *beside])
+    if not others and not beside and not newer and not missing and exact and same:
         return Match(text, film)
-    beside = f", not for {names_of(others[:MEANT])}" if others else ""
+    others = [*others, *beside][:MEANT]
+    note = f"{said(text)} is taken for {names_of([film])}"
+    note += f", not for {names_of(others)}" if others else ""
     if newer:
-        beside += f", not for that of {max(newer)[0]}, which is {NEWER}"
-    return Match(text, film, f"{text!r} is taken for {names_of([film])}{beside}")
+        note += f", not for that of {max(newer)[0]}, which is {NEWER}"
+    if missing:
+        note += f", not for that of {max(missing)}, which is not in this data set"
+    return Match(text, film, note)
+
+
+def _also_called(film: Film, title: str, others: Sequence[Film], index: TitleIndex) -> list[Film]:
+    """Films that people also call so and that are as well known: "Solo: A Star Wars Story", and
+    "William Shakespeare's Romeo and Juliet" if not far less."""
+    key, least = key_of(title), index.liked(film)
+    found = [each for each in index.part_titled(title) if index.liked(each) >= least]
+    for each in index.holding(title):
+        author, of, rest = each.title.partition("'s ")
+        if of and key_of(rest) == key and KNOWN * index.liked(each) >= least:
+            found.append(each)
+    return [each for each in dict.fromkeys(found) if each is not film and each not in others]
+
+
+def _missing(title: str, films: Sequence[Film]) -> list[int]:
+    """Years of well-known films of this name that are none of these."""
+    years = [film.year for film in films if film.year]
+    return [when for when, _ in famous_films(title) if all(abs(when - y) > 1 for y in years)]
 
 
 def _likely(text: str, title: str, year: int | None, index: TitleIndex) -> Match:
@@ -155,19 +207,19 @@ def _likely(text: str, title: str, year: int | None, index: TitleIndex) -> Match
         _, newest, name = alike
         return Match(
             text,
-            problem=f"{text!r} seems to be {name} ({newest}), which is {NEWER}, whose "
+            problem=f"{said(text)} seems to be {name} ({newest}), which is {NEWER}, whose "
             f"films end in {index.last_year}",
         )
     if found and _is_clear(found, index) and year in (None, found[0].film.year):
         film = found[0].film
-        return Match(text, film, f"{text!r} is taken for {names_of([film])}")
+        return Match(text, film, f"{said(text)} is taken for {names_of([film])}")
     choices = [each.film for each in found if each.fit >= OFFERED][:MEANT]
     kind, other = ("id", "a title") if text.strip().isdecimal() else ("title", "its id")
     if choices:
-        problem = f"no film has the {kind} {text!r}; did you mean {names_of(choices)}?"
+        problem = f"no film has the {kind} {said(text)}; did you mean {names_of(choices)}?"
     else:
         end = f" (the films of this data set end in {index.last_year})" if index.last_year else ""
-        problem = f"no film has the {kind} {text!r}{end}; check it, or give {other}"
+        problem = f"no film has the {kind} {said(text)}{end}; check it, or give {other}"
     return Match(text, problem=problem, choices=choices)
 
 

@@ -6,17 +6,24 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from recsys_rl.command.known_titles import famous_films
-from recsys_rl.command.matching import Match, find
+from recsys_rl.command.known_titles import famous_films, in_full
+from recsys_rl.command.matching import Match, find, names_of
+from recsys_rl.command.spelling import split_year, year_of
 from recsys_rl.command.title_index import TitleIndex
 from recsys_rl.data.films import Film
 
-LONGEST, MOST = 8, 12  # words of one title, and of all of them, that are put together
+LONGEST, MOST = 8, 12  # words of one title, and of those that are put together at a time
+DOUBTFUL = 24  # words in doubt that are put together beside exact titles, where words are many
+ALL = 300  # words that are put together at all
+MANY = 100  # titles in doubt that are looked at in one call
+PARTS = 13  # a number up to it behind a title may be meant as that of a sequel
+LONG = 200  # letters of a text with commas that may be one title
 # what a title, or each word of one, costs; the cheapest reading wins
-EXACT, TAKEN, OFFERED, UNKNOWN = 1.0, 1.6, 2.5, 4.0
+EXACT, TAKEN, OFFERED, UNKNOWN, STRAY = 1.0, 1.6, 2.5, 4.0, 12.0
 
-# not the one of "10,000", nor of "Matrix, The"
-SEPARATOR = re.compile(r";|,(?!\d{3}\b)(?!\s*(?:the|an?)\s*(?:$|[,;(]))", re.IGNORECASE)
+# not the one of "10,000", nor of "Matrix, The" or "The Godfather, Part II"
+_WITHIN = r"\s*(?:(?:the|an?)\s*(?:$|[,;(])|(?:part|episode|chapter|volume|vol)\b)"
+SEPARATOR = re.compile(rf";|,(?!\d{{3}}\b)(?!{_WITHIN})", re.IGNORECASE)
 
 Pick = Callable[[Match], Film | None]
 
@@ -32,18 +39,30 @@ class Named:
 
 def named(texts: Sequence[str], index: TitleIndex, pick: Pick | None = None) -> Named:
     """The films that texts stand for. pick: asks which of several is meant, None for none."""
-    found = Named()
-    for text in titles_in(texts, index):
+    found, known, doubtful, left, before = Named(), set(), 0, [], ""
+    for text in dict.fromkeys(titles_in(texts, index)):
+        if not _is_known(text, index):
+            doubtful += 1
+            if doubtful > MANY:
+                left.append(text)
+                continue
         match = find(text, index)
         film = match.film
         if pick is not None and match.choices:
             film = pick(match)
         elif match.note:
             found.notes.append(match.note)
+        elif film and text.isdecimal() and int(text) <= PARTS and not (before or "0").isdecimal():
+            found.notes.append(f"{text} is taken for the id of {names_of([film])}, not for a part")
+        before = text
         if film is None:
             found.problems.append(match)
-        elif film.id not in {other.id for other in found.films}:
+        elif film.id not in known:
+            known.add(film.id)
             found.films.append(film)
+    if left:
+        problem = f"{len(left)} more titles that are not known were not looked at, as {left[0]!r}"
+        found.problems.append(Match(left[0], problem=f"{problem}: name fewer at once"))
     return found
 
 
@@ -59,6 +78,8 @@ def titles_in(texts: Sequence[str], index: TitleIndex) -> list[str]:
         if " " in text.strip():
             titles += [*_together(loose, index), text]
             loose = []
+        elif titles and not loose and _is_its_year(titles[-1], text, index):
+            titles[-1] = f"{titles[-1]} {text}"
         else:
             loose.append(text)
     return titles + _together(loose, index)
@@ -66,48 +87,125 @@ def titles_in(texts: Sequence[str], index: TitleIndex) -> list[str]:
 
 def _pieces(text: str, index: TitleIndex) -> list[str]:
     """A text with commas is one title if there is such a title."""
-    if not re.search(SEPARATOR, text) or index.titled(text) or famous_films(text):
+    if not re.search(SEPARATOR, text) or _is_known(text, index):
         return [text]
     pieces = [piece.strip() for piece in re.split(SEPARATOR, text) if piece.strip()]
+    if len(text) > LONG:
+        return pieces or [text]
     whole = find(text, index)
     if whole.film is not None and not all(find(piece, index).film for piece in pieces):
         return [text]
     return pieces or [text]
 
 
+def _is_its_year(title: str, text: str, index: TitleIndex) -> bool:
+    """Whether a text is the year of the title before it, right or wrong, and no title itself."""
+    year = year_of(text)
+    if year is None or title.isdecimal() or _year_in(title, index):
+        return False
+    return _fits(title, year, index) or not _is_title(text, index)
+
+
+def _year_in(title: str, index: TitleIndex) -> bool:
+    """ "Heat 1995" has a year in it, "Death Race 2000" has none."""
+    return not _is_title(title, index) and split_year(title)[1] is not None
+
+
+def _is_title(text: str, index: TitleIndex) -> bool:
+    return bool(index.titled(text) or index.part_titled(text) or famous_films(text))
+
+
+def _fits(title: str, year: int, index: TitleIndex) -> bool:
+    """Whether a film of this name came in that year, or one year off."""
+    years: set[int | None] = set()
+    for name in in_full(title):
+        years |= {film.year for film in (*index.titled(name), *index.part_titled(name))}
+        years |= {when for when, _ in famous_films(name)}
+    if any(when is not None and abs(when - year) <= 1 for when in years):
+        return True
+    return bool(years) and year in {film.year for film in index.holding(title)}
+
+
+def _is_known(text: str, index: TitleIndex) -> bool:
+    """Whether it is an id or a whole title, with its year or without."""
+    if index.by_id(text) or index.titled(text) or famous_films(text):
+        return True
+    title, year = split_year(text)
+    return year is not None and _fits(title, year, index)
+
+
 def _together(words: list[str], index: TitleIndex) -> list[str]:
     """Words as titles, in the cheapest reading; exact titles alone are looked at first."""
-    if not 1 < len(words) <= MOST:
+    if len(words) < 2 or all(word.isdecimal() for word in words) and len(words) > MOST:
         return words
+    if len(words) > MOST:
+        return _many_together(words, index)
     for cost in (_exact_cost, _cost):
-        titles, total = _cheapest(words, lambda text, cost=cost: cost(text, index))
+        titles, total = _cheapest(words, lambda *text, cost=cost: cost(*text, index))
         if total == EXACT * len(titles):
             break
     return titles
 
 
-def _cheapest(words: list[str], cost: Callable[[str], float]) -> tuple[list[str], float]:
-    best: list[tuple[float, list[str]]] = [(0.0, [])]
+def _many_together(words: list[str], index: TitleIndex) -> list[str]:
+    """Exact titles of several words first, then what is between them, up to a limit."""
+    words, rest = words[:ALL], words[ALL:]
+    exact, _ = _cheapest(words, lambda *text: _exact_cost(*text, index))
+    titles, loose, looked = [], [], 0
+    for title in [*exact, ""]:
+        several = " " in title and _is_known(title, index)
+        if not several:
+            loose += title.split()
+        while loose and (several or not title or len(loose) >= MOST):
+            looked += len(loose[:MOST])
+            part, loose = loose[:MOST], loose[MOST:]
+            titles += _together(part, index) if looked <= DOUBTFUL else part
+        if several:
+            titles.append(title)
+    return titles + rest
+
+
+def _cheapest(words: list[str], cost: Callable[[str, str], float]) -> tuple[list[str], float]:
+    """cost: of a text behind a word."""
+    best: list[tuple[float, int]] = [(0.0, 0)]  # and where the last title begins
     for end in range(1, len(words) + 1):
         readings = []
         for start in range(max(0, end - LONGEST), end):
+            before = words[start - 1] if start else ""
             text = " ".join(words[start:end])
-            total, titles = best[start]
-            readings.append((total + cost(text), [*titles, text]))
+            readings.append((best[start][0] + cost(text, before), start))
         best.append(min(readings, key=lambda reading: reading[0]))
-    total, titles = best[-1]
-    return titles, total
+    titles, end = [], len(words)
+    while end:
+        start = best[end][1]
+        titles.insert(0, " ".join(words[start:end]))
+        end = start
+    return titles, best[-1][0]
 
 
-def _exact_cost(text: str, index: TitleIndex) -> float:
-    known = index.by_id(text) or index.titled(text) or famous_films(text)
-    return EXACT if known else UNKNOWN * len(text.split())
+def _exact_cost(text: str, before: str, index: TitleIndex) -> float:
+    if _is_stray(text, before, index):
+        return STRAY
+    return EXACT if _is_known(text, index) else UNKNOWN * len(text.split())
 
 
-def _cost(text: str, index: TitleIndex) -> float:
+def _cost(text: str, before: str, index: TitleIndex) -> float:
+    if _is_stray(text, before, index):
+        return STRAY
     match = find(text, index)
     if match.film is not None:
         return TAKEN if match.note else EXACT
-    if famous_films(text):
+    title, year = split_year(text)
+    if _is_known(text, index):
         return EXACT
+    if year is not None and _is_title(title, index):  # a wrong year is a year
+        return UNKNOWN
     return (OFFERED if match.choices else UNKNOWN) * len(text.split())
+
+
+def _is_stray(text: str, before: str, index: TitleIndex) -> bool:
+    """Whether it is a year that belongs to the word before it."""
+    year = year_of(text)
+    return (
+        year is not None and not before.isdecimal() and before != "" and not _is_title(text, index)
+    )

@@ -22,9 +22,16 @@ _NUMERALS = {numeral: str(number) for number, numeral in enumerate(_ROMAN) if nu
 _COUNTED = {"part", "episode", "chapter", "volume", "vol", "no", "number"}  # before a number
 _DROPPED = {"a", "an", "the", "and", "n"}
 
+_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
+_TENS_OF = {word: 10 * number for number, word in enumerate(_TENS, start=2)}
+_SPOKEN = re.compile(
+    rf"\b(?:(nineteen|twenty) )?({'|'.join(_TENS)})(?: ({'|'.join(_NUMBERS.split()[1:10])}))?\b"
+)
+
 # between letters and digits, but not within "13th"
 _EDGE = re.compile(r"(?<=[^\W\d])(?=\d)|(?<=\d)(?!(?:st|nd|rd|th)\b)(?=[^\W\d])")
-_YEAR = re.compile(r"^(.*\S)[\s,]*[(\[ ]((?:18|19|20)\d\d)[)\]]?\s*$")
+_YEAR = re.compile(r"[(\[ ]((?:18|19|20)\d\d)[)\]]?$")
+_A_YEAR = re.compile(r"[(\[]?((?:18|19|20)\d\d)[)\]]?")
 
 
 def words_of(text: str) -> list[str]:
@@ -38,7 +45,7 @@ def words_of(text: str) -> list[str]:
 
 def counted_words(plain: str) -> list[str]:
     """The same of what `as_words` has made of a text."""
-    words = [_SAME.get(word, word) for word in _EDGE.sub(" ", plain).split()]
+    words = [_SAME.get(word, word) for word in _EDGE.sub(" ", _in_digits(plain)).split()]
     words[1:] = [_NUMERALS.get(word, word) for word in words[1:]]  # "X-Men" has no number
     following = [*words[1:], ""][: len(words)]
     kept = [
@@ -47,6 +54,17 @@ def counted_words(plain: str) -> list[str]:
         if word not in _DROPPED and not (word in _COUNTED and after.isdecimal())
     ]
     return kept or words
+
+
+def _in_digits(plain: str) -> str:
+    """With tens in digits: "eighty four" is 84, and "nineteen eighty four" 1984."""
+    return _SPOKEN.sub(_spoken, plain)
+
+
+def _spoken(found: re.Match[str]) -> str:
+    century, tens, ones = found.groups()
+    number = _TENS_OF[tens] + int(_SAME[ones] if ones else 0)
+    return f"{_SAME[century]}{number}" if century else str(number)
 
 
 def key_of(text: str) -> str:
@@ -62,5 +80,13 @@ def numbers_of(words: list[str]) -> set[str]:
 
 def split_year(text: str) -> tuple[str, int | None]:
     """ "heat 1995" and "Heat (1995)" -> "heat", 1995; a year alone is a title."""
-    found = _YEAR.match(text.strip())
-    return (found[1].strip(" ,(["), int(found[2])) if found else (text.strip(), None)
+    text = text.strip()
+    found = _YEAR.search(text[-7:])
+    title = text[: found.start() - len(text[-7:])].strip(" ,([") if found else ""
+    return (title, int(found[1])) if found and title else (text, None)
+
+
+def year_of(text: str) -> int | None:
+    """Of a text that is a year and nothing else, maybe in parentheses."""
+    found = _A_YEAR.fullmatch(text.strip())
+    return int(found[1]) if found else None

@@ -50,10 +50,12 @@ def _cache_file(place: Path) -> Path | None:
         digest = hashlib.sha256(place.name.encode())
         for path in (file_of(place, 1), *_PROGRAM):
             digest.update(Path(path).read_bytes())
-        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        home = Path(os.environ.get("XDG_CACHE_HOME") or "")
+        if not home.is_absolute():  # as its standard wants it: such a value is none
+            home = Path.home() / ".cache"
     except (OSError, RuntimeError):  # no such file, or no home
         return None
-    return Path(home) / "recsys_rl" / f"{place.name}-{digest.hexdigest()[:16]}.json"
+    return home / "recsys_rl" / f"{place.name}-{digest.hexdigest()[:16]}.json"
 
 
 def _read(path: Path) -> tuple[dict[Id, Film], Spellings] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from typing import NamedTuple
 
 from rapidfuzz import fuzz, process
@@ -120,11 +121,11 @@ class TitleIndex:
     def _holding(self, typed: list[str]) -> list[tuple[Name, float]]:
         """Names with all these words; a plural is no other word."""
         stems = [_stem(word) for word in typed]
-        phrase, found = f" {' '.join(stems)} ", []
-        for name in self._names:
-            theirs = [_stem(word) for word in name.words]
-            if set(stems) <= set(theirs):
-                title = f" {' '.join(theirs)} "
+        phrase, wanted, found = f" {' '.join(stems)} ", set(stems), []
+        if not wanted:
+            return []
+        for name, theirs, title in self._stems:
+            if wanted <= theirs:
                 begins, holds = title.startswith(phrase), phrase in title
                 if len(typed) > 1:
                     found.append((name, 94 if begins else 90 if holds else 86))
@@ -133,6 +134,17 @@ class TitleIndex:
         if len(found) == 1 and len(phrase) > RARE + 2 and self._is_known(found[0][0].film):
             found = [(found[0][0], 88)]  # "lebowski" is in no other title
         return found
+
+    @cached_property
+    def _stems(self) -> list[tuple[Name, frozenset[str], str]]:
+        """Names with the stems of their words, as a set and in their order."""
+        stems = [(name, [_stem(word) for word in name.words]) for name in self._names]
+        return [(name, frozenset(words), f" {' '.join(words)} ") for name, words in stems]
+
+    @cached_property
+    def _letters(self) -> tuple[list[str], list[str]]:
+        """Names with their articles, and run together without them."""
+        return [name.plain for name in self._names], ["".join(name.words) for name in self._names]
 
     def _is_known(self, film: Film) -> bool:
         return self.liked(film) >= KNOWN * max(1, self.most_liked)
@@ -143,10 +155,7 @@ class TitleIndex:
         if not typed or len(typed) > LONGEST:
             return []
         found = []
-        for query, names in (
-            (typed, [name.plain for name in self._names]),
-            (key_of(text), ["".join(name.words) for name in self._names]),
-        ):
+        for query, names in zip((typed, key_of(text)), self._letters, strict=True):
             alike = process.extract(
                 query, names, scorer=fuzz.ratio, score_cutoff=SIMILAR, limit=20, processor=None
             )
