@@ -370,3 +370,15 @@ def test_a_small_number_behind_a_title_that_is_no_sequel_is_said():
         "1 is taken for the id of The Matrix (1999) [id 1], not for a part"
     ]
     assert not named(["1", "5", "casablanca"], WIDE).notes
+
+
+def test_a_small_number_behind_a_title_names_its_sequel_where_there_is_one():
+    filed = {1: ("Toy Story", 1995), 2: ("Jumanji", 1995), 3: ("Terminator, The", 1984)}
+    filed |= {4: ("Terminator 2: Judgment Day", 1991), 5: ("Heat", 1995)}
+    films = {
+        i: Film(i, display_title(title), title, year, ()) for i, (title, year) in filed.items()
+    }
+    index = TitleIndex(films, {})
+    assert named(["heat", "terminator", "2"], index).films == [films[5], films[4]]
+    assert named(["heat", "2"], index).films == [films[5], films[2]]
+    assert named(["2", "1"], index).films == [films[2], films[1]]

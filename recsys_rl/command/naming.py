@@ -144,7 +144,23 @@ def _together(words: list[str], index: TitleIndex) -> list[str]:
         titles, total = _cheapest(words, lambda *text, cost=cost: cost(*text, index))
         if total == EXACT * len(titles):
             break
-    return titles
+    return _with_parts(titles, index)
+
+
+def _with_parts(titles: list[str], index: TitleIndex) -> list[str]:
+    """A small number behind a title is that of a sequel, where there is one: terminator, 2."""
+    joined: list[str] = []
+    for text in titles:
+        small = text.isdecimal() and int(text) <= PARTS
+        if small and joined and not joined[-1].isdecimal():
+            alone, sequel = (
+                find(title, index).film for title in (joined[-1], f"{joined[-1]} {text}")
+            )
+            if sequel is not None and sequel != alone:
+                joined[-1] += f" {text}"
+                continue
+        joined.append(text)
+    return joined
 
 
 def _many_together(words: list[str], index: TitleIndex) -> list[str]:
