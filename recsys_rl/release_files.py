@@ -80,6 +80,25 @@ def write_release(folder: Path, config: str, files: Mapping[str, bytes]) -> None
             _settle(folder)
 
 
+def refuse_foreign(folder: Path) -> None:
+    """ValueError where files that are no release have the names that one would take.
+
+    A release of this project is replaced, so it may be there.
+    """
+    there = [name for name in (CARD, CONFIG, WEIGHTS, CURVE) if (folder / name).exists()]
+    if not there:
+        return
+    try:
+        _read_config(folder)
+    except UnknownRelease:
+        return  # a newer one
+    except BadRelease:
+        raise ValueError(
+            f"{folder} has a {there[0]} and holds no release: name another folder, since a release "
+            "would take its place"
+        ) from None
+
+
 def _mark(config: bytes) -> str:
     return hashlib.sha256(config).hexdigest()[:12]
 

@@ -39,6 +39,7 @@ from recsys_rl.data.download import DataUnavailable
 from recsys_rl.data.notes import note, say
 from recsys_rl.evaluation.statistics import Evaluation
 from recsys_rl.experiments import NAMES, config_of
+from recsys_rl.release_files import refuse_foreign
 from recsys_rl.serving import release
 from recsys_rl.states.registry import STATES
 from recsys_rl.tasks.registry import SPLITS, split_for, task_of
@@ -63,6 +64,12 @@ def _seconds(text: str) -> float:
     return value
 
 
+def _folder(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("must be a folder, not an empty text")
+    return Path(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="recsys_rl.train", description=__doc__.splitlines()[0])
     add = parser.add_argument
@@ -76,11 +83,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=0)
     add("--device", default=Config.device, choices=DEVICES, help="where it is trained")
     add("--set", action="append", default=[], metavar="FIELD=VALUE", help="as in ddpg.gamma=0")
-    add("--checkpoints", type=Path, metavar="DIR", help="where checkpoints go")
+    add("--checkpoints", type=_folder, metavar="DIR", help="where checkpoints go")
     add("--checkpoint-every", type=_seconds, default=60.0, metavar="SECONDS")
     add("--resume", action="store_true", help="go on from the checkpoint that is there")
-    add("--out", type=Path, metavar="DIR", help="where the release goes")
-    add("--tensorboard", type=Path, metavar="DIR", help="where its figures go as it trains")
+    add("--out", type=_folder, metavar="DIR", help="where the release goes")
+    add("--tensorboard", type=_folder, metavar="DIR", help="where its figures go as it trains")
     add("--threads", type=_whole, default=torch.get_num_threads())
     return parser
 
@@ -100,12 +107,14 @@ def run(options: argparse.Namespace, command: str) -> None:
         raise ValueError("--resume needs --checkpoints: the folder to go on from")
     folders = [f for f in (options.out, options.checkpoints, options.tensorboard) if f]
     if ranks.rank() == 0:
+        if options.out:
+            refuse_foreign(options.out)
         writable(*folders)  # before the training, not after it
     with ranks.first_of_machine_first():
         data = opening.open_data(**opening.options_of(options))
     dataset = data.name
     config = configured(options, dataset)
-    split = options.split or split_for(config.env.name)
+    split = split_for(config.env.name) if options.split is None else options.split
     if options.order == "file" and split == "after-a-pause":
         raise ValueError("--split after-a-pause needs times, and --order file has none")
     interactions = data.interactions().to(resolved(config.device))

@@ -207,7 +207,16 @@ def test_a_seed_repeats_a_session_and_the_mask_says_what_can_be_asked(data, gaus
     env.reset(seed=0)
     barred = int((~env.unwrapped._mask()).argmax())
     *_, info = env.step(barred)
-    assert (info["item"], info["answer"]) == (None, "not seen")
+    assert info["answer"] == "not seen"
+    assert "item" not in info  # a vector of environments says so by a mask
+
+
+def test_in_a_vector_one_asks_and_another_does_not(data, gaussian):
+    both = gymnasium.vector.SyncVectorEnv([lambda: gym_made(data, gaussian)] * 2)
+    _, info = both.reset(seed=0)
+    asked, barred = int(info["mask"][0].argmax()), int((~info["mask"][1]).argmax())
+    *_, info = both.step(np.array([asked, barred]))
+    assert info["_item"].tolist() == [True, False]
 
 
 def test_a_user_can_be_named_and_actions_are_items(data, gaussian):

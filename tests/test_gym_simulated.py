@@ -1,5 +1,7 @@
 """Simulated users with consequences, in Gymnasium's form: its checker, what is seen and refused."""
 
+import pickle
+
 import gymnasium
 import numpy as np
 import pytest
@@ -32,6 +34,11 @@ def made(dial: float = 0.5) -> gymnasium.Env:
 @pytest.mark.filterwarnings("ignore:.*Box observation space .*infinity")
 def test_the_checker_has_nothing_to_say():
     check_env(made().unwrapped, skip_render_check=True)
+
+
+def test_it_can_be_sent_to_another_process():
+    there = pickle.loads(pickle.dumps(made().unwrapped))
+    there.reset(seed=0)
 
 
 def test_a_session_shows_films_once_and_ends_with_the_time():

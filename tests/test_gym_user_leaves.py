@@ -1,5 +1,7 @@
 """Users who leave, in Gymnasium's form: its checkers, what is seen, shown and refused."""
 
+import pickle
+
 import gymnasium
 import numpy as np
 import pytest
@@ -47,6 +49,11 @@ def play(env: gymnasium.Env, seed: int | None, action: str = "item", **options) 
 
 
 # ------------------------------------------------------------------------------------- Gymnasium
+
+
+def test_it_can_be_sent_to_another_process():
+    there = pickle.loads(pickle.dumps(made().unwrapped))
+    there.reset(seed=0)
 
 
 @BOTH
@@ -251,7 +258,9 @@ def test_options_are_refused_in_a_sentence(options, words):
         GymUserLeavesEnv(**known | options)
 
 
-@pytest.mark.parametrize("action", [-1, N_ITEMS, 10**30, 1.5, [1, 2], None, "7", True])
+@pytest.mark.parametrize(
+    "action", [-1, N_ITEMS, 10**30, 1.5, [1, 2], None, "7", True, torch.tensor(True)]
+)
 def test_what_is_no_item_is_refused(action):
     env = made().unwrapped
     env.reset(seed=0)

@@ -199,6 +199,13 @@ def test_without_checkpoints_an_interrupted_evaluation_says_that_nothing_is_kept
         (["--seed", str(10**30)], "seed must be below"),
         (["--seed", "-1"], "seed must be at least 0"),
         (["--out", "/dev/null/mine"], "Not a directory"),
+        (["--split", ""], "there is no split ''"),
+        (["--set", "ddpg.gradient=soft"], "reads what a state believes of the ratings"),
+        (["--set", "state.name=affected"], 'needs env.name="consequences"'),
+        (["--set", f"env.horizon={2**63 - 1}"], "env.horizon must be at most"),
+        (["--set", f"env.sessions={2**63 - 1}"], "env.sessions must be at most"),
+        (["--set", f"pretrain.batch_size={2**63 - 1}"], "pretrain.batch_size must be at most"),
+        (["--set", f"pretrain.negatives={2**63 - 1}"], "pretrain.negatives must be at most"),
     ],
 )
 def test_what_cannot_be_is_said_before_any_training(data, capsys, more, sentence):
@@ -206,6 +213,21 @@ def test_what_cannot_be_is_said_before_any_training(data, capsys, more, sentence
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is one")
+def test_what_is_no_release_is_not_written_over(data, tmp_path, capsys):
+    for name in ("README.md", "config.json", "training.csv", "weights.safetensors"):
+        folder = tmp_path / name.partition(".")[0]
+        folder.mkdir()
+        (folder / name).write_text("mine")
+        said = refused(capsys, arguments(data, "--out", str(folder)))
+        assert f"has a {name} and holds no release" in said
+        assert [path.read_text() for path in folder.iterdir()] == ["mine"]
+
+
+@pytest.mark.parametrize("option", ["--out", "--checkpoints", "--tensorboard"])
+def test_an_empty_text_is_no_folder(data, capsys, option):
+    assert "must be a folder, not an empty text" in refused(capsys, arguments(data, option, ""))
+
+
 @pytest.mark.parametrize("named", [["--device", "cuda"], ["--set", "device=cuda"]])
 def test_a_device_that_is_not_there_is_refused(data, capsys, named):
     assert 'device is "cuda", which PyTorch' in refused(capsys, arguments(data, *named))

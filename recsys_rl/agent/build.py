@@ -117,6 +117,16 @@ def check(config: Config, log: Interactions, sessions: bool = True) -> None:
             f"there is no linear model {state.linear!r}: choose among {list(LINEAR_MODELS)}"
         )
     ddpg = config.ddpg
+    if ddpg.gradient == "soft" and not hasattr(STATES.get(state.name, State), "ratings"):
+        raise ValueError(
+            f'ddpg.gradient="soft" reads what a state believes of the ratings, and {state.name} '
+            "believes nothing of them"
+        )
+    if state.name == "affected" and env.name != "consequences":
+        raise ValueError(
+            f'state.name="affected" needs env.name="consequences", whose films have effects, and '
+            f'not "{env.name}"'
+        )
     if ddpg.gradient == "deterministic" and ddpg.updates and not ddpg.ou_sigma:
         raise ValueError(
             'ddpg.gradient="deterministic" explores by noise on the vector alone: give '

@@ -47,6 +47,7 @@ class PretrainConfig:
 
     def __post_init__(self) -> None:
         _at_least(self, updates=0, batch_size=1, lr=0, negatives=0)
+        _at_most(self, batch_size=10_000_000, negatives=100_000_000)
         if not 0 <= self.holdout_share < 1:
             raise ValueError(
                 f"pretrain.holdout_share must be 0 or more and below 1, not {self.holdout_share}"
@@ -82,6 +83,7 @@ class EnvConfig:
 
     def __post_init__(self) -> None:
         _at_least(self, sessions=1, horizon=1, n_seed=1)
+        _at_most(self, sessions=10**12, horizon=10_000, n_seed=10_000)
         _one_of(self, name=("logged", *SESSIONS))
 
 

@@ -22,6 +22,11 @@ def paper_reward(rating: Tensor) -> Tensor:
     return torch.where(rating > 0, (rating - 3) / 2, 0.0)
 
 
+def stars_reward(rating: Tensor) -> Tensor:
+    """The stars themselves."""
+    return rating
+
+
 def liked_reward(rating: Tensor) -> Tensor:
     """1 for 4 stars or more, else 0."""
     return (rating >= POSITIVE).float()

@@ -24,6 +24,7 @@ from recsys_rl.data.histories import Histories
 from recsys_rl.data.ids import IdMap
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.random_streams import own_stream
+from recsys_rl.data.rewards import stars_reward
 from recsys_rl.data.splits import split_users
 from recsys_rl.envs.base import Info
 from recsys_rl.envs.simulated import SimulatedEnv, Simulator
@@ -83,7 +84,7 @@ class ConsequencesEnv(SimulatedEnv):
         horizon: int = HORIZON,
         **options: Any,
     ) -> None:
-        super().__init__(simulator, horizon=horizon, reward=lambda rating: rating, **options)
+        super().__init__(simulator, horizon=horizon, reward=stars_reward, **options)
         self.consequence = replace(consequence, films=consequence.films.to(self.device))
 
     def reset(

@@ -90,7 +90,8 @@ def whole_number(value: Any) -> int | None:
         number = operator.index(value)
     except TypeError:
         return None
-    return None if isinstance(value, (bool, np.bool_)) else number
+    truth = isinstance(value, (bool, np.bool_)) or getattr(value, "dtype", None) == torch.bool
+    return None if truth else number
 
 
 def direction(action: Any, shape: tuple[int, ...]) -> Tensor:

@@ -77,9 +77,9 @@ class GymElicitationEnv(gymnasium.Env):
     items that the user rated 4 or more, the ten best by the Gaussian of likes. terminated: after
     the last question; nothing is truncated.
 
-    info: "mask" bool [V], what can be asked; "user" at the start; then "item", the id, None where
-    nothing was asked, and "answer", one of `ANSWERS`. reset's option "user" names who is met. All
-    chance is drawn from Gymnasium's own `np_random`.
+    info: "mask" bool [V], what can be asked; "user" at the start; then "answer", one of `ANSWERS`,
+    and "item", the id, which is missing where nothing was asked. reset's option "user" names who is
+    met. All chance is drawn from Gymnasium's own `np_random`.
 
     users, gaussian: rows of those who may be met, and a Gaussian of others' likes. Without them
     they are `part` ("train", "validation" or "test") of the data set in root/dataset, and what its
@@ -146,7 +146,7 @@ class GymElicitationEnv(gymnasium.Env):
             raise ValueError(f"an action is an item, 0 .. {last}, not {action!r}")
         _, reward, terminated, _, info = self.sessions.step(torch.tensor([item], device=CPU))
         asked, stars = int(info["item"]), float(info["rating"])
-        found: Info = {"item": None, "answer": ANSWERS[0]}
+        found: Info = {"answer": ANSWERS[0]}
         if asked < self.users.n_items:
             answer = ANSWERS[int(stars > 0) + int(stars >= POSITIVE)]
             found = {"item": self.users.item_ids.id([asked])[0].item(), "answer": answer}

@@ -23,6 +23,7 @@ from recsys_rl.data.ids import IdMap
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.memory_limit import refuse_dense
 from recsys_rl.data.random_streams import own_stream
+from recsys_rl.data.rewards import stars_reward
 from recsys_rl.data.splits import split_users
 from recsys_rl.embeddings.pmf import PMF
 from recsys_rl.embeddings.rating_factors import RatingFactors
@@ -158,7 +159,7 @@ class UserLeavesEnv(SessionEnv):
         known: bool = False,
         generator: torch.Generator | None = None,
     ) -> None:
-        super().__init__(horizon, lambda rating: rating, generator, world.item.device)
+        super().__init__(horizon, stars_reward, generator, world.item.device)
         check_counts(sessions=sessions)
         self.world, self.sessions, self.n_seed, self.known = world, sessions, 1, known
         self.n_items, self.n_users = world.n_items, world.n_users
