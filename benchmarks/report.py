@@ -60,7 +60,7 @@ was wrong (see the [log](log.md)) and whose runs kept the last weights; they sta
 trained anew. All others are of this version, but for DRR-set where its critic did not read yet how
 few answers there are: DRR-set-gamma-0 of ml-1m and DRR-set of ml-100k's eighths are of commit
 de6074b, DRR-set of ml-100k on the split cold-start is of cd303fa, which also kept the critic of the
-actor's best validation, and no longer the last one. DRR-set of ml-1m has four seeds of this version.
+actor's best validation, not the last one. DRR-set of ml-1m has four seeds of this version.
 
 **How to run the scripts.** From the root of the repository, with the data sets in `data/`. The
 commands below record into the table, and a run that is made again replaces the old one;

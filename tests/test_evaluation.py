@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from recsys_rl.data.histories import Histories
-from recsys_rl.data.interactions import Interactions
+from recsys_rl.data.interactions import IdMap, Interactions
 from recsys_rl.data.splits import Split, leave_one_out, random_split, split_by_time
 from recsys_rl.envs.simulated import Simulator
 from recsys_rl.evaluation import metrics, protocols, statistics
@@ -319,6 +319,99 @@ def test_leaks_are_refused(split):
 
 
 # ------------------------------------------------------------------------- random positives
+
+
+def protocols_of(split: Split) -> dict:
+    """Every protocol that ranks, asked for lists of k."""
+    history, target = protocols.ranking_task(split, "test")
+    negatives = protocols.sample_negatives(
+        split.train.concat(split.validation).concat(target), target.user, 8
+    )
+    return {
+        "leave-one-out": lambda **told: protocols.leave_one_out_metrics(
+            **{"score": constant, "history": history, "target": target, "negatives": negatives}
+            | told
+        ),
+        "random positives": lambda **told: protocols.random_positive_metrics(
+            **{"score": constant, "train": history, "test": target, "negatives": negatives} | told
+        ),
+        "temporal": lambda **told: protocols.temporal_metrics(
+            **{"score": constant, "history": history, "target": target} | told
+        ),
+        "seed-and-suggest": lambda **told: seed_and_suggest(
+            **{"score": constant, "users": history, "n_seed": 1, "draws": 1} | told
+        ),
+        "re-ranking": lambda **told: (
+            offline_reranking(
+                **{"score": constant, "history": history, "test": target}
+                | {
+                    name if name != "k" else "ks": v if name != "k" else [v]
+                    for name, v in told.items()
+                }
+            ).model
+        ),
+    }
+
+
+EVERY = "leave-one-out", "random positives", "temporal", "seed-and-suggest", "re-ranking"
+
+
+@pytest.mark.parametrize("protocol", EVERY)
+@pytest.mark.parametrize("option", ["k", "batch_size"])
+@pytest.mark.parametrize("count", [0, -1, 1.5, True, None, "3"])
+def test_counts_are_whole_numbers_of_at_least_1(split, protocol, option, count):
+    with pytest.raises(ValueError, match="is a whole number of at least 1"):
+        protocols_of(split)[protocol](**{option: count})
+
+
+@pytest.mark.parametrize("count", [0, -1, 1.5, True])
+def test_as_many_negatives_are_drawn_as_a_whole_number_says(split, count):
+    with pytest.raises(ValueError, match="n is a whole number"):
+        protocols.sample_negatives(split.train, split.test.user, count)
+
+
+@pytest.mark.parametrize("protocol", ["leave-one-out", "random positives", "temporal"])
+@pytest.mark.parametrize("scores", [np.zeros((1, 2)), None, [[0.0]], torch.zeros(1, 2) + 1j])
+def test_scores_are_a_tensor_of_real_numbers(split, protocol, scores):
+    with pytest.raises(ValueError, match="a tensor of real numbers, not"):
+        protocols_of(split)[protocol](score=lambda histories: scores)
+
+
+@pytest.mark.parametrize("protocol", ["leave-one-out", "random positives", "temporal"])
+@pytest.mark.parametrize("whose", ["user_ids", "item_ids"])
+def test_a_target_of_other_data_is_refused(split, protocol, whose):
+    target = split.test
+    other = replace(target, **{whose: IdMap(getattr(target, whose).ids + 1)})
+    name = "test" if protocol == "random positives" else "target"
+    with pytest.raises(ValueError, match="same id maps"):
+        protocols_of(split)[protocol](**{name: other})
+
+
+def test_a_test_part_of_other_data_is_not_put_in_order(split):
+    other = replace(split.test, item_ids=IdMap(split.test.item_ids.ids + 1))
+    with pytest.raises(ValueError, match="same id maps"):
+        offline_reranking(constant, split.train, other)
+
+
+@pytest.mark.parametrize("protocol", ["leave-one-out", "random positives"])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda drawn: drawn[:, :1].expand(-1, 8).clone(), "twice"),
+        (lambda drawn: torch.full_like(drawn, -2), "or a row of -1"),
+        (lambda drawn: drawn.index_fill(1, torch.tensor([0]), -1), "or a row of -1"),
+        (lambda drawn: drawn.index_fill(1, torch.tensor([7]), -1), "or a row of -1"),
+        (lambda drawn: drawn + N_ITEMS, "or a row of -1"),
+        (lambda drawn: drawn.float(), "are a tensor int64"),
+        (lambda drawn: drawn[:, :0], "are a tensor int64"),
+        (lambda drawn: drawn[:, 0], "are a tensor int64"),
+        (lambda drawn: drawn.tolist(), "are a tensor int64"),
+    ],
+)
+def test_negatives_are_different_items(split, protocol, change, words):
+    drawn = negatives_of(split, split.test)
+    with pytest.raises(ValueError, match=words):
+        protocols_of(split)[protocol](negatives=change(drawn))
 
 
 @pytest.mark.parametrize("batch_size", [2, 512])

@@ -120,3 +120,24 @@ def test_share_of_way_from_one_mean_to_another():
         Evaluation("p", {"m": np.full(4, value, np.float32)}, users) for value in (1.0, 2.5, 3.0)
     )
     assert mean.share_of_way(low, high, "m") == pytest.approx((0.75, 0.75, 0.75))
+
+
+@pytest.mark.parametrize("level", [-1, 0, 1, 2, "a", None, float("nan")])
+def test_a_level_is_a_share(level):
+    one = Evaluation("p", {"m": np.arange(3.0)}, torch.arange(3))
+    for interval in (
+        lambda: one.interval(level=level),
+        lambda: one.compare(one, "m", level=level),
+        lambda: hierarchical_bootstrap(np.ones((2, 3)), level=level),
+    ):
+        with pytest.raises(ValueError, match="level is a share between 0 and 1"):
+            interval()
+
+
+@pytest.mark.parametrize("count", [0, -1, 1.5])
+def test_resamples_are_counted(count):
+    one = Evaluation("p", {"m": np.arange(3.0)}, torch.arange(3))
+    with pytest.raises(ValueError, match="n_boot is a whole number"):
+        one.interval(n_boot=count)
+    with pytest.raises(ValueError, match="n_boot is a whole number"):
+        hierarchical_bootstrap(np.ones((2, 3)), n_boot=count)

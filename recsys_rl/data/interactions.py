@@ -91,12 +91,18 @@ class Interactions:
 
     def concat(self, other: Interactions) -> Interactions:
         """Both, sorted again; where user and timestamp tie, the rows of `self` come first."""
-        for mine, theirs in ((self.user_ids, other.user_ids), (self.item_ids, other.item_ids)):
-            if mine is not theirs and not np.array_equal(mine.ids, theirs.ids):
-                raise ValueError("only interactions with the same id maps can be joined")
+        self.check_same_ids(other)
         names = ("user", "item", "rating", "timestamp")
         both = {name: torch.cat([getattr(self, name), getattr(other, name)]) for name in names}
         return replace(self, **both)._sorted()
+
+    def check_same_ids(self, other: Interactions) -> None:
+        """ValueError unless an index means the same in both."""
+        for mine, theirs in ((self.user_ids, other.user_ids), (self.item_ids, other.item_ids)):
+            if mine is not theirs and not np.array_equal(mine.ids, theirs.ids):
+                raise ValueError(
+                    "only interactions with the same id maps go together: take parts of one split"
+                )
 
     def rows_of(self, users: Tensor) -> tuple[Tensor, Tensor]:
         """All rows of each of `users` (int64 [B], repeats allowed, `n_users` has no row).

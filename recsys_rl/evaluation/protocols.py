@@ -17,6 +17,7 @@ from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.memory_limit import is_small
 from recsys_rl.data.random_streams import own_stream
 from recsys_rl.data.splits import Split, random_split
+from recsys_rl.envs.base import check_counts
 from recsys_rl.evaluation.metrics import (
     discounts,
     hit_rate,
@@ -48,6 +49,7 @@ def sample_negatives(
     repeat. -> int64 [B, n], in random order. ValueError if a user has fewer than `n` to draw from;
     with `allow_fewer` such a user's row is all -1, and sampled metrics leave them out.
     """
+    check_counts(n=n, batch_size=batch_size)
     if known.n_items < n and allow_fewer:
         return users.new_full((len(users), n), -1)
     draw = _by_keys if is_small(known.n_items, known.n_items) else _by_rejection
@@ -130,10 +132,12 @@ def leave_one_out_metrics(
     `sample_negatives`), NaN for a row of -1. `seed` orders ties in the lists only.
     reads: what a model that reads the clock is told, see `histories_before`.
     """
+    check_counts(k=k)
+    history.check_same_ids(target)
     if (target.user[1:] == target.user[:-1]).any():
         raise ValueError("leave-one-out needs one target row a user")
-    if negatives is not None and len(negatives) != len(target):
-        raise ValueError(f"{len(negatives)} rows of negatives for {len(target)} targets")
+    if negatives is not None:
+        _check_negatives(negatives, target)
     generator, parts, top = own_stream(seed, "ties"), [], []
     for rows in batches(torch.arange(len(target), device=target.user.device), batch_size):
         users, item = target.user[rows], target.item[rows]
@@ -156,6 +160,20 @@ def leave_one_out_metrics(
         parts.append(part)
         top.append(top_k(scores, unseen, k, generator).cpu())
     return Evaluation("leave one out", joined(parts), target.user.cpu(), torch.cat(top))
+
+
+def _check_negatives(negatives: Tensor, target: Interactions) -> None:
+    """ValueError unless each target has a row of different items, or a row of -1 for too few."""
+    whole = isinstance(negatives, Tensor) and negatives.dtype == torch.int64
+    if not whole or negatives.dim() != 2 or not negatives.shape[1]:
+        raise ValueError("negatives are a tensor int64 [targets, n]: `sample_negatives` draws them")
+    if len(negatives) != len(target):
+        raise ValueError(f"{len(negatives)} rows of negatives for {len(target)} targets")
+    drawn = negatives[(negatives != -1).any(1)].sort(1).values
+    if ((drawn < 0) | (drawn >= target.n_items)).any():
+        raise ValueError(f"negatives are items, 0 .. {target.n_items - 1}, or a row of -1")
+    if (drawn[:, 1:] == drawn[:, :-1]).any():
+        raise ValueError("negatives hold an item twice: `sample_negatives` draws different ones")
 
 
 def _at(place: Tensor, values: Tensor, length: int) -> Tensor:
@@ -185,8 +203,8 @@ def random_positive_metrics(
     with rows of -1 counts as NaN. Figures
     are means over test *rows* (`weights` = a user's test rows); the bootstrap resamples users.
     """
-    if len(negatives) != len(test):
-        raise ValueError(f"{len(negatives)} rows of negatives for {len(test)} test rows")
+    check_counts(k=k)
+    _check_negatives(negatives, test)
     known, users = train.concat(test), test.user.unique()
     generator, parts, top = own_stream(seed, "ties"), [], []
     for batch in batches(users, batch_size):
@@ -221,6 +239,8 @@ def temporal_metrics(
     Users with a row on either side are ranked from all their `history`; every `target` row is
     relevant. hr@k: any of them in the top k; ndcg@k: binary gain, ideal of min(k, targets) hits.
     """
+    check_counts(k=k)
+    history.check_same_ids(target)
     users = ((history.offsets.diff() > 0) & (target.offsets.diff() > 0)).nonzero().squeeze(1)
     weight, generator = discounts(k), own_stream(seed, "ties")
     parts, top = [], []

@@ -15,6 +15,7 @@ from recsys_rl.data.devices import CPU
 from recsys_rl.data.histories import POSITIVE
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.random_streams import own_stream
+from recsys_rl.envs.base import check_counts
 from recsys_rl.envs.logged import RerankingEnv
 from recsys_rl.evaluation.metrics import discounts
 from recsys_rl.evaluation.scores import ScoreFunction, batches, joined
@@ -46,6 +47,9 @@ def offline_reranking(
     2^rating - 1), binary_ndcg@k (gain 1 for rating >= 4; users without any do not count); with
     the prefix `long_` over the users with at least k test rows only. random is exact, not drawn.
     """
+    for k in ks:
+        check_counts(k=k)
+    history.check_same_ids(test)
     generator, users = own_stream(seed, "ties"), test.user.unique()
     environment = RerankingEnv(history, test, reward=lambda rating: rating, horizon=max(ks))
     parts, top = [], []

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from recsys_rl.data.histories import Histories
+from recsys_rl.envs.base import check_counts
 
 ScoreFunction = Callable[[Histories], Tensor]
 
@@ -40,7 +41,11 @@ def checked_scores(score: ScoreFunction, histories: Histories, n_items: int) -> 
     """The scores, checked: right shape, no NaN, no +inf -> float32 [B, n_items], where the
     histories are."""
     with torch.no_grad():
-        scores = score(histories).to(histories.item.device, torch.float32)
+        scores = score(histories)
+    if not isinstance(scores, Tensor) or scores.is_complex():
+        found = scores.dtype if isinstance(scores, Tensor) else type(scores).__name__
+        raise ValueError(f"a score function gives a tensor of real numbers, not {found}")
+    scores = scores.to(histories.item.device, torch.float32)
     if scores.shape != (len(histories), n_items):
         raise ValueError(f"scores {tuple(scores.shape)}, expected {(len(histories), n_items)}")
     if not scores.max() < torch.inf:  # a NaN anywhere makes the maximum NaN
@@ -50,6 +55,7 @@ def checked_scores(score: ScoreFunction, histories: Histories, n_items: int) -> 
 
 def batches(users: Tensor, size: int) -> tuple[Tensor, ...]:
     """`users` [U] in order, `size` at a time -> int64 [<= size] each; ValueError if U = 0."""
+    check_counts(batch_size=size)
     if not len(users):
         raise ValueError("no user to evaluate")
     return users.split(size)

@@ -22,7 +22,7 @@ from recsys_rl.data.devices import CPU
 from recsys_rl.data.histories import POSITIVE, Histories
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.random_streams import own_stream
-from recsys_rl.envs.base import SessionEnv
+from recsys_rl.envs.base import SessionEnv, check_counts
 from recsys_rl.envs.cold_start import ColdStartEnv
 from recsys_rl.envs.simulated import SimulatedEnv, Simulator
 from recsys_rl.envs.user_leaves import UserLeavesEnv
@@ -209,6 +209,7 @@ def seed_and_suggest(
     likes. No stars are given: every seed item enters with the rating POSITIVE, in random order.
     precision@k and hit@k are means over `draws` draws; what is shown is liked only if it was rated.
     """
+    check_counts(draws=draws, n_seed=n_seed, k=k)
     liked, n_items = users.select(users.rating >= POSITIVE), users.n_items
     eligible = (liked.offsets.diff() >= n_seed + k).nonzero().squeeze(1)
     # Two generators, so that every model meets the same seeds however often its scores tie.

@@ -22,11 +22,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from recsys_rl.envs.base import check_counts
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,8 @@ def _mean(values: np.ndarray, weights: np.ndarray | None) -> float:
 
 def percentile_interval(means: np.ndarray, level: float) -> tuple[float, float]:
     """The middle `level` of resampled means float64 [n_boot], NaN left out -> (low, high)."""
+    if not isinstance(level, Real) or not 0 < level < 1:
+        raise ValueError(f"level is a share between 0 and 1, as 0.95, not {level!r}")
     if np.isnan(means).all():
         return float("nan"), float("nan")
     low, high = np.nanquantile(means, [(1 - level) / 2, (1 + level) / 2])
@@ -114,6 +119,7 @@ def resampled_means(
 
     The same seed draws the same users, so differences of two calls are paired.
     """
+    check_counts(n_boot=n_boot)
     values = np.stack(columns, axis=1).astype(np.float64)  # (U, M)
     n = len(values)
     if n == 0:
@@ -192,6 +198,7 @@ def hierarchical_bootstrap(
     levels are crossed (Owen 2007), which errs on the safe side. ValueError for another shape, for
     no values, and for a seed without any.
     """
+    check_counts(n_boot=n_boot)
     if isinstance(values, np.ndarray):
         if values.ndim != 2:
             raise ValueError(f"values must be [seeds, users], not of shape {values.shape}")
