@@ -28,6 +28,7 @@ from recsys_rl.data.regular_files import NotRegular, opened
 
 FORMAT = 2
 CONFIG, WEIGHTS, CARD, CURVE = "config.json", "weights.safetensors", "README.md", "training.csv"
+OF_RELEASES = "format", "config", "item_ids", "weights_sha256"  # in every `config.json`
 LARGEST_CONFIG = 2**23  # bytes; 100,000 items take 2 MB
 LARGEST_HEADER = 2**20  # bytes
 LARGEST_WEIGHTS = 2**31  # bytes
@@ -83,20 +84,20 @@ def write_release(folder: Path, config: str, files: Mapping[str, bytes]) -> None
 def refuse_foreign(folder: Path) -> None:
     """ValueError where files that are no release have the names that one would take.
 
-    A release of this project is replaced, so it may be there.
+    A release of this project, of whatever format, is replaced, so it may be there.
     """
     there = [name for name in (CARD, CONFIG, WEIGHTS, CURVE) if (folder / name).exists()]
     if not there:
         return
     try:
-        _read_config(folder)
-    except UnknownRelease:
-        return  # a newer one
+        config = _parsed(folder, CONFIG, _config_file(folder)[0])
     except BadRelease:
+        config = None
+    if not isinstance(config, dict) or not set(OF_RELEASES) <= set(config):
         raise ValueError(
             f"{folder} has a {there[0]} and holds no release: name another folder, since a release "
             "would take its place"
-        ) from None
+        )
 
 
 def _mark(config: bytes) -> str:

@@ -9,8 +9,9 @@ import hashlib
 import json
 import platform
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -269,6 +270,7 @@ class Recommender:
 
     def _found(self, items: Sequence[Id], stacklevel: int) -> tuple[list[int], list[int]]:
         """Where the known ones stand, the latest of repeats, and their indices."""
+        _check_list(items)
         if not len(items):
             return [], []
         index = self._ids.places(items)
@@ -297,14 +299,27 @@ class Recommender:
         if not any(parts):
             named = [item for items in (liked, disliked, seen) for item in _plain(items)]
             raise ValueError(f"the model knows none of these items: {named}")
+        if both := set(parts[0]) & set(parts[1]):
+            raise ValueError(f"{self._ids.id([min(both)]).tolist()[0]!r} is liked and disliked")
         scores = self.scores_of([Answers(*parts[:2])])[0]
         named = sorted({place for part in parts for place in part})
         scores[named] = -np.inf
         left = len(scores) - len(named)
-        if not 1 <= k <= left:
+        whole = isinstance(k, Integral) and not isinstance(k, bool)
+        if not (whole and 1 <= k <= left):
             raise ValueError(f"k must be between 1 and {left}, not {k}")
         best = np.argsort(-scores, kind="stable")[:k]
         return list(zip(self._ids.id(best).tolist(), scores[best].tolist(), strict=True))
+
+
+def _check_list(items: Any) -> None:
+    """ValueError unless these are one list, array or tensor of ids."""
+    listed = hasattr(items, "__len__") and hasattr(items, "__getitem__")
+    nested = (list, tuple, dict, set, np.ndarray)
+    if not listed or isinstance(items, (str, bytes, Mapping)) or getattr(items, "ndim", 1) != 1:
+        raise ValueError(f"items are one list of ids, not {short(items)}")
+    if any(isinstance(item, nested) for item in items):
+        raise ValueError(f"items are one list of ids, and not lists in it: {short(items)}")
 
 
 def _plain(items: Sequence[Id]) -> list[Id]:

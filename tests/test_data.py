@@ -176,6 +176,14 @@ def test_bad_movie_files_are_one_clear_error(tmp_path):
             movielens.load_movies(tmp_path)
 
 
+@pytest.mark.parametrize("count", [17, 18, 20, 21, 40])
+def test_flags_of_u_item_are_19(tmp_path, count):
+    line = "7|X (1990)|01-Jan-1990||http://x|" + "|".join("1" * count)
+    (tmp_path / "u.item").write_text(line)
+    with pytest.raises(ValueError, match="unexpected line: '7|X"):
+        movielens.load_movies(tmp_path)
+
+
 def test_counts_are_checked_for_folders_named_after_a_fixed_set(tmp_path):
     folder = write_movielens(tmp_path / "ml-1m", "ml-1m")
     with pytest.raises(ValueError, match="1,000,209 are published"):

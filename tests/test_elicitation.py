@@ -411,3 +411,16 @@ def test_its_critic_can_be_calibrated(data, gaussian):
     q, returns = found.means()
     assert q.shape == returns.shape == (QUESTIONS,)
     assert torch.allclose(returns, returns[:1].expand(QUESTIONS))
+
+
+@pytest.mark.parametrize("half", ["a", 1.5, True, [1]])
+def test_a_half_has_a_number(data, gaussian, half):
+    with pytest.raises(ValueError, match="half is the number of a half"):
+        gym_made(data, gaussian, half=half)
+
+
+def test_users_and_the_gaussian_are_of_their_types(data, gaussian):
+    with pytest.raises(ValueError, match="users: Interactions is needed"):
+        gym_made([0], gaussian)
+    with pytest.raises(ValueError, match="gaussian: LikeGaussian is needed"):
+        gym_made(data, 3)

@@ -380,6 +380,18 @@ def test_the_space_holds_the_longest_sessions_and_the_longest_vectors() -> None:
         ({"horizon": 0}, "at least 1"),
         ({"vectors": torch.ones(3, K)}, "3 vectors for 30 items"),
         ({"vectors": None}, "users come with vectors"),
+        ({"vectors": [[1.0]] * 30}, "vectors: Tensor is needed"),
+        ({"vectors": 3}, "vectors: Tensor is needed"),
+        ({"users": [0]}, "users: Interactions is needed"),
+        ({"users": torch.tensor([0])}, "users: Interactions is needed"),
+        ({"reward": 3}, "a reward is a function of the stars"),
+        ({"users": None, "opening": 3}, "opening is a dict of columns, positive"),
+        ({"users": None, "opening": {"x": 1}}, "opening is a dict of columns, positive"),
+        ({"users": None, "opening": {"fetch": True}}, "opening is a dict of columns, positive"),
+        ({"users": None, "dataset": 3}, "dataset is a name or a path, not 3"),
+        ({"users": None, "dataset": ""}, "dataset is a name or a path, not ''"),
+        ({"users": None, "root": 3}, "root is a name or a path, not 3"),
+        ({"users": None, "root": ""}, "root is a name or a path, not ''"),
     ],
 )
 def test_settings_that_cannot_be_right_are_errors(settings: dict, words: str) -> None:

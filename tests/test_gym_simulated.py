@@ -25,10 +25,10 @@ def factors_of() -> RatingFactors:
     return RatingFactors(*(torch.randn(n, 2, generator=draw) for n in (N_USERS, N_ITEMS)))
 
 
-def made(dial: float = 0.5) -> gymnasium.Env:
+def made(dial: float = 0.5, **options) -> gymnasium.Env:
     consequence = Consequence(films_of(), "satisfaction", dial)
     parts = {"simulator": simulator_of(), "consequence": consequence, "factors": factors_of()}
-    return gymnasium.make(ID, **parts, horizon=STEPS)
+    return gymnasium.make(ID, **{"horizon": STEPS} | parts | options)
 
 
 @pytest.mark.filterwarnings("ignore:.*Box observation space .*infinity")
@@ -88,3 +88,23 @@ def test_it_is_made_of_a_data_set(tmp_path):
     again, same = env.reset(seed=3, options={"user": info["user"]})
     assert same["user"] == info["user"]
     assert np.isfinite(again).all()
+
+
+@pytest.mark.parametrize("dial", ["a", None, True, [1], torch.tensor([0.1, 0.2]), float("nan"), 2])
+def test_a_dial_is_a_number_within_0_and_1(dial):
+    with pytest.raises(ValueError, match="dial is within 0 .. 1, not"):
+        Consequence(torch.zeros(3, WIDTH), dial=dial)
+
+
+@pytest.mark.parametrize(
+    "users", [[0], 0, torch.tensor(0), torch.tensor([0.0]), torch.tensor([], dtype=torch.int64)]
+)
+def test_users_are_indices(users):
+    with pytest.raises(ValueError, match=r"users are a tensor int64 \[(U|1)\], not"):
+        made(users=users)
+
+
+@pytest.mark.parametrize("part", ["simulator", "consequence", "factors"])
+def test_parts_are_of_their_types(part):
+    with pytest.raises(ValueError, match=f"{part}: .* is needed, not 3"):
+        made(**{part: 3})

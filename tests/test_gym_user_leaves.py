@@ -248,6 +248,11 @@ def test_all_chance_is_the_environments_own_np_random():
         ({"world": None}, "come together"),
         ({"factors": RatingFactors(torch.ones(4, 2), torch.ones(3, 2))}, "3 vectors for 30 items"),
         ({"users": torch.tensor([N_USERS])}, "users are within"),
+        ({"users": [0]}, r"users are a tensor int64 \[U\], not list"),
+        ({"users": torch.tensor(0)}, r"users are a tensor int64 \[U\], not int64 \[\]"),
+        ({"users": torch.tensor([], dtype=torch.int64)}, r"users are a tensor int64 \[U\]"),
+        ({"world": 3, "factors": 3}, "world: LeavingWorld is needed"),
+        ({"factors": 3}, "factors: RatingFactors is needed"),
         ({"render_mode": "human"}, "no render mode"),
     ],
 )

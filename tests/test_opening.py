@@ -20,6 +20,7 @@ from recsys_rl.baselines.registry import BASELINES, check_baselines
 from recsys_rl.command.main import main
 from recsys_rl.data import download, layouts, memory_limit, mirrors, movielens, opening
 from recsys_rl.data.atomic_files import writable
+from recsys_rl.data.column_values import BadRow, as_ids
 from recsys_rl.data.films import read_films, with_all
 from recsys_rl.data.interactions import IdMap, Interactions, fingerprint
 from recsys_rl.data.opening import NoSuchData, find_data, open_data
@@ -275,6 +276,40 @@ def test_two_columns_of_one_name_are_refused(read):
 def test_a_bad_row_is_named_by_file_and_line(read, row, sentence):
     with pytest.raises(ValueError, match=rf"ratings\.csv is not .*: line 4: {sentence}"):
         read(f"1,7,3,4\n\n{row}\n1,8,3,4\n")
+
+
+@pytest.mark.parametrize("value", [[1], [], {"a": 1}, {1}, np.array([1, 2])])
+@pytest.mark.parametrize("place", [0, 1])
+def test_an_id_is_one_value(value, place):
+    values = [2, 3]
+    values[place] = value
+    with pytest.raises(BadRow, match="the user is neither a number nor text") as caught:
+        as_ids(pd.Series(values, dtype=object), "user")
+    assert caught.value.row == place
+
+
+@pytest.mark.parametrize(
+    "times", [(20010203, 20010204), (200102030405, 200102030406), (20010203040506, 20010203040507)]
+)
+def test_digits_of_a_date_are_no_seconds(read, times):
+    with pytest.raises(ValueError, match=f"line 2: the timestamp {times[0]} is a date, or else"):
+        read(f"1,7,3,{times[0]}\n1,8,3,{times[1]}\n")
+
+
+@pytest.mark.parametrize("times", [(20010203, 978300760), (0, 20010203), (1112486027, 1112486028)])
+def test_seconds_that_look_like_no_date_are_seconds(read, times):
+    data = read(f"1,7,3,{times[0]}\n1,8,3,{times[1]}\n")
+    assert sorted(data.ratings["timestamp"]) == sorted(times)
+
+
+def test_among_dates_digits_are_a_date(read):
+    data = read("1,7,3,2001-02-03\n1,8,3,20010204\n1,9,3,2001-02-05\n")
+    assert data.ratings["timestamp"].diff().tolist()[1:] == [86_400, 86_400]
+
+
+def test_among_dates_a_number_is_the_row_that_is_named(read):
+    with pytest.raises(ValueError, match="line 3: the timestamp '978300760' is neither"):
+        read("1,7,3,2001-02-03\n1,8,3,978300760\n1,9,3,2001-02-05\n")
 
 
 def test_text_that_is_no_utf_8_is_named_by_line(tmp_path):

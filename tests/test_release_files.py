@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from test_serving import agent_of, edited, ids_of, released, sha256, with_fields
 
 from recsys_rl.data.atomic_files import FolderInUse, locked, write_atomically
+from recsys_rl.release_files import refuse_foreign
 from recsys_rl.serving import Recommender, release
 from recsys_rl.states.layers import PooledDropout
 
@@ -592,3 +593,11 @@ for folder in sys.argv[1:]:
     found.append("right" if ended == (pid, 0) else "wrong" if ended[0] else "hangs")
 print(*found, torch.get_num_threads())
 """
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_release_of_any_format_may_be_replaced(tmp_path: Path, number: int) -> None:
+    config = dict.fromkeys(("config", "item_ids", "weights_sha256")) | {"format": number}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "README.md").write_text("its card")
+    refuse_foreign(tmp_path)

@@ -258,6 +258,30 @@ def test_k_that_cannot_be_had_is_an_error(k: int, folder: Path) -> None:
         Recommender.load(folder).recommend(ids_of(4, 5), k)
 
 
+@pytest.mark.parametrize("k", [2.5, True, None, "3", 1.0])
+def test_k_is_a_whole_number(k: object, folder: Path) -> None:
+    with pytest.raises(ValueError, match="k must be between 1 and 18, not"):
+        Recommender.load(folder).recommend(ids_of(4, 5), k)
+
+
+@pytest.mark.parametrize("items", [[[1, 2]], [2, [5]], np.array([[2]]), 2, "2", {2}, {2: 5}, None])
+def test_items_are_one_list(items: object, folder: Path) -> None:
+    recommender = Recommender.load(folder)
+    for named in (recommender.recommend, lambda it: recommender.scores([it])):
+        with pytest.raises(ValueError, match="items are one list of ids"):
+            named(items)
+    with pytest.raises(ValueError, match="items are one list of ids"):
+        recommender.recommend(ids_of(4), seen=items)
+
+
+def test_an_item_is_not_liked_and_disliked(folder: Path) -> None:
+    recommender = Recommender.load(folder)
+    (item,) = ids_of(5)
+    with pytest.raises(ValueError, match=f"^{item} is liked and disliked"):
+        recommender.recommend(ids_of(4, 5), disliked=ids_of(5, 6))
+    assert len(recommender.recommend(ids_of(4, 5), seen=ids_of(5))) == 3
+
+
 def test_an_item_named_twice_is_one_seed(folder: Path) -> None:
     recommender = Recommender.load(folder)
     got = recommender.recommend(ids_of(4, 4, 5, 4), 18)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import re
 import signal
@@ -202,6 +203,20 @@ def test_without_checkpoints_an_interrupted_evaluation_says_that_nothing_is_kept
         (["--split", ""], "there is no split ''"),
         (["--set", "ddpg.gradient=soft"], "reads what a state believes of the ratings"),
         (["--set", "state.name=affected"], 'needs env.name="consequences"'),
+        *(
+            (
+                ["--agent", "consequences", "--set", "ddpg.gradient=expected"]
+                + ["--set", f"state.name={name}"],
+                "starts from items that are rated together",
+            )
+            for name in ("DRR-set", "DRR-seq")
+        ),
+        (
+            ["--agent", "DRR-ave", "--set", "ddpg.gradient=soft", "--set", "state.name=belief"],
+            "the next items of a log teach one",
+        ),
+        (["--set", "state.k=10000"], "have no more directions than that"),
+        (["--set", "state.noise=1e308"], "state.noise must be at most 1000"),
         (["--set", f"env.horizon={2**63 - 1}"], "env.horizon must be at most"),
         (["--set", f"env.sessions={2**63 - 1}"], "env.sessions must be at most"),
         (["--set", f"pretrain.batch_size={2**63 - 1}"], "pretrain.batch_size must be at most"),
@@ -212,7 +227,15 @@ def test_what_cannot_be_is_said_before_any_training(data, capsys, more, sentence
     assert sentence in refused(capsys, arguments(data, *more))
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is one")
+@pytest.mark.parametrize("format_of_theirs", [1, 2, 3, "2"])
+def test_a_config_with_a_format_of_its_own_is_no_release(data, tmp_path, capsys, format_of_theirs):
+    mine = json.dumps({"format": format_of_theirs, "name": "mine"})
+    (tmp_path / "config.json").write_text(mine)
+    said = refused(capsys, arguments(data, "--out", str(tmp_path)))
+    assert "has a config.json and holds no release" in said
+    assert (tmp_path / "config.json").read_text() == mine
+
+
 def test_what_is_no_release_is_not_written_over(data, tmp_path, capsys):
     for name in ("README.md", "config.json", "training.csv", "weights.safetensors"):
         folder = tmp_path / name.partition(".")[0]
@@ -228,6 +251,7 @@ def test_an_empty_text_is_no_folder(data, capsys, option):
     assert "must be a folder, not an empty text" in refused(capsys, arguments(data, option, ""))
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is one")
 @pytest.mark.parametrize("named", [["--device", "cuda"], ["--set", "device=cuda"]])
 def test_a_device_that_is_not_there_is_refused(data, capsys, named):
     assert 'device is "cuda", which PyTorch' in refused(capsys, arguments(data, *named))

@@ -37,9 +37,11 @@ from recsys_rl.states.base import State
 from recsys_rl.states.linear import LinearModel
 from recsys_rl.states.registry import STATES
 
+WIDEST = 1000  # item vectors on few items
 LINEAR_WIDTH = 256  # components of a linear model
 ROUNDS = 20  # of sessions that the replay keeps: returns of several steps age with their policy
 
+COUNTED = "sequence", "likes"  # starts that are made of counts of pairs
 GRADIENTS: dict[str, type[DDPG]] = {
     "expected": DDPG,  # of Q over the items
     "soft": SoftDDPG,  # the actor follows the softmax of Q
@@ -122,6 +124,21 @@ def check(config: Config, log: Interactions, sessions: bool = True) -> None:
             f'ddpg.gradient="soft" reads what a state believes of the ratings, and {state.name} '
             "believes nothing of them"
         )
+    if (
+        ddpg.gradient == "soft"
+        and env.name == "logged"
+        and (config.pretrain.updates or ddpg.bc_weight)
+    ):
+        raise ValueError(
+            'ddpg.gradient="soft" emits no vector, and the next items of a log teach one: leave '
+            "pretrain.updates and ddpg.bc_weight at 0, or choose another env.name"
+        )
+    start = STATES[state.name].pretrained if state.name in STATES else ""
+    if env.name == "consequences" and start in COUNTED:
+        raise ValueError(
+            f"{state.name} starts from items that are rated together, and these sessions give "
+            "factors of ratings: choose another state.name"
+        )
     if state.name == "affected" and env.name != "consequences":
         raise ValueError(
             f'state.name="affected" needs env.name="consequences", whose films have effects, and '
@@ -132,9 +149,13 @@ def check(config: Config, log: Interactions, sessions: bool = True) -> None:
             'ddpg.gradient="deterministic" explores by noise on the vector alone: give '
             "ddpg.ou_sigma, 0.2 for instance"
         )
-    start = state.embeddings != "random" and state.name in STATES and STATES[state.name].pretrained
-    if start in ("sequence", "likes"):
+    if state.embeddings != "random" and start in COUNTED:
         refuse_pairs(log.n_items)
+    if state.k > max(log.n_items, WIDEST):
+        raise ValueError(
+            f"state.k is {state.k}, and {log.n_items} items have no more directions than that: it "
+            f"must be at most {max(log.n_items, WIDEST)}"
+        )
     if state.linear:
         refuse_likes(log)
     _, later = split_holdout_users(log, config.pretrain.holdout_share, config.seed)

@@ -32,6 +32,7 @@ class StateConfig:
     def __post_init__(self) -> None:
         _at_least(self, k=1, n=1, noise=0)
         _at_most(self, k=10_000, n=10_000)  # memory is asked for by these numbers
+        _at_most(self, noise=1_000)  # a larger one leaves no precision
         _one_of(self, embeddings=("pretrained", "random"))
 
 
@@ -238,7 +239,7 @@ def _at_least(part: object, **least: float) -> None:
             raise ValueError(f"{_name(part, name)} must be below 2**63")
 
 
-def _at_most(part: object, **most: int) -> None:
+def _at_most(part: object, **most: float) -> None:
     for name, high in most.items():
         if getattr(part, name) > high:
             raise ValueError(f"{_name(part, name)} must be at most {high}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ SCALE = 0.5, 5.0  # ratings of MovieLens
 LARGEST = 1e30  # ratings of any scale, whose differences are to be numbers
 
 _UNITS = ("seconds", "milliseconds", "microseconds", "nanoseconds")
+_DIGITS = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}  # dates without signs between
 _UNIT_ENDS = 1e11, 1e14, 1e17  # seconds reach 1e11 in the year 5138, milliseconds in 1973
 
 
@@ -41,7 +42,12 @@ def as_ids(values: pd.Series, what: str, path: Path | str = "") -> np.ndarray:
         bad = ~(np.abs(numbers) < 2**53) | (numbers != np.floor(numbers))
         refuse_first(bad, lambda row: f"the {what} is missing or no whole number")
         return _smallest(numbers.astype(np.int64))
-    codes, found = pd.factorize(values.to_numpy(object))  # a missing one has the code -1
+    try:
+        codes, found = pd.factorize(values.to_numpy(object))  # a missing one has the code -1
+    except TypeError:  # of a list, for instance, as Parquet may hold
+        row = next(row for row, value in enumerate(values) if not isinstance(value, Hashable))
+        odd = shortened(values.iloc[row])
+        raise BadRow(row, f"the {what} is neither a number nor text: {odd}") from None
     refuse_first(codes < 0, lambda row: f"the {what} is missing")
     texts = [_as_text(value) for value in found]
     for code, text in enumerate(texts):
@@ -145,10 +151,10 @@ def as_seconds(values: pd.Series) -> tuple[np.ndarray, np.ndarray | None]:
         refuse_first(absent.to_numpy(), lambda row: "a timestamp is missing")
         numbers = pd.to_numeric(values.astype(object), errors="coerce")
         known = numbers.notna()
-        if not known.any():
-            return _dates(
-                pd.to_datetime(values, errors="coerce", utc=True, format="ISO8601"), values
-            )
+        if not known.all():
+            dates = pd.to_datetime(values, errors="coerce", utc=True, format="ISO8601")
+            if not known.any() or dates.notna().sum() > known.sum():  # dates, some all digits
+                return _dates(dates, values)
         refuse_first(~known.to_numpy(), lambda row: _no_time(values.iloc[row]))
         values = numbers
     refuse_first(values.isna().to_numpy(), lambda row: "a timestamp is missing")
@@ -159,6 +165,7 @@ def as_seconds(values: pd.Series) -> tuple[np.ndarray, np.ndarray | None]:
         ~((number >= 0) & (number < 2.0**63)),
         lambda row: f"a timestamp is missing or outside 0 .. 2^63 ({number[row]})",
     )
+    _refuse_digits_of_dates(number)
     unit = int(np.searchsorted(_UNIT_ENDS, number.max(), side="right"))
     coarse = (number > 0) & (number < (0, *_UNIT_ENDS)[unit])
     refuse_first(
@@ -169,6 +176,21 @@ def as_seconds(values: pd.Series) -> tuple[np.ndarray, np.ndarray | None]:
         ),
     )
     return _ordered(number, 1000**unit)
+
+
+def _refuse_digits_of_dates(number: np.ndarray) -> None:
+    """BadRow where all are written as 20010203 or 20010203040506: as times they would be of the
+    years 1970, 1976 or 2572 to 2635."""
+    for length, form in _DIGITS.items():
+        year = number // 10 ** (length - 4)
+        if ((year >= 1900) & (year < 2100)).all():
+            texts = pd.Series(number.astype(np.int64)).astype(str)
+            if pd.to_datetime(texts, errors="coerce", format=form).notna().all():
+                raise BadRow(
+                    0,
+                    f"the timestamp {texts[0]} is a date, or else a number: write dates as "
+                    "2001-02-03 04:05:06",
+                )
 
 
 def _no_time(value: object) -> str:

@@ -124,7 +124,9 @@ def _dat_rows(text: str) -> Iterator[Row]:
 def _item_rows(text: str) -> Iterator[Row]:
     """id|title|released|video released|url|19 genre flags, the flags in the order of u.genre."""
     names = GENRES_100K.split("|")
-    pattern = r"^([^|]+)\|(.*)\|[^|]*\|[^|]*\|[^|]*\|([01](?:\|[01]){18})$"
+    # a url is no flag: with a flag too many the title would begin the columns, and end late
+    url = r"(?![01]\|)[^|]*"
+    pattern = rf"^([^|]+)\|(.*)\|[^|]*\|[^|]*\|{url}\|([01](?:\|[01]){{18}})$"
     for number, found in _matches(text, pattern):
         flags = found[3].split("|")
         genres = [name for name, flag in zip(names, flags, strict=True) if flag == "1"]

@@ -66,6 +66,8 @@ class SessionEnv:
         device: torch.device = CPU,
     ) -> None:
         check_counts(horizon=horizon)
+        if not callable(reward):
+            raise ValueError(f"a reward is a function of the stars, not {reward!r}")
         self.horizon, self.reward, self.device = horizon, reward, device
         if generator is None:
             generator = torch.Generator(device=device)
@@ -91,9 +93,7 @@ class SessionEnv:
         if users is None and options:
             raise ValueError(f"the option {min(options)!r} comes with the users it belongs to")
         if users is not None:
-            rows = getattr(users, "shape", ())
-            size = rows[0] if len(rows) == 1 and rows[0] else "B"
-            check_indices("users", users, (size,), self.n_users - 1)
+            size = check_users(users, "B", self.n_users)
             for name, (last, *shape) in starts.items():
                 if name in options:
                     check_indices(name, options[name], (size, *shape), last)
@@ -246,6 +246,22 @@ def check_indices(name: str, values: Any, shape: tuple[int | str, ...], last: in
                 raise ValueError(f"{name} are within 0 .. {last}, not {low} .. {high}")
         return
     raise ValueError(f"{name} are a tensor {_described(torch.int64, shape)}, not {found}")
+
+
+def check_users(users: Any, letter: str, n_users: int) -> int:
+    """How many users these are, int64 [B]; ValueError for anything else, and for nobody."""
+    rows = getattr(users, "shape", ())
+    size = rows[0] if len(rows) == 1 and rows[0] else letter
+    check_indices("users", users, (size,), n_users - 1)
+    return size
+
+
+def eligible_of(users: Tensor | None, n_users: int, there: torch.device) -> Tensor:
+    """Who may be met, on a device: everybody by default -> int64 [U]."""
+    if users is None:
+        return torch.arange(n_users, device=there)
+    check_users(users, "U", n_users)
+    return users.to(there)
 
 
 def _described(dtype: torch.dtype, shape: tuple[int | str, ...]) -> str:

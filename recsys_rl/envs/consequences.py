@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -55,7 +56,8 @@ class Consequence:
     def __post_init__(self) -> None:
         if self.form not in FORMS:
             raise ValueError(f"form is one of {FORMS}, not {self.form!r}")
-        if not 0 <= self.dial <= 1:
+        real = isinstance(self.dial, Real) and not isinstance(self.dial, bool)
+        if not (real and 0 <= self.dial <= 1):
             raise ValueError(f"dial is within 0 .. 1, not {self.dial!r}")
 
     def factor(self, effect: Tensor) -> Tensor:

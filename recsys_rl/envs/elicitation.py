@@ -13,6 +13,7 @@ B = batch, V = n_items. Index V is padding: nothing is asked.
 from __future__ import annotations
 
 from collections.abc import Callable
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -75,6 +76,8 @@ class ElicitationEnv(SessionEnv):
         check_counts(sessions=sessions)
         if n_seed:
             check_counts(n_seed=n_seed)
+        if half is not None and (not isinstance(half, Integral) or isinstance(half, bool)):
+            raise ValueError(f"half is the number of a half, or None, not {half!r}")
         self.users, self.rank, self.half = users, rank, half
         self.sessions, self.n_seed = sessions, n_seed
         self.n_items, self.n_users = users.n_items, users.n_users

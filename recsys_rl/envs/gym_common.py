@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import operator
+import reprlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.opening import Data, open_data
 from recsys_rl.envs.base import SessionEnv
 
+OPENING = tuple(name for name in inspect.signature(open_data).parameters)[2:-1]  # but `fetch`
 ROUNDING = 1e-5  # by which an action may leave its box
 PARTS = "train", "validation", "test"
 
@@ -32,6 +36,9 @@ def data_of(root: str | Path | None, dataset: str | Path, **opening: Any) -> Dat
 
     opening: other arguments of `open_data`. FileNotFoundError, which says what to do, for others.
     """
+    for name, value in (("root", DATA_FOLDER if root is None else root), ("dataset", dataset)):
+        if not isinstance(value, (str, Path)) or not str(value):
+            raise ValueError(f"{name} is a name or a path, not {value!r}")
     root = DATA_FOLDER if root is None else Path(root)
     try:
         return open_data(dataset, root, **opening, fetch=False)
@@ -40,6 +47,22 @@ def data_of(root: str | Path | None, dataset: str | Path, **opening: Any) -> Dat
             f"{dataset} is not in {root}, and an environment downloads nothing: fetch it by "
             f'recsys_rl.data.download.open_movielens("{dataset}", "{root}"), or name another root'
         ) from error
+
+
+def known_opening(opening: Any) -> dict[str, Any]:
+    """Other arguments of `open_data`, None for none; ValueError for what is none."""
+    if opening is None:
+        return {}
+    if not isinstance(opening, Mapping) or not set(opening) <= set(OPENING):
+        raise ValueError(f"opening is a dict of {', '.join(OPENING)}, not {opening!r}")
+    return dict(opening)
+
+
+def check_types(**parts: tuple[Any, type]) -> None:
+    """ValueError unless every part is of its type."""
+    for name, (value, kind) in parts.items():
+        if not isinstance(value, kind):
+            raise ValueError(f"{name}: {kind.__name__} is needed, not {reprlib.repr(value)}")
 
 
 def check_choice(name: str, value: Any, known: tuple[str, ...]) -> None:

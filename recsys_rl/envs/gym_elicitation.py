@@ -33,6 +33,7 @@ from recsys_rl.envs.gym_common import (
     check_choice,
     check_render_mode,
     check_running,
+    check_types,
     user_index,
     whole_number,
 )
@@ -108,6 +109,7 @@ class GymElicitationEnv(gymnasium.Env):
         if users is None:
             groups = load_users(root, dataset)
             users, gaussian = getattr(groups, part), LikeGaussian.fit(groups.train)
+        check_types(users=(users, Interactions), gaussian=(gaussian, LikeGaussian))
         if gaussian.n_items != users.n_items:
             raise ValueError(f"a Gaussian of {gaussian.n_items} items for {users.n_items} items")
         self.users, self.gaussian, self.half = users, gaussian, half

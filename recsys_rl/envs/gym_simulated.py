@@ -41,6 +41,7 @@ from recsys_rl.envs.gym_common import (
     check_choice,
     check_render_mode,
     check_running,
+    check_types,
     data_of,
     user_index,
     whole_number,
@@ -129,6 +130,11 @@ class GymSimulatedEnv(gymnasium.Env):
             simulator, consequence, factors, met, self.user_ids, self.item_ids = known
             users = met if users is None else users
         else:
+            check_types(
+                simulator=(simulator, Simulator),
+                consequence=(consequence, Consequence),
+                factors=(factors, RatingFactors),
+            )
             ids = (IdMap(np.arange(n)) for n in (simulator.n_users, simulator.n_items))
             self.user_ids, self.item_ids = ids
         self.consequence, self.factors, self.render_mode = consequence, factors, render_mode

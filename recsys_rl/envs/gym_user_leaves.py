@@ -34,6 +34,7 @@ from recsys_rl.envs.gym_common import (
     check_choice,
     check_render_mode,
     check_running,
+    check_types,
     direction,
     interactions_of,
     user_index,
@@ -246,6 +247,7 @@ class _Known(NamedTuple):
 
 
 def _of(world: LeavingWorld, factors: RatingFactors) -> _Known:
+    check_types(world=(world, LeavingWorld), factors=(factors, RatingFactors))
     if len(factors.item) != world.n_items:
         raise ValueError(f"{len(factors.item)} vectors for {world.n_items} items")
     ids = (IdMap(np.arange(n)) for n in (world.n_users, world.n_items))

@@ -39,8 +39,10 @@ from recsys_rl.envs.gym_common import (
     check_choice,
     check_render_mode,
     check_running,
+    check_types,
     direction,
     interactions_of,
+    known_opening,
     user_index,
 )
 
@@ -160,11 +162,12 @@ class GymColdStartEnv(gymnasium.Env):
             raise ValueError(f'observe is "items" or "vectors", not {observe!r}')
         check_choice("part", part, PARTS)
         if users is None:
-            groups = load_users(root, dataset, **(opening or {}))
+            groups = load_users(root, dataset, **known_opening(opening))
             users = getattr(groups, part)
             vectors = item_vectors(groups.train, k) if vectors is None else vectors
         if vectors is None:
             raise ValueError("users come with vectors: item_vectors makes them from others")
+        check_types(users=(users, Interactions), vectors=(vectors, Tensor))
         if len(vectors) != users.n_items:
             raise ValueError(f"{len(vectors)} vectors for {users.n_items} items")
         if vectors.dim() != 2 or not torch.isfinite(vectors).all():

@@ -19,7 +19,7 @@ from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.memory_limit import refuse_dense
 from recsys_rl.data.random_streams import own_stream
 from recsys_rl.data.rewards import Reward, paper_reward
-from recsys_rl.envs.base import Info, SessionEnv, check_counts, check_indices
+from recsys_rl.envs.base import Info, SessionEnv, check_counts, eligible_of
 
 LONGEST_SERIES = 5  # a series of likes or dislikes counts for no more than this
 
@@ -121,10 +121,7 @@ class SimulatedEnv(SessionEnv):
         self.simulator = simulator
         self.n_items, self.n_users = simulator.n_items, simulator.n_users
         there = simulator.rating.device
-        self.eligible = (
-            torch.arange(self.n_users, device=there) if users is None else users.to(there)
-        )
-        check_indices("users", self.eligible, (len(self.eligible),), self.n_users - 1)
+        self.eligible = eligible_of(users, self.n_users, there)
         self.sessions, self.n_seed, self.series, self.known = sessions, n_seed, series, known
 
     def reset(

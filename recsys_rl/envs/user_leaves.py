@@ -27,7 +27,7 @@ from recsys_rl.data.rewards import stars_reward
 from recsys_rl.data.splits import split_users
 from recsys_rl.embeddings.pmf import PMF
 from recsys_rl.embeddings.rating_factors import RatingFactors
-from recsys_rl.envs.base import Info, SessionEnv, check_counts, check_indices
+from recsys_rl.envs.base import Info, SessionEnv, check_counts, eligible_of
 
 FACTORS = 6
 RIDGE = 0.01  # distances between items are then distributed as in the authors' comment
@@ -164,10 +164,7 @@ class UserLeavesEnv(SessionEnv):
         self.world, self.sessions, self.n_seed, self.known = world, sessions, 1, known
         self.n_items, self.n_users = world.n_items, world.n_users
         there = world.item.device
-        self.eligible = (
-            torch.arange(self.n_users, device=there) if users is None else users.to(there)
-        )
-        check_indices("users", self.eligible, (len(self.eligible),), self.n_users - 1)
+        self.eligible = eligible_of(users, self.n_users, there)
 
     def reset(
         self, *, seed: int | None = None, options: Info | None = None
