@@ -20,6 +20,7 @@ from recsys_rl.envs.logged import LoggedEnv
 from recsys_rl.envs.simulated import SimulatedEnv
 from recsys_rl.envs.user_leaves import UserLeavesEnv
 from recsys_rl.experiments import config_of, configs_of
-from recsys_rl.serving import Recommender, release
+from recsys_rl.releasing import release
+from recsys_rl.serving import Recommender
 from recsys_rl.states.base import State
 from recsys_rl.states.registry import STATES

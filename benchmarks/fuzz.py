@@ -44,7 +44,8 @@ from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.opening import open_data
 from recsys_rl.envs.registration import GymColdStartEnv
 from recsys_rl.release_files import CONFIG, WEIGHTS
-from recsys_rl.serving import Recommender, release
+from recsys_rl.releasing import release
+from recsys_rl.serving import Recommender
 from recsys_rl.states.layers import PooledDropout
 from recsys_rl.tasks.base import Task
 

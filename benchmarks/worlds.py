@@ -155,17 +155,18 @@ def cold_start(data: Interactions) -> World:
 
 
 def sardine(_data: object) -> World:
-    """The clicks of a session in the simulator of others (`benchmarks/sardine.py`)."""
-    from benchmarks import sardine as there  # the simulator is not installed everywhere
+    """The clicks of a session in the simulator of others (`benchmarks/sardine_world.py`)."""
+    # the simulator is not installed everywhere
+    from benchmarks import sardine, sardine_world
 
-    users = there.held_out()
+    users, judge = sardine_world.held_out(), sardine_world.judged
     policies = {
-        name: lambda make=make: there.judged(make(), users)
-        for name, make in there.untrained().items()
+        name: lambda make=make: judge(make(), users)
+        for name, make in sardine_world.untrained().items()
     }
     for name in AGENTS["sardine"]:
         folder = POLICIES / f"sardine-{name}"
-        policies[name] = lambda folder=folder: there.judged(there.load(folder).slates, users)
+        policies[name] = lambda folder=folder: judge(sardine.load(folder).slates, users)
     return World(policies, "return")
 
 

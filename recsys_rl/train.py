@@ -40,7 +40,7 @@ from recsys_rl.data.notes import note, say
 from recsys_rl.evaluation.statistics import Evaluation
 from recsys_rl.experiments import NAMES, config_of
 from recsys_rl.release_files import refuse_foreign
-from recsys_rl.serving import release
+from recsys_rl.releasing import release
 from recsys_rl.states.registry import STATES
 from recsys_rl.tasks.registry import SPLITS, split_for, task_of
 

@@ -23,8 +23,9 @@ FLOORS = {
     "release_config": 7,
     "release_weights": 8,
     "serving": 9,
-    "train": 10,
-    "command": 10,
+    "releasing": 10,
+    "train": 11,
+    "command": 11,
 }
 
 

@@ -12,7 +12,8 @@ from recsys_rl.agent.build import build
 from recsys_rl.data.histories import UNKNOWN_TIME, Histories, Times
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.evaluation.protocols import histories_before, leave_one_out_metrics
-from recsys_rl.serving import Recommender, release
+from recsys_rl.releasing import release
+from recsys_rl.serving import Recommender
 from recsys_rl.states import drr_seq_clock
 from recsys_rl.states.drr_seq import DRRseq
 from recsys_rl.states.drr_seq_clock import BUCKETS, DRRseqClock, PairBias, bucket

@@ -16,7 +16,7 @@ from recsys_rl.data.movielens import load_ratings
 from recsys_rl.evaluation.next_item import GAPS, PROBES, by_gap, gap_classes, ties_shuffled, told
 from recsys_rl.evaluation.statistics import Evaluation
 from recsys_rl.experiments import config_of
-from recsys_rl.serving import release
+from recsys_rl.releasing import release
 from recsys_rl.states.layers import PooledDropout
 from recsys_rl.tasks.registry import task_of
 

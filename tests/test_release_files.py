@@ -23,7 +23,8 @@ from test_serving import agent_of, edited, ids_of, released, sha256, with_fields
 
 from recsys_rl.data.atomic_files import FolderInUse, locked, write_atomically
 from recsys_rl.release_files import refuse_foreign
-from recsys_rl.serving import Recommender, release
+from recsys_rl.releasing import release
+from recsys_rl.serving import Recommender
 from recsys_rl.states.layers import PooledDropout
 
 SECONDS = 1.0  # of two savers and a reader side by side

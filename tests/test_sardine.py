@@ -19,8 +19,9 @@ def test_a_sentence_where_the_simulator_is_not_installed(monkeypatch, capsys):
             raise ImportError(name)
         return real(name, *args, **options)
 
-    monkeypatch.delitem(sys.modules, "benchmarks.sardine", raising=False)
-    monkeypatch.delattr("benchmarks.sardine", raising=False)
+    for name in ("benchmarks.sardine", "benchmarks.sardine_world"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+        monkeypatch.delattr(name, raising=False)
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(SystemExit, match="pip install sardine-rec==1.0.8"):
         worlds.main(["sardine", "--policy", "random"])
@@ -32,26 +33,32 @@ def there():
     return importlib.import_module("benchmarks.sardine")
 
 
+@pytest.fixture(scope="module")
+def world():
+    pytest.importorskip("sardine")
+    return importlib.import_module("benchmarks.sardine_world")
+
+
 @pytest.fixture
-def started(there):
-    environment = there.SlateEnv(3, torch.Generator().manual_seed(0))
+def started(world):
+    environment = world.SlateEnv(3, torch.Generator().manual_seed(0))
     environment.reset(options={"users": torch.tensor([5, 6, 7])})
     return environment
 
 
-def test_a_vector_shows_the_slate_of_the_simulators_own_wrapper(there):
+def test_a_vector_shows_the_slate_of_the_simulators_own_wrapper(world):
     from sardine.wrappers import TopK
 
-    own = TopK(there.simulator(), min_action=-1, max_action=1)
-    vectors = torch.randn(20, there.TOPICS, generator=torch.Generator().manual_seed(0))
-    padded = torch.nn.functional.pad(vectors, (0, there.TOPICS))
-    for vector, slate in zip(vectors, there.slates_of(padded), strict=True):
+    own = TopK(world.simulator(), min_action=-1, max_action=1)
+    vectors = torch.randn(20, world.TOPICS, generator=torch.Generator().manual_seed(0))
+    padded = torch.nn.functional.pad(vectors, (0, world.TOPICS))
+    for vector, slate in zip(vectors, world.slates_of(padded), strict=True):
         assert own.action(vector.numpy()).tolist() == slate.tolist()
 
 
-def test_sessions_are_the_simulators(there, started):
+def test_sessions_are_the_simulators(world, started):
     """The same seed and the same slates: the same numbers and clicks."""
-    alone, slate = there.simulator(), torch.arange(there.SLATE)
+    alone, slate = world.simulator(), torch.arange(world.SLATE)
     numbers, _ = alone.reset(seed=6)
     assert started.observation().rating[1].tolist() == numbers.tolist()
     for _ in range(5):
@@ -63,22 +70,22 @@ def test_sessions_are_the_simulators(there, started):
     assert after.clock.flatten().tolist() == pytest.approx([0.05] * 3)
 
 
-def test_a_session_ends_after_its_last_slate(there, started):
-    for step in range(there.STEPS):
-        _, _, terminated, truncated, _ = started.step(there.item_vectors()[:3])
-        assert bool(terminated.all()) == (step == there.STEPS - 1)
+def test_a_session_ends_after_its_last_slate(world, started):
+    for step in range(world.STEPS):
+        _, _, terminated, truncated, _ = started.step(world.item_vectors()[:3])
+        assert bool(terminated.all()) == (step == world.STEPS - 1)
         assert not truncated.any()
     assert started.over
 
 
-def test_the_rule_shows_the_best_items_and_two_of_a_topic_at_most(there, started):
+def test_the_rule_shows_the_best_items_and_two_of_a_topic_at_most(world, started):
     histories = started.observation()
-    topic = there.item_vectors()[:, there.TOPICS :].argmax(1)
-    scores = histories.rating[:, : there.TOPICS] @ there.item_vectors()[:, : there.TOPICS].T
-    slates = there.at_most_two_a_topic(histories)
+    topic = world.item_vectors()[:, world.TOPICS :].argmax(1)
+    scores = histories.rating[:, : world.TOPICS] @ world.item_vectors()[:, : world.TOPICS].T
+    slates = world.at_most_two_a_topic(histories)
     for slate, row in zip(slates, scores, strict=True):
         assert topic[slate].bincount().max() == 2
-        assert len(set(slate.tolist())) == there.SLATE
+        assert len(set(slate.tolist())) == world.SLATE
         assert slate[0] == row.argmax()
         for one in topic[slate].unique():
             mine = topic[slate] == one
@@ -92,9 +99,9 @@ def small(there):
     return there.trained(there.config_of("sardine", 0).with_fields(changes))
 
 
-def test_vectors_of_one_slate_are_worth_the_same_and_q_has_a_slope(there, small, started):
+def test_vectors_of_one_slate_are_worth_the_same_and_q_has_a_slope(world, small, started):
     histories = started.observation()
-    vectors = torch.randn(3, 2 * there.TOPICS, generator=torch.Generator().manual_seed(1))
+    vectors = torch.randn(3, 2 * world.TOPICS, generator=torch.Generator().manual_seed(1))
     vectors.requires_grad_()
     q = small.critic(histories, vectors)
     assert torch.allclose(q, small.critic(histories, 3 * vectors))
@@ -117,8 +124,8 @@ def test_noise_is_larger_in_some_sessions_than_in_others(there, small):
     assert noise[-4:].mean() > 2 * noise[1:5].mean()
 
 
-def test_committed_policies_load_and_judge_one_line(there, started, capsys, monkeypatch):
-    monkeypatch.setattr(there, "TEST", 2)
+def test_committed_policies_load_and_judge_one_line(there, world, started, capsys, monkeypatch):
+    monkeypatch.setattr(world, "TEST", 2)
     for name in worlds.AGENTS["sardine"]:
         folder = worlds.POLICIES / f"sardine-{name}"
         assert there.load(folder).config == there.config_of(f"sardine{name[4:]}", 0)

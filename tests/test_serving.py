@@ -20,7 +20,8 @@ from recsys_rl.agent.build import linear_model
 from recsys_rl.agent.ddpg import DDPG
 from recsys_rl.data.histories import SHOWN, Histories
 from recsys_rl.data.interactions import Interactions, fingerprint
-from recsys_rl.serving import Recommender, release
+from recsys_rl.releasing import release
+from recsys_rl.serving import Recommender
 from recsys_rl.states.layers import PooledDropout
 from recsys_rl.states.registry import STATES
 

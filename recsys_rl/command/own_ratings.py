@@ -162,7 +162,7 @@ def _when(text: str) -> str:
 
 
 def _film(
-    value: Mapping[str, str], index: TitleIndex, by_imdb: Mapping[int, Id], own_ids: bool
+    value: Mapping[str, str], index: TitleIndex, by_imdb: Mapping[str, Id], own_ids: bool
 ) -> Film | None:
     """An IMDb id is certain: what it is not found by is another film, whatever its title. What
     IMDb calls no film may still be in the data set, but only its id says so."""

@@ -10,7 +10,6 @@ the catalogue, tables have a column for each of these candidates (`data.candidat
 from __future__ import annotations
 
 import copy
-import numbers
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +18,7 @@ from gymnasium.error import ResetNeeded
 from torch import Tensor
 
 from recsys_rl.data.candidates import columns_of
+from recsys_rl.data.counts import check_counts
 from recsys_rl.data.devices import CPU, on_cpu, set_state
 from recsys_rl.data.histories import POSITIVE, Histories, appended
 from recsys_rl.data.rewards import Reward
@@ -266,10 +266,3 @@ def eligible_of(users: Tensor | None, n_users: int, there: torch.device) -> Tens
 
 def _described(dtype: torch.dtype, shape: tuple[int | str, ...]) -> str:
     return f"{str(dtype).removeprefix('torch.')} [{', '.join(map(str, shape))}]"
-
-
-def check_counts(**counts: Any) -> None:
-    """ValueError unless every count is a whole number of at least 1."""
-    for name, count in counts.items():
-        if not isinstance(count, numbers.Integral) or isinstance(count, bool) or count < 1:
-            raise ValueError(f"{name} is a whole number of at least 1, not {count!r}")

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from recsys_rl.data.candidates import columns_of, drawn
+from recsys_rl.data.counts import check_counts
 from recsys_rl.data.devices import CPU
 from recsys_rl.data.histories import POSITIVE, SHOWN, Histories
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.random_streams import own_stream
 from recsys_rl.data.rewards import Reward, liked_reward
-from recsys_rl.envs.base import Info, SessionEnv, check_counts
+from recsys_rl.envs.base import Info, SessionEnv
 
 LEAST = 3  # items left to like when a session starts, or it could not earn three
 

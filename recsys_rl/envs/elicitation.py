@@ -19,11 +19,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from recsys_rl.data.counts import check_counts
 from recsys_rl.data.devices import CPU
 from recsys_rl.data.histories import POSITIVE, SHOWN, Histories
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.random_streams import own_stream
-from recsys_rl.envs.base import Info, SessionEnv, Step, check_counts, check_indices
+from recsys_rl.envs.base import Info, SessionEnv, Step, check_indices
 from recsys_rl.envs.cold_start import LEAST, likes_to_start
 from recsys_rl.envs.simulated import some_likes
 

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from recsys_rl.data.counts import check_counts
 from recsys_rl.data.devices import CPU, generator_on
 from recsys_rl.data.histories import POSITIVE, Histories
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.rewards import Reward, paper_reward
-from recsys_rl.envs.base import Info, SessionEnv, check_counts, known_options
+from recsys_rl.envs.base import Info, SessionEnv, known_options
 
 
 class LoggedEnv(SessionEnv):

@@ -26,13 +26,14 @@ from gymnasium import spaces
 from torch import Tensor
 from torch.nn import functional as F
 
+from recsys_rl.data.counts import check_counts
 from recsys_rl.data.devices import CPU, generator_on
 from recsys_rl.data.histories import POSITIVE, Histories, likes_and_rejections
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.rewards import Reward, liked_reward
 from recsys_rl.data.splits import Split, split_users
 from recsys_rl.embeddings.cooccurrence import Cooccurrence
-from recsys_rl.envs.base import Info, best_item, check_counts, known_options
+from recsys_rl.envs.base import Info, best_item, known_options
 from recsys_rl.envs.cold_start import ColdStartEnv
 from recsys_rl.envs.gym_common import (
     PARTS,

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from recsys_rl.data.counts import check_counts
 from recsys_rl.data.histories import POSITIVE, Histories
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.memory_limit import refuse_dense
 from recsys_rl.data.random_streams import own_stream
 from recsys_rl.data.rewards import Reward, paper_reward
-from recsys_rl.envs.base import Info, SessionEnv, check_counts, eligible_of
+from recsys_rl.envs.base import Info, SessionEnv, eligible_of
 
 LONGEST_SERIES = 5  # a series of likes or dislikes counts for no more than this
 

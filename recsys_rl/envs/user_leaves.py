@@ -17,6 +17,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from recsys_rl.data.counts import check_counts
 from recsys_rl.data.devices import CPU, generator_on
 from recsys_rl.data.histories import Histories
 from recsys_rl.data.ids import IdMap
@@ -27,7 +28,7 @@ from recsys_rl.data.rewards import stars_reward
 from recsys_rl.data.splits import split_users
 from recsys_rl.embeddings.pmf import PMF
 from recsys_rl.embeddings.rating_factors import RatingFactors
-from recsys_rl.envs.base import Info, SessionEnv, check_counts, eligible_of
+from recsys_rl.envs.base import Info, SessionEnv, eligible_of
 
 FACTORS = 6
 RIDGE = 0.01  # distances between items are then distributed as in the authors' comment

@@ -11,13 +11,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from recsys_rl.data.counts import check_counts
 from recsys_rl.data.devices import CPU
 from recsys_rl.data.histories import Histories
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.memory_limit import is_small
 from recsys_rl.data.random_streams import own_stream
 from recsys_rl.data.splits import Split, random_split
-from recsys_rl.envs.base import check_counts
 from recsys_rl.evaluation.metrics import (
     discounts,
     hit_rate,

@@ -11,11 +11,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from recsys_rl.data.counts import check_counts
 from recsys_rl.data.devices import CPU
 from recsys_rl.data.histories import POSITIVE
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.random_streams import own_stream
-from recsys_rl.envs.base import check_counts
 from recsys_rl.envs.logged import RerankingEnv
 from recsys_rl.evaluation.metrics import discounts
 from recsys_rl.evaluation.scores import ScoreFunction, batches, joined

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recsys_rl.data.counts import check_counts
 from recsys_rl.data.histories import Histories
-from recsys_rl.envs.base import check_counts
 
 ScoreFunction = Callable[[Histories], Tensor]
 

@@ -18,11 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recsys_rl.data.counts import check_counts
 from recsys_rl.data.devices import CPU
 from recsys_rl.data.histories import POSITIVE, Histories
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.random_streams import own_stream
-from recsys_rl.envs.base import SessionEnv, check_counts
+from recsys_rl.envs.base import SessionEnv
 from recsys_rl.envs.cold_start import ColdStartEnv
 from recsys_rl.envs.simulated import SimulatedEnv, Simulator
 from recsys_rl.envs.user_leaves import UserLeavesEnv

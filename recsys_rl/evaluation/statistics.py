@@ -29,7 +29,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recsys_rl.envs.base import check_counts
+from recsys_rl.data.counts import check_counts
 
 
 @dataclass(frozen=True)
