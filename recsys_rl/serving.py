@@ -29,6 +29,7 @@ from recsys_rl.release_files import (
     BadRelease,
     Shapes,
     read_release,
+    refuse_foreign,
     short,
     write_release,
 )
@@ -105,7 +106,8 @@ class Recommender:
 
     def save(self, folder: str | Path) -> None:
         """Replace weights and config in a folder: whatever interrupts it, one of both releases is
-        there, whole. ValueError where the weights are no finite numbers."""
+        there, whole. ValueError where the weights are no finite numbers, or where files that are no
+        release would be written over."""
         self.write(Path(folder), {})
 
     def write(self, folder: Path, files: dict[str, bytes]) -> None:
@@ -114,6 +116,7 @@ class Recommender:
 
         from recsys_rl.release_weights import tensors_of
 
+        refuse_foreign(folder)
         weights = save(tensors_of(self.actor))
         config = self.config | {
             "format": FORMAT,

@@ -602,3 +602,16 @@ def test_a_release_of_any_format_may_be_replaced(tmp_path: Path, number: int) ->
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "README.md").write_text("its card")
     refuse_foreign(tmp_path)
+
+
+def test_files_that_are_no_release_are_not_written_over(folder: Path, tmp_path: Path) -> None:
+    recommender = Recommender.load(folder)
+    for name in ("README.md", "config.json", "training.csv"):
+        other = tmp_path / Path(name).stem
+        other.mkdir()
+        (other / name).write_text("mine")
+        for write in (recommender.save, Version(0).release):
+            with pytest.raises(ValueError, match=f"has a {name} and holds no release"):
+                write(other)
+        assert (other / name).read_text() == "mine"
+        assert names_in(other) == [name]
