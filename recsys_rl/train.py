@@ -25,13 +25,12 @@ from pathlib import Path
 
 import torch
 
-from recsys_rl.agent import ranks
 from recsys_rl.agent.checkpoint import BadCheckpoint, Checkpoints
 from recsys_rl.agent.config import DEVICES, Config
 from recsys_rl.agent.ddpg import Diverged
 from recsys_rl.agent.tracking import tensorboard
 from recsys_rl.agent.training import Interrupted
-from recsys_rl.data import opening
+from recsys_rl.data import opening, ranks
 from recsys_rl.data.arguments import Parser
 from recsys_rl.data.atomic_files import FolderInUse, writable
 from recsys_rl.data.devices import resolved
@@ -138,10 +137,10 @@ def run(options: argparse.Namespace, command: str) -> None:
     agent = training.agent
     with tensorboard(options.tensorboard if ranks.rank() == 0 else None) as callbacks:
         trained = task.fit(training, checkpoints=checkpoints, callbacks=callbacks)
+    with _trained(checkpoints):
+        found = task.tested(agent)  # by all ranks together
     if ranks.rank() > 0:
         return
-    with _trained(checkpoints):
-        found = task.tested(agent)
     print(f"{dataset}, {options.agent}, seed {config.seed}, {task.about}")
     metrics = bracketed(found)
     for name, text in metrics.items():

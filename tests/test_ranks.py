@@ -21,14 +21,25 @@ from torch import Tensor, multiprocessing
 from toys import SMALL, SMALL_SET, changed, mixed_log
 
 from recsys_rl import train as command_line
-from recsys_rl.agent import rank_states, ranks
+from recsys_rl.agent import rank_states
 from recsys_rl.agent.build import Training, build
 from recsys_rl.agent.checkpoint import Checkpoints
 from recsys_rl.agent.config import Config
 from recsys_rl.agent.ddpg import DDPG
 from recsys_rl.agent.replay import PrioritizedReplayBuffer, ReplayBuffer, Transitions
 from recsys_rl.agent.training import Callback, Interrupted, Progress, ddpg_update, train
+from recsys_rl.data import ranks
 from recsys_rl.data.histories import Histories
+from recsys_rl.data.splits import leave_one_out
+from recsys_rl.evaluation.protocols import (
+    leave_one_out_metrics,
+    random_positive_metrics,
+    random_positive_split,
+    ranking_task,
+    sample_negatives,
+    temporal_metrics,
+)
+from recsys_rl.evaluation.sessions import cold_start_sessions
 from recsys_rl.states.layers import PooledDropout
 from recsys_rl.states.linear import GatedLinear
 
@@ -121,7 +132,7 @@ def one_of_two(rank: int, port: int, folder: Path) -> None:
             patch.setenv(name, value)
         with ranks.joined():
             patch.setattr(PooledDropout, "SIZE", 2**12)
-            found = stopped_and_gone_on(folder) | begun_by_one(folder)
+            found = stopped_and_gone_on(folder) | begun_by_one(folder) | judged()
             without_chance(patch)
             patch.setattr(ranks, "own_streams", lambda *_: None)  # both make the same batches
             patch.setattr(ranks, "share", lambda total, _: total)
@@ -153,6 +164,43 @@ def test_two_ranks_with_half_of_each_batch_follow_one_with_the_whole(of_two, mon
         whole = followed(config, WHOLE)
         assert float((first[name] - whole).abs().max()) < 1e-5, name
         assert float((whole[-1] - whole[0]).abs().max()) > 1e-3, "it has learned"
+
+
+# -------------------------------------------------------------------------- users are shared out
+
+
+def judged() -> dict[str, Tensor]:
+    """What the protocols find, three users at a time, and how many users were scored."""
+    log, scored = mixed_log(), []
+    table = torch.rand(log.n_users + 1, log.n_items, generator=torch.Generator().manual_seed(0))
+
+    def score(histories: Histories) -> Tensor:
+        scored.append(len(histories))
+        return table[histories.user] + table[histories.item[:, 0].clamp(max=9)]
+
+    split = leave_one_out(log)
+    history, target = ranking_task(split, "test")
+    positives = random_positive_split(log)
+    few = {"batch_size": 3}
+    negatives = sample_negatives(log, positives.test.user, 2, torch.Generator().manual_seed(0))
+    found = [
+        leave_one_out_metrics(score, history, target, **few),
+        random_positive_metrics(score, positives.train, positives.test, negatives, **few),
+        temporal_metrics(score, history, target, **few),
+        cold_start_sessions(score, log, horizons=(2, 4), **few),
+    ]
+    parts = [torch.from_numpy(v).double() for each in found for v in each.metrics.values()]
+    parts += [each.top.double().reshape(-1) for each in found]
+    return {"judged": torch.cat(parts), "scored": torch.tensor(sum(scored))}
+
+
+def test_every_rank_scores_a_share_of_the_users_and_all_know_the_figures(of_two):
+    alone = judged()
+    for found in of_two:
+        assert torch.equal(found["judged"].nan_to_num(-1), alone["judged"].nan_to_num(-1))
+    shares = [int(found["scored"]) for found in of_two]
+    assert sum(shares) == alone["scored"]
+    assert min(shares) > 0.3 * alone["scored"]
 
 
 # ------------------------------------------------------- stopped, and gone on with two and with one
@@ -230,7 +278,7 @@ def test_a_process_alone_shares_with_nobody():
     assert ranks.weighted(value, lambda: 0) is ranks.mean(value, 1) is value
     assert ranks.averaged([], value) is value
     assert ranks.largest(0.5) == ranks.from_first(lambda: 0.5) == 0.5
-    assert ranks.gathered("mine") == ["mine"]
+    assert ranks.gathered("mine") == ranks.own(["mine"]) == ranks.together(["mine"]) == ["mine"]
 
 
 def test_every_rank_has_a_share_and_a_stream_of_its_own(monkeypatch):

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from recsys_rl.agent import rank_states, ranks
+from recsys_rl.agent import rank_states
 from recsys_rl.agent.config import Config
 from recsys_rl.agent.ddpg import DDPG
 from recsys_rl.agent.demonstrations import (
@@ -21,6 +21,7 @@ from recsys_rl.agent.replay import CAPACITY, PrioritizedReplayBuffer, ReplayBuff
 from recsys_rl.agent.soft import SoftDDPG
 from recsys_rl.agent.vector import VectorDDPG
 from recsys_rl.baselines.registry import LINEAR_MODELS
+from recsys_rl.data import ranks
 from recsys_rl.data.devices import CPU, generator_on, resolved
 from recsys_rl.data.histories import POSITIVE
 from recsys_rl.data.interactions import Interactions

@@ -17,12 +17,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recsys_rl.agent import ranks
 from recsys_rl.agent.config import Config, StateConfig
 from recsys_rl.agent.demonstrations import Demonstration
 from recsys_rl.agent.exploration import OUNoise, epsilon_sampled, session_epsilons
 from recsys_rl.agent.networks import Actor, Critic, ItemCritic
 from recsys_rl.agent.replay import Transitions
+from recsys_rl.data import ranks
 from recsys_rl.data.candidates import items_at
 from recsys_rl.data.devices import (
     CPU,

@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from recsys_rl.agent import ranks
 from recsys_rl.agent.checkpoint import BadCheckpoint, Checkpoints, Parts
+from recsys_rl.data import ranks
 
 OTHERS = "others"  # in a checkpoint's progress: what ranks 1, 2, ... hold
 

@@ -16,13 +16,14 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from recsys_rl.agent import rank_states, ranks
+from recsys_rl.agent import rank_states
 from recsys_rl.agent.build import Training
 from recsys_rl.agent.checkpoint import Checkpoints
 from recsys_rl.agent.ddpg import DDPG, Diverged, Losses
 from recsys_rl.agent.demonstrations import Demonstrations
 from recsys_rl.agent.replay import ReplayBuffer
 from recsys_rl.agent.returns import Played, transitions_of
+from recsys_rl.data import ranks
 from recsys_rl.data.atomic_files import STOP_SIGNALS
 from recsys_rl.data.devices import figure, on_cpu, read_every
 from recsys_rl.envs.base import SessionEnv
@@ -89,8 +90,8 @@ def train(
     pretrained: keeps the end of the pretraining, for agents that differ in DDPG alone
     (`Config.pretraining`); a training that finds it there starts from it.
 
-    In several processes (`agent.ranks`) each of them calls this with its own share. Rank 0
-    validates, saves and shows the progress; the others have the same history and weights.
+    In several processes (`data.ranks`) each of them calls this with its own share, and all validate
+    together. Rank 0 saves and shows the progress; the others have the same history and weights.
 
     Raises Diverged where a loss is no number, BadCheckpoint and FolderInUse, and RankLost where
     another process of the training has ended.
@@ -227,9 +228,8 @@ def _select(
         value = float(progress.update) if milestone else None
     else:
         # a checkpoint takes plain numbers alone
-        figures = ranks.from_first(
-            lambda: {name: float(figure) for name, figure in validate(agent).items()}
-        )
+        measured = {name: float(figure) for name, figure in validate(agent).items()}
+        figures = ranks.from_first(lambda: measured)  # of one machine, to the last bit
         value = figures.get(metric, math.nan)
         if not math.isfinite(value):
             raise ValueError(f"validation gives no number for {metric!r} to choose by: {figures}")

@@ -10,10 +10,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from recsys_rl.agent import ranks
 from recsys_rl.agent.ddpg import DDPG, Losses
 from recsys_rl.agent.networks import Critic, VectorCritic
 from recsys_rl.agent.replay import Transitions
+from recsys_rl.data import ranks
 from recsys_rl.data.histories import Histories
 from recsys_rl.states.base import State
 from recsys_rl.states.linear import GatedLinear

@@ -11,6 +11,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from recsys_rl.data import ranks
 from recsys_rl.data.counts import check_counts
 from recsys_rl.data.devices import CPU
 from recsys_rl.data.histories import Histories
@@ -27,9 +28,9 @@ from recsys_rl.evaluation.metrics import (
 )
 from recsys_rl.evaluation.scores import (
     ScoreFunction,
-    batches,
     checked_scores,
     joined,
+    shared,
     top_k,
 )
 from recsys_rl.evaluation.statistics import Evaluation
@@ -139,7 +140,7 @@ def leave_one_out_metrics(
     if negatives is not None:
         _check_negatives(negatives, target)
     generator, parts, top = own_stream(seed, "ties"), [], []
-    for rows in batches(torch.arange(len(target), device=target.user.device), batch_size):
+    for rows in shared(torch.arange(len(target), device=target.user.device), batch_size):
         users, item = target.user[rows], target.item[rows]
         unseen = ~history.mask_of(users)
         if not unseen.gather(1, item[:, None]).all():
@@ -159,6 +160,7 @@ def leave_one_out_metrics(
             part |= {name: _at(kept, value, len(rows)) for name, value in sampled.items()}
         parts.append(part)
         top.append(top_k(scores, unseen, k, generator).cpu())
+    parts, top = ranks.together(parts), ranks.together(top)
     return Evaluation("leave one out", joined(parts), target.user.cpu(), torch.cat(top))
 
 
@@ -207,7 +209,7 @@ def random_positive_metrics(
     _check_negatives(negatives, test)
     known, users = train.concat(test), test.user.unique()
     generator, parts, top = own_stream(seed, "ties"), [], []
-    for batch in batches(users, batch_size):
+    for batch in shared(users, batch_size):
         scores = checked_scores(score, train.histories(batch), train.n_items)
         position, row = test.rows_of(batch)  # (M,)
         kept = (negatives[row, 0] >= 0).nonzero().squeeze(1)  # the others have too few
@@ -221,6 +223,7 @@ def random_positive_metrics(
         means = {name: torch.bincount(position, value) / n_rows for name, value in rows.items()}
         parts.append(means | {"rows": n_rows})
         top.append(top_k(scores, ~train.mask_of(batch), k, generator).cpu())
+    parts, top = ranks.together(parts), ranks.together(top)
     metrics = joined(parts)
     weights = metrics.pop("rows")
     return Evaluation("random positives", metrics, users.cpu(), torch.cat(top), weights)
@@ -244,7 +247,7 @@ def temporal_metrics(
     users = ((history.offsets.diff() > 0) & (target.offsets.diff() > 0)).nonzero().squeeze(1)
     weight, generator = discounts(k), own_stream(seed, "ties")
     parts, top = [], []
-    for batch in batches(users, batch_size):
+    for batch in shared(users, batch_size):
         seen, relevant = history.mask_of(batch), target.mask_of(batch)
         if (seen & relevant).any():
             raise ValueError("a target is part of its user's history")
@@ -254,4 +257,5 @@ def temporal_metrics(
         hits = relevant.gather(1, top[-1]).double()
         ideal = weight.cumsum(0)[relevant.sum(1).clamp(max=k) - 1]
         parts.append({f"hr@{k}": hits.amax(1), f"ndcg@{k}": hits @ weight / ideal})
+    parts, top = ranks.together(parts), ranks.together(top)
     return Evaluation("temporal", joined(parts), users.cpu(), torch.cat(top))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from recsys_rl.data import ranks
 from recsys_rl.data.counts import check_counts
 from recsys_rl.data.histories import Histories
 
@@ -59,6 +60,12 @@ def batches(users: Tensor, size: int) -> tuple[Tensor, ...]:
     if not len(users):
         raise ValueError("no user to evaluate")
     return users.split(size)
+
+
+def shared(users: Tensor, size: int) -> Sequence[Tensor]:
+    """The `batches`; where several processes evaluate (`data.ranks`), those of this one, and
+    `ranks.together` puts in order what all have found. Ties are broken by draws of its own."""
+    return ranks.own(batches(users, size))
 
 
 def joined(parts: list[dict[str, Tensor]]) -> dict[str, np.ndarray]:

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recsys_rl.data import ranks
 from recsys_rl.data.counts import check_counts
 from recsys_rl.data.devices import CPU
 from recsys_rl.data.histories import POSITIVE, Histories
@@ -27,7 +28,14 @@ from recsys_rl.envs.base import SessionEnv
 from recsys_rl.envs.cold_start import ColdStartEnv
 from recsys_rl.envs.simulated import SimulatedEnv, Simulator
 from recsys_rl.envs.user_leaves import UserLeavesEnv
-from recsys_rl.evaluation.scores import ScoreFunction, batches, checked_scores, joined, top_k
+from recsys_rl.evaluation.scores import (
+    ScoreFunction,
+    batches,
+    checked_scores,
+    joined,
+    shared,
+    top_k,
+)
 from recsys_rl.evaluation.statistics import Evaluation
 
 HORIZONS = (3, 10, 20, 40)
@@ -134,13 +142,14 @@ def whole_sessions(
     """
     users, seed_items = environment.starts(draws, seed)
     ties, parts, top = own_stream(seed, "ties"), [], []
-    for rows in batches(torch.arange(len(users), device=users.device), batch_size):
+    for rows in shared(torch.arange(len(users), device=users.device), batch_size):
         environment.reset(options={"users": users[rows], "seed_items": seed_items[rows]})
         items, rewards = _to_the_end(score, environment, ties)
         items, rewards = items.cpu(), rewards.cpu()
         length = (items < environment.n_items).sum(1).double()
         parts.append({"return": rewards.double().sum(1), "length": length})
         top.append(items)
+    parts, top = ranks.together(parts), ranks.together(top)
     shape = len(environment.eligible), draws
     metrics = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     means = {name: values.view(shape).mean(1) for name, values in metrics.items()}
@@ -176,12 +185,12 @@ def _played(
     """Every eligible user `draws` times -> rewards, items [S, T], on the CPU."""
     users, seed_items = environment.starts(draws, seed)
     ties, rewards, top = own_stream(seed, "ties"), [], []
-    for rows in batches(torch.arange(len(users), device=users.device), batch_size):
+    for rows in shared(torch.arange(len(users), device=users.device), batch_size):
         environment.reset(options={"users": users[rows], "seed_items": seed_items[rows]})
         item, reward = roll_out(score, environment, steps, ties)
         rewards.append(reward.cpu())
         top.append(item.cpu())
-    return torch.cat(rewards), torch.cat(top)
+    return torch.cat(ranks.together(rewards)), torch.cat(ranks.together(top))
 
 
 def _means(reward: Tensor, horizons: Sequence[int]) -> dict[str, Tensor]:

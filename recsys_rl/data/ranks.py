@@ -20,7 +20,8 @@ import datetime
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from itertools import zip_longest
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed
@@ -30,7 +31,8 @@ from recsys_rl.data.devices import CPU
 from recsys_rl.data.notes import shortened
 from recsys_rl.data.random_streams import own_stream
 
-PATIENCE = datetime.timedelta(minutes=60)  # rank 0 validates while the others wait
+PATIENCE = datetime.timedelta(minutes=60)  # the ranks of a machine wait for its first's download
+T = TypeVar("T")
 
 
 class RankLost(RuntimeError):
@@ -208,3 +210,18 @@ def gathered(value: Any) -> list[Any]:
     with _lost():
         distributed.gather_object(value, found or None)
     return found
+
+
+def own(parts: Sequence[T]) -> Sequence[T]:
+    """Every `count`-th of them, this rank's."""
+    return parts[rank() :: count()]
+
+
+def together(parts: list[T]) -> list[T]:
+    """What the ranks made of their `own` parts, in the order of all; every rank has the list."""
+    if count() == 1:
+        return parts
+    found: list[Any] = [None] * count()
+    with _lost():
+        distributed.all_gather_object(found, [(part,) for part in parts])
+    return [part for turn in zip_longest(*found, fillvalue=()) for (part,) in filter(None, turn)]
