@@ -9,6 +9,9 @@ value that costs no precision on validation users becomes the default. Then the 
 ml-1m the users of ml-latest-small, are asked once about no variety and the default. Suggestions are
 chosen as the command chooses them: no film twice, no two of a series in three.
 
+Beside them stands EASE, fitted on the same train users, where its settings were chosen for the data
+set: how varied the lists of a model are that nobody edits.
+
 How sure: what share of validation users liked a film, given its score and the number of answers.
 
 Writes recsys_rl/command/tables/<dataset>.json, which the command reads for these very weights;
@@ -23,14 +26,17 @@ import random
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks import results
 from benchmarks.cross_dataset import of_catalogue
 from benchmarks.tune_baselines import groups_of
+from recsys_rl.baselines.registry import BASELINES
 from recsys_rl.command.calibration import POPULAR, TABLES, mean_scores
 from recsys_rl.command.series import series_of
 from recsys_rl.command.suggesting import apart
@@ -39,7 +45,7 @@ from recsys_rl.data.histories import POSITIVE, Histories
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.movielens import load_ratings
 from recsys_rl.data.random_streams import own_stream
-from recsys_rl.evaluation.scores import batches
+from recsys_rl.evaluation.scores import ScoreFunction, batches
 from recsys_rl.serving import Recommender
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -81,7 +87,15 @@ class Catalogue:
         return torch.tensor(rows)
 
 
-def scores_of(model: Recommender, named: Tensor) -> Tensor:
+class Rival(NamedTuple):
+    """Another model in the place of a release."""
+
+    score: ScoreFunction
+    n_users: int
+    config: dict[str, Any]
+
+
+def scores_of(model: Recommender | Rival, named: Tensor) -> Tensor:
     """Scores for unknown users who like these items int64 [B, n] -> float32 [B, V]."""
     stars = torch.full(named.shape, POSITIVE)
     return model.score(Histories(torch.full((len(named),), model.n_users), named, stars))
@@ -100,7 +114,7 @@ def liked_by(users: Interactions, least: int) -> list[Tensor]:
 
 
 def precision(
-    model: Recommender,
+    model: Recommender | Rival,
     catalogue: Catalogue,
     users: Interactions,
     mean: Tensor,
@@ -130,7 +144,11 @@ def precision(
 
 
 def different(
-    model: Recommender, catalogue: Catalogue, mean: Tensor, grid: Sequence[float], seeds: int
+    model: Recommender | Rival,
+    catalogue: Catalogue,
+    mean: Tensor,
+    grid: Sequence[float],
+    seeds: int,
 ) -> list[dict[str, float]]:
     """Films of 300 over 100 seeds of the command, and the share of the 20 most frequent."""
     likes = np.array(model.config["positive_counts"])
@@ -145,6 +163,25 @@ def different(
             "top20": float(np.mean([block[-20:].sum() / (100 * K) for block in counts])),
         })  # fmt: skip
     return rows
+
+
+def ease(
+    dataset: str,
+    train: Interactions,
+    model: Recommender,
+    catalogue: Catalogue,
+    users: Interactions,
+    options: argparse.Namespace,
+) -> dict[str, object] | None:
+    """The row of EASE in the table of the frontier; None where its settings were not chosen."""
+    settings = results.tuned(dataset, "seed-and-suggest").get("EASE")
+    if settings is None:
+        return None
+    rival = Rival(BASELINES["EASE"](train, **settings), model.n_users, model.config)
+    none = torch.zeros(train.n_items)
+    (right,) = precision(rival, catalogue, users, none, [0.0], options.draws)
+    (films,) = different(rival, catalogue, none, [0.0], options.seeds)
+    return right | films | {"adventure": "EASE"}
 
 
 def in_genre(
@@ -211,9 +248,15 @@ def rising(values: Sequence[float]) -> list[float]:
 # ------------------------------------------------------------------------------ what is written
 
 
-def plot(rows: Sequence[dict[str, float]], chosen: float) -> plt.Figure:
-    """The frontier on validation users."""
+def plot(
+    rows: Sequence[dict[str, float]], chosen: float, rival: dict[str, object] | None
+) -> plt.Figure:
+    """The frontier on validation users, and EASE."""
     figure, axes = plt.subplots(figsize=(6.4, 4))
+    if rival:
+        place = rival["films"], rival["precision@3"]
+        axes.plot(*place, "kx")
+        axes.annotate("EASE", place, xytext=(5, 5), textcoords="offset points")
     axes.plot([row["films"] for row in rows], [row["precision@3"] for row in rows], "o-")
     for row in rows:
         place = row["films"], row["precision@3"]
@@ -241,7 +284,9 @@ def table(rows: Sequence[dict[str, object]]) -> str:
     return "\n".join(lines)
 
 
-def page(dataset: str, frontier: list, judged: list, genres: list, sure: list) -> str:
+def page(
+    dataset: str, frontier: list, rival: dict | None, judged: list, genres: list, sure: list
+) -> str:
     """docs/variety-<dataset>.md."""
     return f"""# Variety of the suggestions, {dataset}
 
@@ -251,7 +296,7 @@ different films among 300 suggestions, and the share of the 20 most frequent one
 
 Validation users, who chose the default:
 
-{table(frontier)}
+{table([*frontier, *([rival] if rival else [])])}
 
 ![Frontier](variety-{dataset}.png)
 
@@ -309,13 +354,14 @@ def main() -> None:
     ratings = load_ratings(options.root / name)
     known = ratings["item"].isin(model.item_ids)  # a release may leave out films of few ratings
     data = Interactions.from_ratings(ratings[known])
-    _, validation, test = groups_of(data, seed=0)
+    train, validation, test = groups_of(data, seed=0)
     mean = torch.from_numpy(mean_scores(model, TRIPLES))
 
     films = different(model, catalogue, mean, GRID, options.seeds)
     right = precision(model, catalogue, validation, mean, GRID, options.draws)
     frontier = [a | b for a, b in zip(right, films, strict=True)]
     print(table(frontier), flush=True)
+    rival = ease(name, train, model, catalogue, validation, options)
     enough = frontier[0]["precision@3"]
     chosen = max(row["adventure"] for row in frontier if row["precision@3"] >= enough)
 
@@ -351,8 +397,8 @@ def main() -> None:
     }
     text = json.dumps(kept).replace('"chances": [', '"chances": [\n').replace("}, {", "},\n{")
     (TABLES / f"{name}.json").write_text(f"{text}\n", encoding="utf-8")
-    plot(frontier, chosen).savefig(ROOT / "docs" / f"variety-{name}.png", dpi=100)
-    text = page(name, frontier, judged, genres, sure)
+    plot(frontier, chosen, rival).savefig(ROOT / "docs" / f"variety-{name}.png", dpi=100)
+    text = page(name, frontier, rival, judged, genres, sure)
     (ROOT / "docs" / f"variety-{name}.md").write_text(text, encoding="utf-8")
 
 
