@@ -75,7 +75,7 @@ class ElicitationEnv(SessionEnv):
     ) -> None:
         super().__init__(horizon, torch.zeros_like, generator, users.user.device)
         check_counts(sessions=sessions)
-        if n_seed:
+        if n_seed != 0:
             check_counts(n_seed=n_seed)
         if half is not None and (not isinstance(half, Integral) or isinstance(half, bool)):
             raise ValueError(f"half is the number of a half, or None, not {half!r}")
