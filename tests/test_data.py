@@ -886,3 +886,14 @@ def test_split_by_time_keeps_a_shared_time_on_the_older_side():
     assert split.train.timestamp.tolist() == [1, 2, 3, 4, 4, 4, 4, 4]
     assert split.validation.timestamp.tolist() == []
     assert split.test.timestamp.tolist() == [9, 9]
+
+
+@pytest.mark.parametrize("share", [-0.1, 1, np.nan, None, "a"])
+def test_shares_are_numbers_that_leave_something(tiny, share):
+    for split in (splits.random_split, splits.split_by_time):
+        with pytest.raises(ValueError, match="shares must not be negative"):
+            split(tiny, share)
+    with pytest.raises(ValueError, match="shares must not be negative"):
+        splits.split_users(10, (share, 0.5))
+    with pytest.raises(ValueError, match="n_users is a whole number"):
+        splits.split_users(-1)

@@ -115,6 +115,7 @@ class ColdStartEnv(SessionEnv):
 
         The draws of a user stand next to each other; they depend on `seed` alone.
         """
+        check_counts(draws=draws)
         generator = own_stream(seed, "seeds")
         position, row = (each.cpu() for each in self.liked.rows_of(self.eligible))
         item, there = self.liked.item.cpu(), self.eligible.device

@@ -130,6 +130,7 @@ class ElicitationEnv(SessionEnv):
 
         ValueError without a half of which they could name something.
         """
+        check_counts(draws=draws)
         if self.half is None:
             raise ValueError("sessions that start alike need one half: give its number")
         asked = asked_half(self.n_items, self.half, self.device)

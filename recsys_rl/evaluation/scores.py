@@ -58,7 +58,7 @@ def batches(users: Tensor, size: int) -> tuple[Tensor, ...]:
     check_counts(batch_size=size)
     if not len(users):
         raise ValueError("no user to evaluate")
-    return users.split(size)
+    return users.split(int(size))
 
 
 def joined(parts: list[dict[str, Tensor]]) -> dict[str, np.ndarray]:
