@@ -163,7 +163,7 @@ FAULTS: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "older": (lambda good: good.replace(b"checkpoint 2", b"checkpoint 1", 1), "another version"),
     "no archive": (lambda good: sealed(b"nothing"), "something else than tensors"),
     "no state": (lambda good: with_content(good, parts={"part": {"weight": None}}), "does not fit"),
-    "no table": (lambda good: with_content(good, parts={"part": torch.ones(())}), "does not fit"),
+    "no table": (lambda good: with_content(good, parts={"part": []}), "does not fit"),
     "no progress": (lambda good: with_content(good, progress=3), "how far its training was"),
     "data of a tensor": (lambda good: with_content(good, data=torch.ones(3)), "other data"),
     "a list": (lambda good: sealed(packed([1, 2])), "another configuration or other data"),
