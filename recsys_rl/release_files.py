@@ -54,8 +54,8 @@ class UnknownRelease(ValueError):
 
 
 def short(value: Any) -> str:
-    """A value from a file of unknown origin, in a sentence: without control characters."""
-    return _SHORT.repr(value)
+    """A value of unknown origin, in a sentence: without control characters, on one line."""
+    return " ".join(_SHORT.repr(value).splitlines())
 
 
 # ----------------------------------------------------------------------------------------- writing

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -67,7 +68,7 @@ class Recommender:
         ValueError in a sentence: BadRelease where files are missing or damaged, UnknownRelease
         where something is not known here. Before memory is spent, all sizes are compared.
         """
-        folder = Path(folder)
+        folder = _path(folder)
         config, content = read_release(folder, partial(_expected, folder))
         if not _is_set(config):
             return cls(*_restored(folder, config, content), config)
@@ -108,7 +109,7 @@ class Recommender:
         """Replace weights and config in a folder: whatever interrupts it, one of both releases is
         there, whole. ValueError where the weights are no finite numbers, or where files that are no
         release would be written over."""
-        self.write(Path(folder), {})
+        self.write(_path(folder), {})
 
     def write(self, folder: Path, files: dict[str, bytes]) -> None:
         """Weights, configuration and other files of a release."""
@@ -160,11 +161,13 @@ class Recommender:
         Every history is that of an unknown user. Ids the model does not know are ignored with a
         warning; a history with no known id is a ValueError, and so are times that cannot be.
         """
+        if not hasattr(histories, "__len__") or isinstance(histories, (str, bytes, Mapping)):
+            raise ValueError(f"histories are a list of lists of ids, not {short(histories)}")
         told = times is not None or at is not None
         moments, requests = checked_times(histories, times, at) if told else (None, None)
         named = [self._named(history) for history in histories]
         people = [Answers(places) for _, places in named]
-        if not (told and self.reads_clock):
+        if not (people and told and self.reads_clock):
             if told:
                 self._note_once("this agent does not read the clock: times are ignored")
             return self.scores_of(people)
@@ -176,6 +179,8 @@ class Recommender:
 
         BadRelease where the weights are so large that scores are no numbers.
         """
+        if not len(people):
+            return np.zeros((0, len(self._ids)), np.float32)
         if not _is_set(self.config):
             if self.reads_clock:
                 self._note_once(NO_TIMES)
@@ -309,13 +314,19 @@ class Recommender:
         return list(zip(self._ids.id(best).tolist(), scores[best].tolist(), strict=True))
 
 
+def _path(folder: str | Path) -> Path:
+    if not isinstance(folder, (str, os.PathLike)):
+        raise TypeError(f"a release is in a folder, named by its path, and not by {short(folder)}")
+    return Path(folder)
+
+
 def _check_list(items: Any) -> None:
     """ValueError unless these are one list, array or tensor of ids."""
     listed = hasattr(items, "__len__") and hasattr(items, "__getitem__")
-    nested = (list, tuple, dict, set, np.ndarray)
+    nested = (list, tuple, dict, set, frozenset, np.ndarray)
     if not listed or isinstance(items, (str, bytes, Mapping)) or getattr(items, "ndim", 1) != 1:
         raise ValueError(f"items are one list of ids, not {short(items)}")
-    if any(isinstance(item, nested) for item in items):
+    if any(isinstance(item, nested) or getattr(item, "ndim", 0) for item in items):
         raise ValueError(f"items are one list of ids, and not lists in it: {short(items)}")
 
 

@@ -145,6 +145,13 @@ def one_bit_off(good: bytes) -> bytes:
     return good[:place] + bytes([good[place] ^ 1]) + good[place + 1 :]
 
 
+def with_content(good: bytes, **changes: Any) -> bytes:
+    """The same file with other content, and a checksum that is right."""
+    payload = good.split(b"\n", 2)[2]
+    content = torch.load(io.BytesIO(payload), weights_only=True)
+    return sealed(packed(content | changes))
+
+
 FAULTS: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "half": (lambda good: good[: len(good) // 2], "damaged"),
     "one bit": (one_bit_off, "damaged"),
@@ -155,6 +162,10 @@ FAULTS: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "weights alone": (lambda good: packed({"weight": torch.ones(3)}), "no checkpoint of this"),
     "older": (lambda good: good.replace(b"checkpoint 2", b"checkpoint 1", 1), "another version"),
     "no archive": (lambda good: sealed(b"nothing"), "something else than tensors"),
+    "no state": (lambda good: with_content(good, parts={"part": {"weight": None}}), "does not fit"),
+    "no table": (lambda good: with_content(good, parts={"part": []}), "does not fit"),
+    "no progress": (lambda good: with_content(good, progress=3), "how far its training was"),
+    "data of a tensor": (lambda good: with_content(good, data=torch.ones(3)), "other data"),
     "a list": (lambda good: sealed(packed([1, 2])), "another configuration or other data"),
 }
 

@@ -111,6 +111,20 @@ def test_a_pipe_in_a_title_of_u_item(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("movies.dat", "7::Heat (1995)::Action::Crime"),
+        ("movies.dat", "7::Heat (1995)::Action::"),
+        ("u.item", f"7|Heat (1995)|x|01-Jan-1995||http://x{'|0' * 19}"),
+    ],
+)
+def test_a_column_too_many_is_no_part_of_a_title(tmp_path, name, line):
+    (tmp_path / name).write_text(f"\n{line}\n")
+    with pytest.raises(ValueError, match=rf"{name} is not .*line 2: a column too many"):
+        movielens.load_movies(tmp_path)
+
+
+@pytest.mark.parametrize(
     ("title", "shown"),
     [
         ("Matrix, The", "The Matrix"),
@@ -163,6 +177,16 @@ def test_csv_columns_are_found_by_name(tmp_path):
     (tmp_path / "ratings.csv").write_text("user,movieId,rating,timestamp\n1,20,4.5,900000000\n")
     with pytest.raises(ValueError, match="userId"):
         movielens.load_ratings(tmp_path)
+
+
+def test_movies_of_other_tables(tmp_path):
+    """Semicolons, blanks around the names, blank lines; a film without a title has one all the
+    same."""
+    text = "\nmovieId; title;genres \n  \n7;Heat, the (1995);Drama | War\n8;;\n"
+    (tmp_path / "movies.csv").write_text(text)
+    movies = movielens.load_movies(tmp_path)
+    assert movies["title"].tolist() == ["Heat, the", "film 8"]
+    assert movies["genres"].tolist() == ["Drama|War", ""]
 
 
 def test_bad_movie_files_are_one_clear_error(tmp_path):
@@ -862,3 +886,14 @@ def test_split_by_time_keeps_a_shared_time_on_the_older_side():
     assert split.train.timestamp.tolist() == [1, 2, 3, 4, 4, 4, 4, 4]
     assert split.validation.timestamp.tolist() == []
     assert split.test.timestamp.tolist() == [9, 9]
+
+
+@pytest.mark.parametrize("share", [-0.1, 1, np.nan, None, "a"])
+def test_shares_are_numbers_that_leave_something(tiny, share):
+    for split in (splits.random_split, splits.split_by_time):
+        with pytest.raises(ValueError, match="shares must not be negative"):
+            split(tiny, share)
+    with pytest.raises(ValueError, match="shares must not be negative"):
+        splits.split_users(10, (share, 0.5))
+    with pytest.raises(ValueError, match="n_users is a whole number"):
+        splits.split_users(-1)

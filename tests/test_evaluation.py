@@ -17,6 +17,7 @@ from recsys_rl.evaluation import metrics, protocols, statistics
 from recsys_rl.evaluation.reranking import offline_reranking
 from recsys_rl.evaluation.scores import top_k
 from recsys_rl.evaluation.sessions import (
+    cold_start_oracle,
     cold_start_sessions,
     seed_and_suggest,
     simulated_sessions,
@@ -362,6 +363,49 @@ EVERY = "leave-one-out", "random positives", "temporal", "seed-and-suggest", "re
 def test_counts_are_whole_numbers_of_at_least_1(split, protocol, option, count):
     with pytest.raises(ValueError, match="is a whole number of at least 1"):
         protocols_of(split)[protocol](**{option: count})
+
+
+@pytest.mark.parametrize("protocol", EVERY)
+def test_a_batch_may_be_counted_by_numpy_and_a_seed_is_a_whole_number(split, protocol):
+    asked = protocols_of(split)[protocol]
+    assert asked(batch_size=np.int64(2)).mean().keys() == asked().mean().keys()
+    for seed in (1.5, None, -1, "1"):
+        with pytest.raises(ValueError, match="seed is a whole number of at least 0"):
+            asked(seed=seed)
+
+
+@pytest.mark.parametrize("ks", [3, None, (), (3, 0), "35"])
+def test_lists_of_counts_are_lists(split, ks):
+    with pytest.raises(ValueError, match="is a list of whole|is a whole number"):
+        offline_reranking(constant, split.train, split.test, ks)
+    for sessions in (
+        lambda: cold_start_oracle(split.train, ks, 1),
+        lambda: cold_start_sessions(constant, split.train, ks, n_seed=1),
+    ):
+        with pytest.raises(ValueError, match="is a list of whole|is a whole number"):
+            sessions()
+
+
+@pytest.mark.parametrize("draws", [0, -1, 1.5, True, None, "3"])
+def test_draws_are_counted(split, draws):
+    with pytest.raises(ValueError, match="draws is a whole number of at least 1"):
+        cold_start_sessions(constant, split.train, (3,), draws, n_seed=1)
+
+
+@pytest.mark.parametrize("users", [[0], None, torch.tensor([0.5]), torch.tensor([[0]])])
+def test_negatives_are_drawn_for_indices_of_users(split, users):
+    with pytest.raises(ValueError, match="users are a tensor int64"):
+        protocols.sample_negatives(split.train, users, 2)
+
+
+def test_a_metric_that_is_not_there_is_named(split):
+    found = protocols_of(split)["temporal"]()
+    with pytest.raises(ValueError, match="there is no metric 'hr', only hr@10, ndcg@10"):
+        found.compare(found, "hr")
+    with pytest.raises(ValueError, match="there is no metric 'hr'"):
+        found.share_of_way(found, found, "hr")
+    with pytest.raises(ValueError, match="there is no way"):
+        found.share_of_way(found, found, "hr@10")
 
 
 @pytest.mark.parametrize("count", [0, -1, 1.5, True])

@@ -382,6 +382,12 @@ def test_the_space_holds_the_longest_sessions_and_the_longest_vectors() -> None:
         ({"vectors": None}, "users come with vectors"),
         ({"vectors": [[1.0]] * 30}, "vectors: Tensor is needed"),
         ({"vectors": 3}, "vectors: Tensor is needed"),
+        ({"vectors": torch.ones(30, 0)}, "vectors are finite numbers"),
+        ({"n_seed": None}, "at least 1"),
+        ({"reward": lambda stars: None}, "a reward makes one finite number of each"),
+        ({"reward": lambda stars: 1.0}, "a reward makes one finite number of each"),
+        ({"reward": lambda stars: stars.unsqueeze(0)}, "a reward makes one finite number of each"),
+        ({"reward": lambda stars: stars / 0}, "a reward makes one finite number of each"),
         ({"users": [0]}, "users: Interactions is needed"),
         ({"users": torch.tensor([0])}, "users: Interactions is needed"),
         ({"reward": 3}, "a reward is a function of the stars"),
@@ -398,6 +404,24 @@ def test_settings_that_cannot_be_right_are_errors(settings: dict, words: str) ->
     users = users_of()
     with pytest.raises(ValueError, match=words):
         GymColdStartEnv(**({"users": users, "vectors": vectors_of(users)} | settings))
+
+
+@pytest.mark.parametrize("observe", ["items", "vectors"])
+def test_a_session_is_no_longer_than_the_catalogue(observe: str) -> None:
+    """Whatever the horizon, which may be a number of NumPy."""
+    long, short = (env_of(observe=observe, horizon=each) for each in (10**12, np.int64(3)))
+    check_env(long, skip_render_check=True)
+    assert len(play(short, seed=0)) == len(play(env_of(observe=observe, horizon=3), seed=0))
+    assert len(play(long, seed=0)) > 3
+
+
+@pytest.mark.parametrize("kind", [torch.float64, torch.float16])
+def test_vectors_of_another_type_are_the_same_directions(kind: torch.dtype) -> None:
+    users = users_of()
+    vectors = vectors_of(users).half().to(kind).requires_grad_()
+    env = GymColdStartEnv(users, vectors, observe="vectors")
+    assert env.reset(seed=0)[0].dtype == np.float32
+    env.step(np.zeros(vectors.shape[1]))
 
 
 def test_who_likes_too_little_is_not_met() -> None:

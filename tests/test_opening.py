@@ -163,11 +163,11 @@ def test_moved_and_extra_columns(read, tmp_path):
     assert movielens.load_ratings(folder).loc[0].tolist() == [0, 2, 3.0, 10]
 
 
-@pytest.mark.parametrize("more", ["", "::9", "::9::x"])
+@pytest.mark.parametrize("more", ["", "::9", "::9::x", "::"])
 def test_files_without_a_header_may_have_more_columns(more, tmp_path):
     folder = tmp_path / "dat"
     folder.mkdir()
-    (folder / "ratings.dat").write_text(f"1::2::3::{WHEN}{more}\n1::3::4::{WHEN}\n")
+    (folder / "ratings.dat").write_text(f"1::2::3::{WHEN}{more}\n1::3::4::{WHEN}{more}\n")
     assert rows_of(open_data(folder)) == [(1, 2, 3.0, WHEN), (1, 3, 4.0, WHEN)]
     (folder / "ratings.dat").rename(folder / "u.data")
     (folder / "u.data").write_text((folder / "u.data").read_text().replace("::", "\t"))
@@ -184,6 +184,40 @@ def test_a_line_with_more_columns_than_the_first_is_refused(read, row, columns):
         read(f"1,2,3,4\n\n{row}\n1,5,3,4\n")
 
 
+@pytest.mark.parametrize(
+    "rows",
+    ["1,9,5,4,x\n2,9,4,5\n", "1,9,5,4,x\n2,9,4,5\n3,9,4,5,6,x\n", '1,"9",5,4,x\n2,"9",4,5\n'],
+)
+def test_a_line_with_fewer_columns_than_the_first_is_refused(read, rows):
+    """Whichever column it lacks: what is left would be read as others. A longer line elsewhere, or
+    quotes, do not hide it."""
+    with pytest.raises(ValueError, match=r"line 3: it has 4 columns, the first line has 5"):
+        read(rows, header="userId,movieId,rating,timestamp,tag\n")
+    assert rows_of(read("1,2,3,4\n", header=HEADER.strip() + ",\n")) == [(1, 2, 3.0, 4)]
+
+
+@pytest.mark.parametrize("row", ["2::9::4::5", "2::9::4::5::6::x"])
+def test_lines_without_a_header_are_as_long_as_the_first(tmp_path, row):
+    folder = tmp_path / "dat"
+    folder.mkdir()
+    count = row.count("::") + 1
+    (folder / "ratings.dat").write_text(f"1::9::5::4::x\n{row}\n")
+    with pytest.raises(ValueError, match=rf"line 2: it has {count} columns, the first line has 5"):
+        open_data(folder)
+
+
+@pytest.mark.parametrize("rows", ['1,"9\n",5,4\n1,8,x,4\n', '1,9,5,4\n\n1,"8,5,4\n'])
+def test_quotes_leave_the_line_numbers_right(read, rows):
+    """Over two lines, or over the rest of the file."""
+    with pytest.raises(ValueError, match=r"ratings\.csv is not .*line 4: "):
+        read(rows)
+
+
+def test_a_quote_that_is_not_closed_is_named_by_line(read):
+    with pytest.raises(ValueError, match=r"ratings\.csv is not .*line 3: a quote opens a value"):
+        read('1,9,5,4\n1,8,5,"4\n')
+
+
 @pytest.mark.parametrize("rows", ["1,2,3,4,\n", '"1","2","3","4"\n', "\n1,2,3,4", '1,"2\n",3,4\n'])
 def test_quotes_and_empty_columns_at_the_end_are_no_more_columns(read, rows):
     assert rows_of(read(rows)) == [(1, 2, 3.0, 4)]
@@ -194,9 +228,7 @@ def test_a_comma_in_a_title_without_quotes_is_refused(read):
         read("1,2,3,4\n", movies="1,A,x\n2,Red, The,x\n")
     with pytest.raises(ValueError, match=r"movies\.csv .*line 2: 2 columns where the header has 3"):
         read("1,2,3,4\n", movies="2,Red\n")
-    with pytest.raises(
-        ValueError, match=r"movies\.csv is not a MovieLens movie file: field larger"
-    ):
+    with pytest.raises(ValueError, match=r"movies\.csv is not .*: line 2: field larger"):
         read("1,2,3,4\n", movies=f"2,{'x' * 200_000},y\n")
 
 
@@ -221,6 +253,7 @@ def test_ratings_whose_differences_are_no_numbers_are_refused(read, rating):
     [
         ({"positive": "4"}, "positive must be a number, not '4'"),
         ({"positive": [4]}, "positive must be a number"),
+        ({"positive": 10**400}, "positive must be a number"),
         ({"columns": ["user"]}, "columns must be names by column"),
         ({"columns": {"user": 1}}, "columns must be names by column"),
         ({"columns": {1: "a"}}, "and not 1"),
@@ -240,6 +273,18 @@ def test_columns_between_double_colons_hold_none(row, tmp_path):
     (folder / "ratings.dat").write_text(f"1::1::3::4\n\n{row}\n")
     with pytest.raises(ValueError, match=r"ratings\.dat .* line 3: columns are separated by ::"):
         open_data(folder)
+
+
+@pytest.mark.parametrize("code", ["utf-16", "utf-16-le", "utf-32"])
+def test_ratings_in_utf_16_are_refused(read, tmp_path, code):
+    (tmp_path / "scores.csv").write_text(f"{HEADER}1,2,3,4\n", encoding=code)
+    with pytest.raises(ValueError, match=r"scores\.csv is no text in UTF-8: save it as such"):
+        open_data("scores", tmp_path)
+
+
+def test_an_empty_line_before_the_header_changes_nothing(tmp_path):
+    (tmp_path / "scores.csv").write_text(f"\n\n{HEADER}1,2,3,4\n")
+    assert rows_of(open_data("scores", tmp_path)) == [(1, 2, 3.0, 4)]
 
 
 def test_a_movie_file_in_utf_16_is_refused(read, tmp_path):
@@ -262,7 +307,7 @@ def test_two_columns_of_one_name_are_refused(read):
         ("1,2,,4", "a rating is missing"),
         ("1,2,nan,4", "the rating 'nan' is no number"),
         ("1,2,inf,4", "a rating is missing or outside"),
-        ("1,2", "a rating is missing"),
+        ("1,2", "it has 2 columns"),
         ("1,2,6,4", r"a rating is .*outside 0.5 .. 5 \(6\); for another scale .* positive="),
         ("1,2,3,", "a timestamp is missing"),
         ("1,2,3,nan", "a timestamp is missing"),
@@ -430,6 +475,52 @@ def test_interactions_refuse_what_is_missing(column):
     ratings.loc[3, column] = np.nan
     with pytest.raises(ValueError, match=f"row 4 .*the {column} is missing"):
         Interactions.from_ratings(ratings)
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "words"),
+    [
+        (
+            "user",
+            [1, "1"],
+            "'user' must hold whole numbers, or else text, not mixed-integer",
+        ),
+        ("item", [1.5, 2.0], "column 'item' must hold whole numbers, or else text, not floating"),
+        ("user", [[1], [2]], "column 'user' must hold"),
+        ("rating", [0.0, 4.0], "row 1 of the ratings: the rating 0 is outside 0.5 .. 5"),
+        ("rating", [4.0, 1e39], "row 2 of the ratings: a rating is missing or outside"),
+        ("rating", ["good", 4], "row 1 of the ratings: the rating 'good' is no number"),
+        ("timestamp", [1.0, np.inf], "row 2 of the ratings: the timestamp inf is too large"),
+        ("timestamp", ["a", "b"], "column 'timestamp' must hold numbers or dates"),
+    ],
+)
+def test_interactions_refuse_what_files_do_not_hold(column, values, words):
+    """Out of scale it would be taken for an item that was not rated, or for another time."""
+    ratings = pd.DataFrame({"user": [1, 2], "item": [3, 4], "rating": 4.0, "timestamp": [5, 6]})
+    with pytest.raises((ValueError, TypeError), match=re.escape(words)):
+        Interactions.from_ratings(ratings.assign(**{column: values}))
+    with pytest.raises(ValueError, match=f"one column '{column}'"):
+        Interactions.from_ratings(ratings.drop(columns=column))
+
+
+def test_the_latest_of_duplicates_in_two_tables_one_after_the_other():
+    """Whose row labels repeat."""
+    one = pd.DataFrame({"user": [1, 2], "item": [3, 4], "rating": 4.0, "timestamp": [5, 6]})
+    x = Interactions.from_ratings(pd.concat([one.assign(rating=2.0), one]), duplicates="latest")
+    assert x.rating.tolist() == [4.0, 4.0]
+
+
+@pytest.mark.parametrize("name", [3, ["ml-1m"], b"ml-1m"])
+def test_a_name_of_another_type_is_refused(name):
+    with pytest.raises(TypeError, match="dataset must be a name or a path"):
+        find_data(name)
+    with pytest.raises(TypeError, match="root must be a name or a path"):
+        find_data("ml-1m", name)
+
+
+def test_a_threshold_below_all_ratings_warns_of_nothing(recwarn, read):
+    assert read("1,2,3,4\n1,3,1,4\n", positive=-1).ratings["rating"].tolist() == [5.0, 4.5]
+    assert not recwarn.list
 
 
 # ---------------------------------------------------------------------- scales, duplicates, films

@@ -265,7 +265,12 @@ def test_k_is_a_whole_number(k: object, folder: Path) -> None:
         Recommender.load(folder).recommend(ids_of(4, 5), k)
 
 
-@pytest.mark.parametrize("items", [[[1, 2]], [2, [5]], np.array([[2]]), 2, "2", {2}, {2: 5}, None])
+@pytest.mark.parametrize(
+    "items",
+    [[[1, 2]], [2, [5]], np.array([[2]]), 2, "2", {2}, {2: 5}, None]
+    + [[torch.tensor([2])], [frozenset([2])], [pd.Series([2])], pd.DataFrame({"a": [2]})],
+    ids=lambda items: type(items).__name__,
+)
 def test_items_are_one_list(items: object, folder: Path) -> None:
     recommender = Recommender.load(folder)
     for named in (recommender.recommend, lambda it: recommender.scores([it])):
@@ -273,6 +278,49 @@ def test_items_are_one_list(items: object, folder: Path) -> None:
             named(items)
     with pytest.raises(ValueError, match="items are one list of ids"):
         recommender.recommend(ids_of(4), seen=items)
+
+
+@pytest.mark.parametrize(
+    ("item", "words"),
+    [(1.5, "1.5"), (np.float64(2), "2.0"), ("2", "'2'"), (True, "True"), (None, "None")]
+    + [(2**63, "9223372036854775808"), (2**64 - 1, "18446744073709551615")],
+)
+def test_an_id_of_another_kind_is_named(item: object, words: str, folder: Path) -> None:
+    recommender = Recommender.load(folder)
+    for call in (
+        lambda: recommender.recommend([2, item]),
+        lambda: recommender.recommend([2], seen=[item]),
+        lambda: recommender.scores([[2], [item]]),
+    ):
+        with pytest.raises(TypeError, match=rf"integers of 64 bits, not .*{words}"):
+            call()
+
+
+def test_whole_numbers_in_any_list_are_ids(folder: Path) -> None:
+    recommender = Recommender.load(folder)
+    wanted = recommender.recommend([2, 5])
+    for items in (np.array([2, 5], object), pd.Series([2, 5], index=[7, 9]), torch.tensor([2, 5])):
+        assert recommender.recommend(items) == wanted
+
+
+@pytest.mark.parametrize("name", ["DRR-ave", "DRR-seq-clock", "DRR-set"])
+def test_nobody_has_no_scores(name: str, tmp_path: Path) -> None:
+    recommender, _ = released(tmp_path, name)
+    assert recommender.scores([]).shape == (0, 20)
+    assert recommender.scores([], times=[], at=[]).shape == (0, 20)
+    for histories in (None, 5, "ab", {2: [5]}):
+        with pytest.raises(ValueError, match="histories are a list of lists of ids"):
+            recommender.scores(histories)
+    with pytest.raises(ValueError, match="times must be a list of times"):
+        recommender.scores([[2]], times=5)
+
+
+@pytest.mark.parametrize("path", [None, 3, b"toys", ["toys"]])
+def test_a_folder_is_named_by_a_path(path: object, folder: Path) -> None:
+    with pytest.raises(TypeError, match="a release is in a folder, named by its path"):
+        Recommender.load(path)
+    with pytest.raises(TypeError, match="a release is in a folder, named by its path"):
+        Recommender.load(folder).save(path)
 
 
 def test_an_item_is_not_liked_and_disliked(folder: Path) -> None:

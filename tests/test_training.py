@@ -33,6 +33,7 @@ from recsys_rl.agent.training import (
 )
 from recsys_rl.data.atomic_files import STOP_SIGNALS
 from recsys_rl.data.histories import Histories
+from recsys_rl.evaluation.scores import checked_scores
 from recsys_rl.states.layers import PooledDropout
 
 PRETRAIN, DDPG_UPDATES = 4, 6
@@ -680,6 +681,19 @@ def test_a_training_that_diverges_says_so_and_keeps_no_nan(
     numbers = content_of(checkpoints)
     assert len(numbers) > 100
     assert all(torch.isfinite(number).all() for number in numbers)
+
+
+def test_scores_that_validation_cannot_rank_are_a_training_that_diverges(tmp_path: Path) -> None:
+    """The loss of the only update came before the weights that it made."""
+    config = changed(SMALL, {"pretrain.updates": 1, "ddpg.updates": 0, "pretrain.lr": 1e35})
+
+    def validate(agent: DDPG) -> dict[str, float]:
+        checked_scores(agent.score, LOG.histories(torch.arange(3)), LOG.n_items)
+        return {"score": 0.5}
+
+    checkpoints = checkpoints_for(tmp_path, config, every=0)
+    with pytest.raises(Diverged, match="a score is NaN or infinite.*the last good state is"):
+        train(build(config, LOG), validate=validate, metric="score", checkpoints=checkpoints)
 
 
 def test_a_reward_that_is_no_number_enters_no_checkpoint(tmp_path: Path) -> None:

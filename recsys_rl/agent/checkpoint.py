@@ -24,6 +24,7 @@ import torch
 from recsys_rl.agent.config import Config
 from recsys_rl.data.atomic_files import locked, sync_folder, write_atomically
 from recsys_rl.data.interactions import Interactions, fingerprint
+from recsys_rl.data.notes import shortened
 from recsys_rl.data.regular_files import opened
 
 MAGIC = b"recsys_rl checkpoint 2\n"  # the number is the format's
@@ -114,8 +115,9 @@ class Checkpoints:
                     part.load_state_dict(saved["parts"][name])
             except BadCheckpoint as error:
                 problems.append((path, error))
-            except (KeyError, ValueError, RuntimeError, TypeError) as error:
-                problem = BadCheckpoint(f"{path} does not fit this training ({error})")
+            except (LookupError, ValueError, RuntimeError, TypeError, AttributeError) as error:
+                reason = " ".join(str(error).split())  # PyTorch says it on several lines
+                problem = BadCheckpoint(f"{path} does not fit this training ({shortened(reason)})")
                 problems.append((path, problem))
             else:
                 self._set_aside(problems)
@@ -153,8 +155,13 @@ class Checkpoints:
         except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
             raise BadCheckpoint(f"{path} holds something else than tensors and numbers") from error
         found = saved if isinstance(saved, dict) else {}
-        if {key: found.get(key) for key in self.identity} != self.identity:
+        if any(
+            type(found.get(key)) is not str or found[key] != value
+            for key, value in self.identity.items()
+        ):
             raise BadCheckpoint(f"{path} belongs to another configuration or other data")
+        if not isinstance(found.get("progress"), dict):
+            raise BadCheckpoint(f"{path} does not say how far its training was")
         return saved
 
     def remove(self) -> None:

@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 from recsys_rl.agent import rank_states
 from recsys_rl.agent.build import Training
 from recsys_rl.agent.checkpoint import Checkpoints
-from recsys_rl.agent.ddpg import DDPG, Diverged, Losses
+from recsys_rl.agent.ddpg import DDPG, HELP, Diverged, Losses
 from recsys_rl.agent.demonstrations import Demonstrations
 from recsys_rl.agent.replay import ReplayBuffer
 from recsys_rl.agent.returns import Played, transitions_of
@@ -27,6 +27,7 @@ from recsys_rl.data import ranks
 from recsys_rl.data.atomic_files import STOP_SIGNALS
 from recsys_rl.data.devices import figure, on_cpu, read_every
 from recsys_rl.envs.base import SessionEnv
+from recsys_rl.evaluation.scores import NoScores
 
 Weights = dict[str, Tensor]
 Validate = Callable[[DDPG], dict[str, float]]
@@ -228,7 +229,10 @@ def _select(
         value = float(progress.update) if milestone else None
     else:
         # a checkpoint takes plain numbers alone
-        measured = {name: float(figure) for name, figure in validate(agent).items()}
+        try:
+            measured = {name: float(figure) for name, figure in validate(agent).items()}
+        except NoScores:  # of weights that are too large
+            raise Diverged(f"a score is NaN or infinite: {HELP}") from None
         figures = ranks.from_first(lambda: measured)  # of one machine, to the last bit
         value = figures.get(metric, math.nan)
         if not math.isfinite(value):

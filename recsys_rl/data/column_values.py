@@ -93,10 +93,9 @@ def as_numbers(values: pd.Series, what: str) -> np.ndarray:
         absent = values.isna() | (values.astype(str).str.strip() == "")
         wrong = np.isnan(numbers) & ~absent.to_numpy()
         refuse_first(wrong, lambda row: f"the {what} {shortened(values.iloc[row])!r} is no number")
-    low, high = SCALE
     refuse_first(
         ~(np.abs(numbers) < LARGEST),
-        lambda row: f"a {what} is missing or outside {low:g} .. {high:g}",
+        lambda row: f"a {what} is missing or outside {-LARGEST:g} .. {LARGEST:g}",
     )
     return numbers
 
@@ -132,7 +131,8 @@ def on_scale(rating: np.ndarray, positive: float | None = None) -> np.ndarray:
         liked = POSITIVE + (rating - positive) / (largest - positive)
     else:
         liked = np.full(len(rating), SCALE[1])
-    below = 1 + (POSITIVE - 1) * (rating - smallest) / max(positive - smallest, 1e-300)
+    span = positive - smallest if positive > smallest else 1.0  # else none is below
+    below = 1 + (POSITIVE - 1) * (rating - smallest) / span
     below = np.minimum(below.astype(np.float32), np.nextafter(np.float32(POSITIVE), np.float32(0)))
     return np.where(rating >= positive, liked, below).astype(np.float32)
 

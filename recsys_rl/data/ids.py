@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from recsys_rl.data.notes import shortened
 from recsys_rl.data.written_ids import Id as Id
 
 if TYPE_CHECKING:
@@ -72,14 +74,22 @@ def _is_text(values: Ids) -> bool:
 
 def _texts(values: Ids) -> np.ndarray:
     array = np.asarray(values, object)  # as str, numpy would turn the number 3 into "3"
-    if not all(isinstance(value, str) for value in array.flat):
-        raise TypeError("the ids of this data set are text, and a number is none of them")
+    for value in array.flat:
+        if not isinstance(value, str):
+            raise TypeError(f"the ids of this data set are text, not {shortened(value)}")
     return array.astype(str)
 
 
 def _integers(values: Ids) -> np.ndarray:
     on_cpu = getattr(values, "cpu", None)  # of a tensor, wherever it is
-    array = np.asarray(on_cpu() if on_cpu else values)
-    if array.size and array.dtype.kind not in "iu":
-        raise TypeError(f"ids and indices are integers, not {array.dtype}")
+    given = on_cpu() if on_cpu else values
+    array = np.asarray(given)
+    listed = isinstance(given, (list, tuple))
+    if array.dtype.kind != "i" or (listed and any(isinstance(value, bool) for value in given)):
+        for value in np.asarray(given, object).flat:
+            whole = isinstance(value, Integral) and not isinstance(value, (bool, np.bool_))
+            if not whole or not -(2**63) <= value < 2**63:
+                raise TypeError(
+                    f"ids and indices are integers of 64 bits, not {shortened(repr(value))}"
+                )
     return array.astype(np.int64)

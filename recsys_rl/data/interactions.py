@@ -9,13 +9,16 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 import torch
+from pandas.api.types import infer_dtype
 from torch import Tensor
 
+from recsys_rl.data.column_values import SCALE, BadRow, as_numbers, refuse_first
 from recsys_rl.data.devices import CPU
 from recsys_rl.data.histories import UNKNOWN_TIME, Histories
 from recsys_rl.data.ids import IdMap as IdMap
 
 DUPLICATES = "refuse", "latest"
+_COLUMNS = "user", "item", "rating", "timestamp"
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,15 +57,18 @@ class Interactions:
     def from_ratings(cls, ratings: pd.DataFrame, duplicates: str = "refuse") -> Interactions:
         """From the columns of `load_ratings`. Items are those that have a rating.
 
-        Raises ValueError for a missing value, and where a user has rated an item twice, which would
-        be in the training and the test part of a split at once; duplicates="latest" keeps the
-        latest of them.
+        Raises ValueError or TypeError for values that those cannot hold, and where a user has rated
+        an item twice, which would be in the training and the test part of a split at once;
+        duplicates="latest" keeps the latest of them.
         """
-        _refuse_missing(ratings)
+        try:
+            _refuse_odd(ratings)
+        except BadRow as bad:
+            raise ValueError(f"row {bad.row + 1} of the ratings: {bad}") from None
         ratings = without_duplicates(ratings, duplicates)
         user, user_ids = pd.factorize(ratings["user"].to_numpy(), sort=True)
         item, item_ids = pd.factorize(ratings["item"].to_numpy(), sort=True)
-        rating = ratings["rating"].to_numpy(np.float32)
+        rating = as_numbers(ratings["rating"], "rating").astype(np.float32)
         timestamp = _times(ratings["timestamp"])
         columns = (torch.tensor(x, device=CPU) for x in (user, item, rating, timestamp))
         return cls(*columns, IdMap(user_ids), IdMap(item_ids))._sorted()
@@ -177,8 +183,9 @@ def without_duplicates(
     if not again.any():
         return ratings
     if duplicates == "latest":
-        ordered = ratings.sort_values("timestamp", kind="stable")
-        return ratings[~ordered.duplicated(pair, keep="last").reindex(ratings.index)]
+        order = ratings["timestamp"].reset_index(drop=True).sort_values(kind="stable").index
+        latest = ~ratings.iloc[order].duplicated(pair, keep="last").to_numpy()
+        return ratings.iloc[np.sort(order[latest])]
     user, item = (ratings[name][again].iloc[0] for name in pair)
     times = int(((ratings["user"] == user) & (ratings["item"] == item)).sum())
     pairs = len(ratings.loc[again, pair].drop_duplicates())
@@ -193,13 +200,38 @@ def _plain(value: object) -> object:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _refuse_missing(ratings: pd.DataFrame) -> None:
-    for name in ("user", "item", "rating", "timestamp"):
+def _refuse_odd(ratings: pd.DataFrame) -> None:
+    """TypeError, ValueError or BadRow for a table that is not as `load_ratings` gives one."""
+    if not isinstance(ratings, pd.DataFrame):
+        raise TypeError(f"ratings must be a pandas.DataFrame, not {type(ratings).__name__}")
+    for name in _COLUMNS:
+        if list(ratings.columns).count(name) != 1:
+            raise ValueError(f"ratings must have one column {name!r}: name or rename it")
         missing = ratings[name].isna().to_numpy()
-        if missing.any():
-            raise ValueError(f"row {missing.argmax() + 1} of the ratings: the {name} is missing")
-    if not np.isfinite(ratings["rating"].to_numpy(np.float64)).all():
-        raise ValueError("a rating is infinite")
+        refuse_first(missing, lambda row, name=name: f"the {name} is missing")
+    for name in ("user", "item"):
+        if ratings[name].dtype.kind in "iu":
+            continue
+        kind = infer_dtype(ratings[name].astype(object))
+        if kind not in ("integer", "string", "empty"):
+            raise TypeError(
+                f"the column {name!r} must hold whole numbers, or else text, not {kind}"
+            )
+    rating = as_numbers(ratings["rating"], "rating")
+    low, high = SCALE
+    refuse_first(
+        (rating < low) | (rating > high),
+        lambda row: (
+            f"the rating {rating[row]:g} is outside {low:g} .. {high:g}: carry another scale over "
+            "with column_values.on_scale"
+        ),
+    )
+    if ratings["timestamp"].dtype.kind not in "iufM":
+        raise TypeError("the column 'timestamp' must hold numbers or dates")
+    if ratings["timestamp"].dtype.kind == "f":
+        time = ratings["timestamp"].to_numpy(np.float64)
+        large = ~(np.abs(time) < 2.0**63)
+        refuse_first(large, lambda row: f"the timestamp {time[row]:g} is too large")
 
 
 def _times(values: pd.Series) -> np.ndarray:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from recsys_rl.data import download
 from recsys_rl.data.layouts import PARQUET, file_of
+from recsys_rl.data.notes import shortened
 
 TEXT_FILES = (".csv", ".tsv", ".txt", ".dat", ".data")
 
@@ -28,6 +29,9 @@ def find_data(
     out) or anywhere; None for ml-1m, or ml-100k where that is not to be had. fetch=False downloads
     nothing. Raises NoSuchData, or DataUnavailable for a published set.
     """
+    for name, given in (("dataset", dataset), ("root", root)):
+        if not isinstance(given, (str, os.PathLike)) and (name == "root" or given is not None):
+            raise TypeError(f"{name} must be a name or a path, not {given!r}")
     if dataset is None or str(dataset) in download.SOURCES:
         if fetch:
             return download.open_movielens(None if dataset is None else str(dataset), root)
@@ -35,9 +39,9 @@ def find_data(
     path = located(dataset, root)
     if path is None:
         raise NoSuchData(
-            f"there is no data set {str(dataset)!r}: it is none of {', '.join(download.SOURCES)}, "
-            f"and neither in {root} nor at that path is a folder in a MovieLens layout or a CSV or "
-            "Parquet file"
+            f"there is no data set {shortened(dataset, 255)!r}: it is none of "
+            f"{', '.join(download.SOURCES)}, and neither in {shortened(root, 255)} nor at that "
+            "path is a folder in a MovieLens layout or a CSV or Parquet file"
         )
     resolved = path.resolve()  # "." and "a/.." have no name of their own
     given = path if path.name not in ("", "..") else resolved

@@ -27,6 +27,8 @@ def checked_times(
     """
     if times is None:
         raise ValueError("`at`, when the next item is asked for, needs `times` of the ratings, too")
+    if not hasattr(times, "__len__"):
+        raise ValueError(f"times must be a list of times for each history, not {shortened(times)}")
     if len(times) != len(histories):
         raise ValueError(
             f"{len(times)} lists of times for {len(histories)} histories: give one each"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ _CSV_COLUMNS = ["movieId", "title", "genres"]
 # "(1995)", "(1995) (V)" for films that went straight to video, "(2006-2007)" for series. Blanks
 # around it are stripped elsewhere: to look for their end from every place takes quadratic time.
 _YEAR = re.compile(r"\(([0-9]{4})(?:[-–][0-9]{0,4})?\)(?:\s*\((?:V|TV)\))?$")
+_SEPARATORS = ",;\t"  # of a table with a header
 
 
 class Movie(NamedTuple):
@@ -51,11 +53,6 @@ def read_movies(folder: Path, check_counts: bool = True) -> list[Movie]:
         movies = _checked(rows, path)
     except (ValueError, csv.Error) as error:
         raise ValueError(f"{path} is not a MovieLens movie file: {error}") from None
-    seen: set[Id] = set()
-    for movie in movies:
-        if movie.item in seen:
-            raise ValueError(f"{path} lists a movie id twice: {movie.item}")
-        seen.add(movie.item)
     if check_counts:
         check_count(path, "movies", len(movies), PUBLISHED.get(folder.name, (None,) * 4)[3])
     return movies
@@ -74,10 +71,18 @@ def _checked(rows: list[Row], path: Path) -> list[Movie]:
         odd = texts[whole.index(False)]
         note(f"{path}: every movie id is kept as text, since {odd!r} is no whole number")
     ids: list[Id] = list(map(int, texts)) if all(whole) else list(texts)
+    first: dict[Id, int] = {}
+    for item, (line, *_) in zip(ids, rows, strict=True):
+        if first.setdefault(item, line) != line:
+            raise _BadLine(
+                line, f"it lists a movie id twice: {item}, first in line {first[item]}; remove one"
+            )
     movies = []
     for item, (_, _, raw, genres) in zip(ids, rows, strict=True):
-        known = () if genres in _NO_GENRE else tuple(filter(None, genres.split("|")))
-        movies.append(Movie(item, *split_year(raw), known))
+        title, year = split_year(raw)
+        known = [genre for each in genres.split("|") if (genre := each.strip())]
+        known = [] if "|".join(known) in _NO_GENRE else known
+        movies.append(Movie(item, title or f"film {item}", year, tuple(known)))
     return movies
 
 
@@ -104,20 +109,30 @@ def _text(path: Path) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _matches(text: str, pattern: str) -> Iterator[tuple[int, re.Match]]:
-    """The lines that are not empty, from 1; raises ValueError on the first that does not fit."""
+def _matches(text: str, pattern: str, separator: str) -> Iterator[tuple[int, re.Match]]:
+    """The lines that are not empty, from 1; raises ValueError on the first that does not fit.
+
+    Nothing but the year at its end tells a title that holds a separator from a column too many.
+    """
     fits = re.compile(pattern).match
     for number, line in enumerate(text.split("\n"), start=1):
-        if line:
+        if line.strip():
             found = fits(line)
             if found is None:
                 raise _BadLine(number, f"unexpected line: {line[:80]!r}")
+            title = found[2]
+            if separator in title and _YEAR.search(title.rstrip()) is None:
+                raise _BadLine(
+                    number,
+                    f"a column too many, or a title that holds {separator!r}: such a title must "
+                    "end in a year, as in Heat (1995)",
+                )
             yield number, found
 
 
 def _dat_rows(text: str) -> Iterator[Row]:
     """id::title::genres. Titles hold colons, so the first and the last `::` are the separators."""
-    for number, found in _matches(text, r"^([^:]+)::(.*)::([^:]*)$"):
+    for number, found in _matches(text, r"^([^:]+)::(.*)::([^:]*)$", "::"):
         yield number, found[1], found[2], found[3]
 
 
@@ -127,20 +142,24 @@ def _item_rows(text: str) -> Iterator[Row]:
     # a url is no flag: with a flag too many the title would begin the columns, and end late
     url = r"(?![01]\|)[^|]*"
     pattern = rf"^([^|]+)\|(.*)\|[^|]*\|[^|]*\|{url}\|([01](?:\|[01]){{18}})$"
-    for number, found in _matches(text, pattern):
+    for number, found in _matches(text, pattern, "|"):
         flags = found[3].split("|")
         genres = [name for name, flag in zip(names, flags, strict=True) if flag == "1"]
         yield number, found[1], found[2], "|".join(genres)
 
 
 def _csv_rows(text: str) -> Iterator[Row]:
-    reader = csv.reader(io.StringIO(text))
-    header = next((row for row in reader if any(row)), [])
+    lines = text.split("\n")
+    start = next((place for place, line in enumerate(lines) if line.strip()), 0)
+    headers = [_header(lines[start], separator) for separator in _SEPARATORS]
+    at = next((i for i, found in enumerate(headers) if set(_CSV_COLUMNS) <= set(found)), 0)
+    header = headers[at]
     if missing := [name for name in _CSV_COLUMNS if name not in header]:
-        raise _BadLine(1, f"no column {', '.join(missing)} among {header}")
+        raise _BadLine(start + 1, f"no column {', '.join(missing)} among {header}")
     places = [header.index(name) for name in _CSV_COLUMNS]
-    for row in reader:
-        if any(row):
+    reader = csv.reader(io.StringIO(text), delimiter=_SEPARATORS[at], skipinitialspace=True)
+    try:
+        for row in itertools.islice((row for row in reader if any(map(str.strip, row))), 1, None):
             if len(row) < len(header) or any(row[len(header) :]):
                 raise _BadLine(
                     reader.line_num,
@@ -148,3 +167,10 @@ def _csv_rows(text: str) -> Iterator[Row]:
                     "stands in quotes",
                 )
             yield reader.line_num, *(row[place] for place in places)
+    except csv.Error as error:
+        raise _BadLine(reader.line_num, str(error)) from None
+
+
+def _header(line: str, separator: str) -> list[str]:
+    row = next(csv.reader([line], delimiter=separator), [])
+    return [name.strip() for name in row]

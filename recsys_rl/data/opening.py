@@ -17,13 +17,14 @@ import numpy as np
 import pandas as pd
 
 from recsys_rl.data import download
+from recsys_rl.data.column_values import LARGEST
 from recsys_rl.data.interactions import DUPLICATES, Interactions, without_duplicates
 from recsys_rl.data.layouts import PARQUET, file_of
 from recsys_rl.data.locating import NoSuchData as NoSuchData
 from recsys_rl.data.locating import find_data
 from recsys_rl.data.movielens import load_movies, load_ratings
-from recsys_rl.data.notes import note
-from recsys_rl.data.rating_files import COLUMNS, ORDERS, Layout, read_ratings
+from recsys_rl.data.notes import note, shortened
+from recsys_rl.data.rating_files import COLUMNS, ORDERS, Layout, first_line, read_ratings
 
 _OWN_NAMES = {name: name for name in COLUMNS}
 _MOVIELENS_NAMES = {"user": "userId", "item": "movieId", "rating": "rating"} | {
@@ -95,8 +96,8 @@ def _check_options(
     if unknown := [name for name in given if name not in COLUMNS]:
         raise ValueError(f"columns names {', '.join(COLUMNS)}, and not {unknown[0]!r}")
     real = isinstance(positive, Real) and not isinstance(positive, bool)
-    if positive is not None and not (real and np.isfinite(positive)):
-        raise ValueError(f"positive must be a number, not {positive!r}")
+    if positive is not None and not (real and abs(positive) < LARGEST):
+        raise ValueError(f"positive must be a number, not {shortened(repr(positive))}")
     if duplicates not in DUPLICATES:
         raise ValueError(f"duplicates must be one of {DUPLICATES}, not {duplicates!r}")
     whole = isinstance(min_ratings, Integral) and not isinstance(min_ratings, bool)
@@ -110,9 +111,7 @@ def _columns_of(path: Path, columns: Mapping[str, str] | None, order: str) -> di
         return _OWN_NAMES | dict(columns)
     if path.suffix.lower() in PARQUET:
         return _OWN_NAMES
-    with path.open("rb") as file:
-        header = file.readline()
-    return dict(_MOVIELENS_NAMES if b"userId" in header else _OWN_NAMES)
+    return dict(_MOVIELENS_NAMES if "userId" in first_line(path) else _OWN_NAMES)
 
 
 def _often_rated(ratings: pd.DataFrame, least: int, path: Path) -> pd.DataFrame:

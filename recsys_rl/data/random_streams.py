@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numbers import Integral
+
 import numpy as np
 import torch
 
@@ -14,5 +16,7 @@ def own_stream(seed: int, name: str) -> torch.Generator:
     `generator_on(CPU, 0)` is what anybody may have used for a model or the negatives.
     Were ties or seed items drawn from the same numbers, they would be correlated with the scores.
     """
-    entropy = np.random.SeedSequence([seed, *name.encode()]).generate_state(1, np.uint64)
+    if not isinstance(seed, Integral) or isinstance(seed, bool) or seed < 0:
+        raise ValueError(f"seed is a whole number of at least 0, not {seed!r}")
+    entropy = np.random.SeedSequence([int(seed), *name.encode()]).generate_state(1, np.uint64)
     return generator_on(CPU, int(entropy[0]) >> 1)

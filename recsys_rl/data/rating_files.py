@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
+import itertools
+import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -61,15 +62,19 @@ def read_ratings(
     wanted = {c: name for c, name in layout.columns.items() if order == "time" or c != COLUMNS[3]}
     if missing := [c for c in COLUMNS[: 4 if order == "time" else 3] if c not in wanted]:
         raise ValueError(f"{path}: no column is named for {', '.join(missing)}{_hint(missing)}")
-    parquet = path.suffix.lower() in PARQUET
-    raw = _parquet(path, wanted) if parquet else _text(path, layout._replace(columns=wanted))
+    if path.suffix.lower() in PARQUET:
+        raw, separator = _parquet(path, wanted), None
+    else:
+        raw, separator = _text(path, layout._replace(columns=wanted))
     if raw.empty:
         raise ValueError(f"{path} holds no rating")
     try:
         return _checked(raw, path, layout, positive)
     except BadRow as bad:
-        header = not isinstance(wanted["user"], int)
-        place = f"row {bad.row + 1}" if parquet else f"line {line_of(path, bad.row, header)}"
+        place = f"row {bad.row + 1}"
+        if separator is not None:
+            row = bad.row + (not isinstance(wanted["user"], int))  # a header is a row too
+            place = f"line {_line_of(path, row, separator, layout.quoted)}"
         raise ValueError(f"{path} is not {layout.kind}: {place}: {bad}") from None
 
 
@@ -116,9 +121,10 @@ def _line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def _text(path: Path, layout: Layout) -> pd.DataFrame:
+def _text(path: Path, layout: Layout) -> tuple[pd.DataFrame, str]:
+    """The columns, as numbers or text, and what separates them."""
     places, separator, header, width = _places(path, layout)
-    _refuse_longer_lines(path, layout, separator, width)
+    _refuse_uneven_lines(path, layout, separator, width)
     options = {
         "sep": separator,
         "header": None if header is None else 0,
@@ -142,23 +148,24 @@ def _text(path: Path, layout: Layout) -> pd.DataFrame:
         except (ValueError, OverflowError) as error:
             failure = error
     else:
-        raise ValueError(f"{path} is not {layout.kind}: {_unreadable(path, failure)}") from None
+        reason = _unreadable(path, failure, separator, layout.quoted)
+        raise ValueError(f"{path} is not {layout.kind}: {reason}") from None
     found = [f"column {place}" for place in places.values()]
-    return table[found].set_axis(list(places), axis=1)
+    return table[found].set_axis(list(places), axis=1), separator
 
 
 def _places(path: Path, layout: Layout) -> tuple[dict[str, int], str, list[str] | None, int]:
     """Where each column is, the separator, the header, or None where the file has none, and how
     many columns there are."""
     names = layout.columns
-    first = _first_line(path)
+    first = first_line(path)
     if isinstance(names["user"], int):
         last = first.count(layout.separator)
         missing = [name for name, place in names.items() if place > last]
         if missing:
             raise ValueError(
                 f"{path} is not {layout.kind}: its first line has no {' or '.join(missing)}"
-                + _hint(missing)
+                + (_hint(missing) or f", where columns are separated by {_shown(layout.separator)}")
             )
         if layout.separator == ":":
             _refuse_single_colons(path, layout)
@@ -192,29 +199,65 @@ def _single_colon(line: bytes) -> bool:
     return line.count(b":") != 2 * line.count(b"::")
 
 
-def _refuse_longer_lines(path: Path, layout: Layout, separator: str, width: int) -> None:
-    """A separator within a value, as in 4,5 stars, would move all that stands behind it."""
-    separators, lines, end = 0, 0, b"\n"
-    with path.open("rb") as file:
-        while block := file.read(2**24):
-            separators += block.count(separator.encode())
-            lines, end = lines + block.count(b"\n"), block[-1:]
-    if separators == (width - 1) * (lines + (end != b"\n")):
+def _shown(separator: str) -> str:
+    return {":": "::", "\t": "tabs"}.get(separator, separator)
+
+
+def _refuse_uneven_lines(path: Path, layout: Layout, separator: str, width: int) -> None:
+    """A column too many, as in 4,5 stars, or too few would move all that stands behind it.
+
+    Empty columns at the end count for nothing.
+    """
+    if _even(path, layout, separator, width):
         return  # as nearly always; else there are empty lines, or quotes, or what is looked for
-    quoting = csv.QUOTE_MINIMAL if layout.quoted else csv.QUOTE_NONE
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
-        rows = csv.reader(file, delimiter=separator, quoting=quoting)
-        with contextlib.suppress(csv.Error):  # of which pandas says more
+    each = 2 if separator == ":" else 1  # every second column of a::b is empty
+    first = None
+    for line, row in _rows(path, separator, layout.quoted):
+        filled = next((n for n in range(len(row), 0, -1) if row[n - 1].strip()), 0)
+        first = filled if first is None else first
+        if filled > width or len(row) < first:
+            raise ValueError(
+                f"{path} is not {layout.kind}: line {line}: it has {-(-len(row) // each)} columns, "
+                f"the first line has {-(-width // each)}; is a separator within a value, a column "
+                "left out, or a quote not closed?"
+            )
+
+
+def _even(path: Path, layout: Layout, separator: str, width: int) -> bool:
+    """Whether every line surely has as many columns as the first; False where quotes may matter."""
+    with path.open("rb") as file:
+        while block := file.read(2**24) + file.readline():  # of whole lines
+            codes = np.frombuffer(block, np.uint8)
+            ends = np.flatnonzero(codes == ord("\n"))
+            if not block.endswith(b"\n"):
+                ends = np.append(ends, len(codes))
+            places = np.flatnonzero(codes == ord(separator))
+            if len(places) != len(ends) * (width - 1) or (layout.quoted and b'"' in block):
+                return False
+            places = places.reshape(len(ends), width - 1)
+            if (places[:, -1] > ends).any() or (places[1:, 0] < ends[:-1]).any():
+                return False
+    return True
+
+
+def _rows(path: Path, separator: str, quoted: bool) -> Iterator[tuple[int, list[str]]]:
+    """Each row that pandas takes for one, with the line, from 1, where it begins."""
+    limit = csv.field_size_limit(2**31 - 1)  # pandas has none
+    try:
+        with path.open(encoding="utf-8-sig", errors="replace") as file:
+            quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
+            rows = csv.reader(file, delimiter=separator, quoting=quoting, skipinitialspace=True)
+            line = 1
             for row in rows:
-                if any(field.strip() for field in row[width:]):
-                    raise ValueError(
-                        f"{path} is not {layout.kind}: line {rows.line_num}: it has {len(row)} "
-                        f"columns, the first line has {width}; is a separator within a value?"
-                    )
+                if len(row) > 1 or any(field.strip(" ") for field in row):  # else it is empty
+                    yield line, row
+                line = rows.line_num + 1
+    finally:
+        csv.field_size_limit(limit)
 
 
-def _unreadable(path: Path, error: Exception) -> str:
-    """What pandas says, or which line is no UTF-8."""
+def _unreadable(path: Path, error: Exception, separator: str, quoted: bool) -> str:
+    """What pandas says, or which line is no UTF-8, or where quotes begin that never end."""
     if isinstance(error, UnicodeDecodeError):
         with path.open("rb") as file:
             for number, raw in enumerate(file, start=1):
@@ -222,6 +265,9 @@ def _unreadable(path: Path, error: Exception) -> str:
                     raw.decode("utf-8")
                 except UnicodeDecodeError:
                     return f"line {number}: it is no text in UTF-8"
+    if open_quote := re.search("EOF inside string starting at row ([0-9]+)", str(error)):
+        line = _line_of(path, int(open_quote[1]), separator, quoted)
+        return f"line {line}: a quote opens a value and none closes it"
     return _line(error)
 
 
@@ -232,15 +278,19 @@ def _fields(line: str, separator: str) -> list[str]:
         return []
 
 
-def _first_line(path: Path) -> str:
+def first_line(path: Path) -> str:
+    """The first that is not empty. Raises ValueError where there is none, or no text."""
     with path.open("rb") as file:
         for raw in file:
             line = raw.removeprefix(b"\xef\xbb\xbf").strip(b" \r\n")
             if line:
                 try:
-                    return line.decode("utf-8").splitlines()[0]
+                    text = line.decode("utf-8")
                 except UnicodeDecodeError:
-                    raise ValueError(f"{path} is no text in UTF-8: save it as such") from None
+                    text = "\0"
+                if "\0" in text:  # UTF-16 without a mark is UTF-8 with these
+                    raise ValueError(f"{path} is no text in UTF-8: save it as such")
+                return text.splitlines()[0]
     raise ValueError(f"{path} holds no rating")
 
 
@@ -258,13 +308,7 @@ def _refuse_unknown(path: Path, columns: Mapping[str, str | int], found: Sequenc
         )
 
 
-def line_of(path: Path, row: int, header: bool) -> int:
-    """The line, from 1, of a row, from 0. Empty lines are no rows."""
-    left = row + header
-    with path.open(encoding="utf-8", errors="replace") as file:
-        for number, line in enumerate(file, start=1):
-            if line.strip(" \n"):
-                if not left:
-                    return number
-                left -= 1
-    return 0
+def _line_of(path: Path, row: int, separator: str, quoted: bool) -> int:
+    """The line, from 1, where a row, from 0, begins. Empty lines are no rows."""
+    lines = (line for line, _ in _rows(path, separator, quoted))
+    return next(itertools.islice(lines, row, None), 0)

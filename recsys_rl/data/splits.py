@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from recsys_rl.data.counts import check_counts
 from recsys_rl.data.devices import CPU, generator_on
 from recsys_rl.data.interactions import Interactions
 
@@ -28,7 +30,7 @@ def _split(interactions: Interactions, validation: Tensor, test: Tensor) -> Spli
 
 
 def _check_shares(*shares: float) -> None:
-    if min(shares) < 0 or sum(shares) >= 1:
+    if not all(isinstance(share, Real) and share >= 0 for share in shares) or sum(shares) >= 1:
         raise ValueError(f"shares must not be negative and must leave a training part: {shares}")
 
 
@@ -90,8 +92,10 @@ def split_users(
     Without a generator the split is that of seed 0. Raises ValueError unless shares add up to 1.
     """
     generator = generator or generator_on(CPU, 0)
-    if min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
-        raise ValueError(f"shares must not be negative and must add up to 1: {tuple(shares)}")
+    check_counts(n_users=n_users)
+    listed = isinstance(shares, Sequence) and all(isinstance(s, Real) and s >= 0 for s in shares)
+    if not listed or abs(sum(shares) - 1) > 1e-6:
+        raise ValueError(f"shares must not be negative and must add up to 1: {shares}")
     order = torch.randperm(n_users, generator=generator, device=CPU)
     bounds = np.rint(np.cumsum(shares) * n_users).astype(int)
     return tuple(part.sort().values for part in order.tensor_split(bounds[:-1].tolist()))

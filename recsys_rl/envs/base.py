@@ -66,9 +66,8 @@ class SessionEnv:
         device: torch.device = CPU,
     ) -> None:
         check_counts(horizon=horizon)
-        if not callable(reward):
-            raise ValueError(f"a reward is a function of the stars, not {reward!r}")
-        self.horizon, self.reward, self.device = horizon, reward, device
+        check_reward(reward, device)
+        self.horizon, self.reward, self.device = int(horizon), reward, device
         if generator is None:
             generator = torch.Generator(device=device)
             generator.seed()
@@ -228,6 +227,16 @@ def known_options(options: Info | None, *names: str) -> Info:
     if unknown := [name for name in options if name not in names]:
         raise ValueError(f"unknown options {unknown}: there is {', '.join(names)}")
     return {name: value for name, value in options.items() if value is not None}
+
+
+def check_reward(reward: Any, device: torch.device = CPU) -> None:
+    """ValueError unless it makes a finite number of the stars of each session."""
+    if not callable(reward):
+        raise ValueError(f"a reward is a function of the stars, not {reward!r}")
+    stars = torch.tensor([0.0, 1.0, 5.0], device=device)
+    found = reward(stars)
+    if not isinstance(found, Tensor) or found.shape != stars.shape or not found.isfinite().all():
+        raise ValueError(f"a reward makes one finite number of each of the stars, not {found!r}")
 
 
 def check_indices(name: str, values: Any, shape: tuple[int | str, ...], last: int) -> None:

@@ -63,9 +63,10 @@ class ColdStartEnv(SessionEnv):
         self.users, self.sessions, self.n_seed = users, sessions, n_seed
         self.n_items, self.n_users = users.n_items, users.n_users
         self.liked, self.eligible = likes_to_start(users, n_seed)
+        if n_candidates != 0:
+            check_counts(n_candidates=n_candidates)
         self.n_candidates = min(n_candidates, self.n_items)
         if n_candidates:
-            check_counts(n_candidates=n_candidates)
             share = torch.bincount(users.item, minlength=self.n_items) / len(users)
             self._weight = share + 1 / self.n_items  # (V,)
             self._draw_candidates()  # an agent may learn from a replay before it plays
@@ -114,6 +115,7 @@ class ColdStartEnv(SessionEnv):
 
         The draws of a user stand next to each other; they depend on `seed` alone.
         """
+        check_counts(draws=draws)
         generator = own_stream(seed, "seeds")
         position, row = (each.cpu() for each in self.liked.rows_of(self.eligible))
         item, there = self.liked.item.cpu(), self.eligible.device

@@ -75,7 +75,7 @@ class ElicitationEnv(SessionEnv):
     ) -> None:
         super().__init__(horizon, torch.zeros_like, generator, users.user.device)
         check_counts(sessions=sessions)
-        if n_seed:
+        if n_seed != 0:
             check_counts(n_seed=n_seed)
         if half is not None and (not isinstance(half, Integral) or isinstance(half, bool)):
             raise ValueError(f"half is the number of a half, or None, not {half!r}")
@@ -130,6 +130,7 @@ class ElicitationEnv(SessionEnv):
 
         ValueError without a half of which they could name something.
         """
+        check_counts(draws=draws)
         if self.half is None:
             raise ValueError("sessions that start alike need one half: give its number")
         asked = asked_half(self.n_items, self.half, self.device)

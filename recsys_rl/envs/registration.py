@@ -126,9 +126,9 @@ class GymColdStartEnv(gymnasium.Env):
     evaluations end there too, so nothing is ever truncated.
 
     observe: "items", a Dict of `memory` (named or liked) and `rejected` (shown and not liked), item
-    indices MultiDiscrete(n * [n_items + 1]), n = n_seed + horizon, so that nothing is forgotten,
-    and `elapsed`, the share of the session that is over, Box(0, 1, (1,)); or "vectors", a Box of
-    2k + 3 numbers for a plain network, see `flat_observation`.
+    indices MultiDiscrete(n * [n_items + 1]), n = n_seed + horizon or all items, so that nothing is
+    forgotten, and `elapsed`, the share of the session that is over, Box(0, 1, (1,)); or "vectors",
+    a Box of 2k + 3 numbers for a plain network, see `flat_observation`.
     info: "user" at the start; then "item", the id of the item, and "liked".
     All chance is drawn from Gymnasium's own `np_random`. reset's option "user" names who is met, by
     the id that `info` gives.
@@ -171,14 +171,16 @@ class GymColdStartEnv(gymnasium.Env):
         check_types(users=(users, Interactions), vectors=(vectors, Tensor))
         if len(vectors) != users.n_items:
             raise ValueError(f"{len(vectors)} vectors for {users.n_items} items")
-        if vectors.dim() != 2 or not torch.isfinite(vectors).all():
+        if vectors.dim() != 2 or not vectors.numel() or not torch.isfinite(vectors).all():
             raise ValueError("vectors are finite numbers [n_items, k]")
+        vectors = vectors.detach().float()
         self.users, self.vectors, self.observe = users, vectors, observe
         self.render_mode = render_mode
         self.sessions = ColdStartEnv(
             users, sessions=1, horizon=horizon, n_seed=n_seed, reward=reward
         )
-        self.observation_space = self._observation_space(n_seed + horizon)
+        self.longest = min(n_seed + horizon, users.n_items)  # items of a session, none twice
+        self.observation_space = self._observation_space(self.longest)
         self.action_space = spaces.Box(-1.0, 1.0, (vectors.shape[1],), np.float32)
 
     def _observation_space(self, n: int) -> spaces.Space:
@@ -224,7 +226,7 @@ class GymColdStartEnv(gymnasium.Env):
         histories = self.sessions.observation()
         if self.observe == "vectors":
             return flat_observation(histories, self.vectors)[0].numpy()
-        n = self.sessions.n_seed + self.sessions.horizon
+        n = self.longest
         memories = likes_and_rejections(histories, n, self.users.n_items)
         padded = (
             F.pad(m, (n - m.shape[1], 0), value=self.users.n_items)[0].numpy() for m in memories

@@ -149,6 +149,7 @@ class SimulatedEnv(SessionEnv):
 
     def starts(self, draws: int, seed: int) -> tuple[Tensor, Tensor]:
         """Every user `draws` times -> users int64 [U * draws], seed items [U * draws, n_seed]."""
+        check_counts(draws=draws)
         generator, users = own_stream(seed, "simulated starts"), self.eligible
         users = users.repeat_interleave(draws)
         seed_items = [

@@ -184,6 +184,7 @@ class UserLeavesEnv(SessionEnv):
 
     def starts(self, draws: int, seed: int) -> tuple[Tensor, Tensor]:
         """Every user `draws` times -> users int64 [U * draws], first items [U * draws, 1]."""
+        check_counts(draws=draws)
         users = self.eligible.repeat_interleave(draws)
         generator = own_stream(seed, "first items")
         return users, _random_items(self.n_items, (len(users), 1), generator, users.device)

@@ -51,11 +51,13 @@ def sample_negatives(
     with `allow_fewer` such a user's row is all -1, and sampled metrics leave them out.
     """
     check_counts(n=n, batch_size=batch_size)
+    if not isinstance(users, Tensor) or users.dim() != 1 or users.dtype != torch.int64:
+        raise ValueError("users are a tensor int64 [B] of user indices")
     if known.n_items < n and allow_fewer:
         return users.new_full((len(users), n), -1)
     draw = _by_keys if is_small(known.n_items, known.n_items) else _by_rejection
     drawn = []
-    for batch in users.split(batch_size):
+    for batch in users.split(int(batch_size)):
         seen = known.mask_of(batch)
         fewer = seen.sum(1) > known.n_items - n
         if fewer.any() and not allow_fewer:

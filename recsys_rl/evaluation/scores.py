@@ -15,6 +15,10 @@ from recsys_rl.data.histories import Histories
 ScoreFunction = Callable[[Histories], Tensor]
 
 
+class NoScores(ValueError):
+    """Scores hold what cannot be ranked."""
+
+
 def top_k(scores: Tensor, candidates: Tensor, k: int, generator: torch.Generator) -> Tensor:
     """The k best candidates, best first, equal scores in random order.
 
@@ -50,7 +54,7 @@ def checked_scores(score: ScoreFunction, histories: Histories, n_items: int) -> 
     if scores.shape != (len(histories), n_items):
         raise ValueError(f"scores {tuple(scores.shape)}, expected {(len(histories), n_items)}")
     if not scores.max() < torch.inf:  # a NaN anywhere makes the maximum NaN
-        raise ValueError("scores hold NaN or +inf")
+        raise NoScores("scores hold NaN or +inf")
     return scores
 
 
@@ -59,7 +63,7 @@ def batches(users: Tensor, size: int) -> tuple[Tensor, ...]:
     check_counts(batch_size=size)
     if not len(users):
         raise ValueError("no user to evaluate")
-    return users.split(size)
+    return users.split(int(size))
 
 
 def shared(users: Tensor, size: int) -> Sequence[Tensor]:

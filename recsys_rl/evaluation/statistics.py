@@ -69,6 +69,7 @@ class Evaluation:
         """`paired_bootstrap` of self minus other; ValueError unless the users are the same."""
         if self.protocol != other.protocol or not torch.equal(self.users, other.users):
             raise ValueError("only evaluations of the same users and protocol can be compared")
+        _check_metric(metric, self, other)
         return paired_bootstrap(
             self.metrics[metric], other.metrics[metric], weights=self.weights, **options
         )
@@ -80,9 +81,18 @@ class Evaluation:
 
         The interval is that of the mean; the two ends are held fixed.
         """
+        _check_metric(metric, self, start, end)
         low, high = start.mean()[metric], end.mean()[metric]
+        if not high != low:
+            raise ValueError(f"{metric} is {low:g} at the start and at the end: there is no way")
         figures = self.mean()[metric], *self.interval(**options)[metric]
         return tuple((figure - low) / (high - low) for figure in figures)
+
+
+def _check_metric(metric: str, *evaluations: Evaluation) -> None:
+    for each in evaluations:
+        if metric not in each.metrics:
+            raise ValueError(f"there is no metric {metric!r}, only {', '.join(each.metrics)}")
 
 
 class Difference(NamedTuple):
