@@ -23,7 +23,7 @@ EXACT, TAKEN, OFFERED, UNKNOWN, STRAY = 1.0, 1.6, 2.5, 4.0, 12.0
 
 # not the one of "10,000", nor of "Matrix, The" or "The Godfather, Part II"
 _WITHIN = r"\s*(?:(?:the|an?)\s*(?:$|[,;(])|(?:part|episode|chapter|volume|vol)\b)"
-SEPARATOR = re.compile(rf";|,(?!\d{{3}}\b)(?!{_WITHIN})", re.IGNORECASE)
+SEPARATOR = re.compile(rf";|\n| / |,(?!\d{{3}}\b)(?!{_WITHIN})", re.IGNORECASE)
 
 Pick = Callable[[Match], Film | None]
 
@@ -148,19 +148,33 @@ def _together(words: list[str], index: TitleIndex) -> list[str]:
 
 
 def _with_parts(titles: list[str], index: TitleIndex) -> list[str]:
-    """A small number behind a title is that of a sequel, where there is one: terminator, 2."""
+    """A small number behind a title is that of a sequel, where there is one: terminator, 2; and
+    where the title is not that of a film here. Two digits may be its year: braveheart, 95."""
     joined: list[str] = []
     for text in titles:
-        small = text.isdecimal() and int(text) <= PARTS
-        if small and joined and not joined[-1].isdecimal():
+        short = text.isdecimal() and len(text) <= len(str(PARTS))
+        if short and joined and not joined[-1].isdecimal():
             alone, sequel = (
                 find(title, index).film for title in (joined[-1], f"{joined[-1]} {text}")
             )
-            if sequel is not None and sequel != alone:
+            if _is_short_year(text, sequel) or (
+                int(text) <= PARTS and _is_part(alone, sequel, joined[-1], index)
+            ):
                 joined[-1] += f" {text}"
                 continue
         joined.append(text)
     return joined
+
+
+def _is_short_year(text: str, film: Film | None) -> bool:
+    year = film.year if film is not None else None
+    return year is not None and len(text) == 2 and year % 100 == int(text)
+
+
+def _is_part(alone: Film | None, sequel: Film | None, title: str, index: TitleIndex) -> bool:
+    if sequel is not None:
+        return sequel != alone
+    return alone is None or not _is_known(title, index)
 
 
 def _many_together(words: list[str], index: TitleIndex) -> list[str]:
@@ -214,8 +228,10 @@ def _cost(text: str, before: str, index: TitleIndex) -> float:
     title, year = split_year(text)
     if _is_known(text, index):
         return EXACT
-    if year is not None and _is_title(title, index):  # a wrong year is a year
-        return UNKNOWN
+    if year is not None and (_is_title(title, index) or find(title, index).film is not None):
+        return UNKNOWN  # a wrong year is a year
+    if match.whole:
+        return OFFERED
     return (OFFERED if match.choices else UNKNOWN) * len(text.split())
 
 

@@ -10,7 +10,13 @@ from typing import NamedTuple
 
 from rapidfuzz import fuzz, process
 
-from recsys_rl.command.spelling import counted_words, key_of, numbers_of, words_of
+from recsys_rl.command.spelling import (
+    counted_words,
+    key_of,
+    numbers_of,
+    spelt_numbers,
+    words_of,
+)
 from recsys_rl.data.films import Film
 from recsys_rl.data.titles import as_words
 from recsys_rl.data.written_ids import Id
@@ -108,7 +114,8 @@ class TitleIndex:
         """Films whose title holds the words or is spelt alike, the likeliest first."""
         typed, best = words_of(text), {}
         for name, fit in (*self._holding(typed), *self._alike(text)):
-            if numbers_of(name.words) != numbers_of(typed):
+            theirs = numbers_of(name.words)
+            if numbers_of(typed) not in (theirs, theirs - spelt_numbers(name.plain)):
                 fit -= OTHER_PART if numbers_of(typed) else A_PART
             label = name.film.label  # a film that is listed twice is one
             if label not in best or self._rank(Candidate(name.film, fit)) > self._rank(best[label]):
@@ -129,9 +136,13 @@ class TitleIndex:
                 begins, holds = title.startswith(phrase), phrase in title
                 if len(typed) > 1:
                     found.append((name, 94 if begins else 90 if holds else 86))
-                else:
-                    found.append((name, 84 if begins else 72))
-        if len(found) == 1 and len(phrase) > RARE + 2 and self._is_known(found[0][0].film):
+                else:  # a number is no word that a title is called by
+                    found.append((name, 84 if begins and not typed[0].isdecimal() else 72))
+        if (
+            len(typed) == len(found) == 1
+            and len(phrase) > RARE + 2
+            and self._is_known(found[0][0].film)
+        ):
             found = [(found[0][0], 88)]  # "lebowski" is in no other title
         return found
 
