@@ -7,10 +7,13 @@ import shlex
 import time
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from typed_titles import HELD_BACK, SEEN
 
+from recsys_rl.command.answering import _search
+from recsys_rl.command.errors import CommandError
 from recsys_rl.command.matching import Match, find
 from recsys_rl.command.naming import MANY, named, titles_in
 from recsys_rl.command.spelling import words_of
@@ -192,7 +195,7 @@ def test_a_number_that_a_film_is_called_is_that_film_and_no_id():
     assert find("187", INDEX).note == note
     assert find("2001", INDEX).film.id == 7
     assert "not for the id of Lethal Weapon 2 (1989)" in find("2001", INDEX).note
-    for text in ("id:187", "ID: 187", "[id 187]"):
+    for text in ("id:187", "ID: 187", "[id 187]", "Party Girl (1995) [id 187]"):
         assert find(text, INDEX) == Match(text, FILMS[187])
     learned = TitleIndex(FILMS, {187: 9})  # and nothing about the other
     assert find("187", learned).film.id == 187
@@ -213,6 +216,12 @@ def test_any_other_number_is_an_id_and_what_else_it_may_be_is_noted():
 def test_a_film_that_is_listed_twice_is_one_film():
     films = {i: Film(i, "Twice Told", "Twice Told", 1990, ()) for i in (1, 2)}
     assert find("Twice Told", TitleIndex(films, {2: 5})) == Match("Twice Told", films[2])
+
+
+@pytest.mark.parametrize("text", ["avatr", "Avatar", "a beautiful mind"])
+def test_a_search_for_a_newer_film_lists_no_other(text):
+    with pytest.raises(CommandError, match="newer than the data"):
+        _search(text, SimpleNamespace(index=LIST, dataset="ml-1m", last_year=2000), False)
 
 
 def test_a_long_title_is_not_compared_letter_by_letter():
@@ -424,8 +433,8 @@ def test_quotes_or_not_it_is_no_other_film(typed):
         assert found.problems
 
 
-def test_lines_and_slashes_part_titles():
-    assert titles_in(["the matrix\nalien / batman"], LIST) == ["the matrix", "alien", "batman"]
+def test_slashes_between_blanks_part_titles():
+    assert titles_in(["the matrix / alien / face/off"], LIST) == ["the matrix", "alien", "face/off"]
 
 
 def test_an_id_that_is_none_is_called_an_id():

@@ -24,7 +24,7 @@ SAID = 200  # letters of a text that are repeated
 CLASSIC = 0.15  # of the likes of the most liked film: a newer namesake is not what is meant
 
 _SHORT_YEAR = re.compile(r"(.*\S)\s+['(’]?(\d\d)\)?")
-_AN_ID = re.compile(r"id:\s*(\S+)|\[id (\S+)\]", re.IGNORECASE)  # and nothing else
+_AN_ID = re.compile(r"id:\s*(\S+)|[^\[]*\[id (\S+)\]", re.IGNORECASE)  # as it is shown
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ EXACT, TAKEN, OFFERED, UNKNOWN, STRAY = 1.0, 1.6, 2.5, 4.0, 12.0
 
 # not the one of "10,000", nor of "Matrix, The" or "The Godfather, Part II"
 _WITHIN = r"\s*(?:(?:the|an?)\s*(?:$|[,;(])|(?:part|episode|chapter|volume|vol)\b)"
-SEPARATOR = re.compile(rf";|\n| / |,(?!\d{{3}}\b)(?!{_WITHIN})", re.IGNORECASE)
+SEPARATOR = re.compile(rf";| / |,(?!\d{{3}}\b)(?!{_WITHIN})", re.IGNORECASE)
 
 Pick = Callable[[Match], Film | None]
 
