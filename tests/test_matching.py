@@ -401,7 +401,10 @@ LATER = [(1979, "Alien"), (1986, "Aliens"), (1937, "Snow White and the Seven Dwa
          (1989, "Batman"), (1986, "Top Gun"), (1970, "Five Easy Pieces"),
          (1961, "101 Dalmatians"), (1996, "101 Dalmatians"), (1995, "Braveheart"),
          (1982, "First Blood"), (1996, "Everything Relative"),
-         (1974, "The Castaway Cowboy"), (2000, "Beautiful")]  # fmt: skip
+         (1974, "The Castaway Cowboy"), (2000, "Beautiful"),
+         (1959, "Some Like It Hot"), (1982, "48 Hrs."),
+         (1983, "Star Wars: Episode VI - Return of the Jedi"),
+         (1977, "Star Wars: Episode IV - A New Hope")]  # fmt: skip
 SECOND = {i: Film(i, title, title, year, ()) for i, (year, title) in enumerate(LATER, start=40)}
 LOW = {i: Film(i, f"Other {i}", f"Other {i}", 1999, ()) for i in (2, 3, 95, 101)}
 LIST = TitleIndex(SECOND | LOW | {1: FILMS[1]}, dict.fromkeys(SECOND, 100) | {1: 120})
@@ -412,6 +415,8 @@ LIST = TitleIndex(SECOND | LOW | {1: FILMS[1]}, dict.fromkeys(SECOND, 100) | {1:
     [
         ("alien 2", "Aliens (1986)"),
         ("rambo", "First Blood (1982)"),
+        ("48 hours", "48 Hrs. (1982)"),
+        ("star wars return of the jedi", "Star Wars: Episode VI - Return of the Jedi (1983)"),
         ("snow white", "Snow White and the Seven Dwarfs (1937)"),  # seven is no part's number
         ("braveheart 95", "Braveheart (1995)"),
     ],
@@ -424,7 +429,8 @@ def test_quotes_or_not_it_is_the_film_that_is_meant(typed, label):
 @pytest.mark.parametrize(
     "typed",
     ["the batman", "top gun 2", "castaway", "snow white 2025", "casino royal 2006", "shrek 3",
-     "a beautifull mind", "101 dalmations", "episode 5", "-5"],
+     "a beautifull mind", "101 dalmations", "episode 5", "-5",
+     "bend it like beckhem", "101 furst dates"],
 )  # fmt: skip
 def test_quotes_or_not_it_is_no_other_film(typed):
     for texts in [[typed], typed.split()]:

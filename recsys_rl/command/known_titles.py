@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rapidfuzz import fuzz, process
 
-from recsys_rl.command.spelling import key_of, numbers_of, words_of
+from recsys_rl.command.spelling import key_of
 
 FILMS = Path(__file__).with_name("famous_films.txt")
 LONGEST = 200  # letters of a text that are compared
@@ -145,12 +145,20 @@ def newer_alike(text: str, last_year: int | None) -> tuple[float, int, str] | No
     if last_year is None or len(text) > LONGEST:
         return None
     typed = key_of(text)
-    keys = [key for key, films in _famous().items() if any(year > last_year for year, _ in films)]
+    keys = [
+        key
+        for key, films in _famous().items()
+        if any(year > last_year for year, _ in films) and _digits(key) == _digits(typed)
+    ]
     best = process.extractOne(typed, keys, scorer=fuzz.ratio, score_cutoff=SAME)
     if best is None and len(typed) >= BEGUN:
         best = next(((key, SAME) for key in keys if key.startswith(typed)), None)
     if best is None or len(best[0]) < SHORT:
         return None
     year, title = max(_famous()[best[0]])
-    same_part = numbers_of(words_of(text)) == numbers_of(words_of(title))
-    return (best[1], year, title) if same_part else None
+    return best[1], year, title
+
+
+def _digits(key: str) -> str:
+    """Of another part of a series they are others."""
+    return "".join(filter(str.isdecimal, key))

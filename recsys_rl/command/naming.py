@@ -144,7 +144,31 @@ def _together(words: list[str], index: TitleIndex) -> list[str]:
         titles, total = _cheapest(words, lambda *text, cost=cost: cost(*text, index))
         if total == EXACT * len(titles):
             break
-    return _with_parts(titles, index)
+    return _with_parts(_rejoined(titles, index), index)
+
+
+def _rejoined(titles: list[str], index: TitleIndex) -> list[str]:
+    """Words beside one that is in no title are rather words of one title than those of others:
+    bend, it, like, beckham; and so is a number before it: 50, first dates."""
+    joined: list[str] = []
+    run: list[str] = []
+    for text in [*titles, ""]:
+        match = find(text, index)
+        if (
+            text
+            and not match.whole
+            and not _is_known(text, index)
+            and (match.note or not match.film)
+        ):
+            run.append(text)
+            continue
+        if any(find(each, index).film is None for each in run):
+            if joined and joined[-1].isdecimal() and not "".join(joined[-2:-1]).isdecimal():
+                run.insert(0, joined.pop())
+            run = [" ".join(run)]
+        joined += [*run, text] if text else run
+        run = []
+    return joined
 
 
 def _with_parts(titles: list[str], index: TitleIndex) -> list[str]:

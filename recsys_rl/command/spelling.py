@@ -23,6 +23,7 @@ _SAME |= {
     "colour": "color",
     "colours": "colors",
     "xmas": "christmas",
+    "hours": "hrs",
 }
 _ROMAN = ("", "i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x", "xi", "xii", "xiii")
 _NUMERALS = {numeral: str(number) for number, numeral in enumerate(_ROMAN) if number > 1}

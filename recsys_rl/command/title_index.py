@@ -114,8 +114,7 @@ class TitleIndex:
         """Films whose title holds the words or is spelt alike, the likeliest first."""
         typed, best = words_of(text), {}
         for name, fit in (*self._holding(typed), *self._alike(text)):
-            theirs = numbers_of(name.words)
-            if numbers_of(typed) not in (theirs, theirs - spelt_numbers(name.plain)):
+            if _is_another_part(typed, name):
                 fit -= OTHER_PART if numbers_of(typed) else A_PART
             label = name.film.label  # a film that is listed twice is one
             if label not in best or self._rank(Candidate(name.film, fit)) > self._rank(best[label]):
@@ -183,6 +182,17 @@ def spelling_of(film: Film) -> Spelling:
     keys = [(key_of(part), part) for part in parts] if len(parts) > 1 else []
     keys = [key for key, part in keys if not key.isdecimal() or key == part]  # no "Episode V"
     return Spelling([(plain, counted_words(plain)) for plain in _titles(film)], keys)
+
+
+def _is_another_part(typed: list[str], name: Name) -> bool:
+    """Whether the numbers differ; none is needed beside words of the part's own title, in order."""
+    mine, theirs = numbers_of(typed), numbers_of(name.words)
+    if mine in (theirs, theirs - spelt_numbers(name.plain)):
+        return False
+    own = name.words[max(map(name.words.index, theirs), default=0) + 1 :]
+    left = iter(name.words)
+    in_order = all(word in left for word in typed)
+    return bool(mine) or not (in_order and set(own) & set(typed))
 
 
 def _titles(film: Film) -> list[str]:
