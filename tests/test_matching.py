@@ -7,10 +7,13 @@ import shlex
 import time
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from typed_titles import HELD_BACK, SEEN
 
+from recsys_rl.command.answering import _search
+from recsys_rl.command.errors import CommandError
 from recsys_rl.command.matching import Match, find
 from recsys_rl.command.naming import MANY, named, titles_in
 from recsys_rl.command.spelling import words_of
@@ -152,6 +155,7 @@ def test_a_film_that_is_clearly_meant_is_taken_with_a_note(text, film):
         ("matrix 2", "The Matrix Reloaded (2003) is newer than the data, whose films end in 2000"),
         ("Avatar", "Avatar (2009) is newer than the data, whose films end in 2000"),
         ("Heat (2024)", "Heat (2024) is newer than the data"),
+        ("everything everywhere", "seems to be Everything Everywhere All at Once (2022)"),
         ("avatr", "'avatr' seems to be Avatar (2009), which is newer than the data"),
         ("Godzilla", "Godzilla (2014) is newer than the data, whose films end in 2000; if you mean "
          "Godzilla (1998) [id 20] or Godzilla (Gojira) (1954) [id 19], add the year"),
@@ -191,7 +195,7 @@ def test_a_number_that_a_film_is_called_is_that_film_and_no_id():
     assert find("187", INDEX).note == note
     assert find("2001", INDEX).film.id == 7
     assert "not for the id of Lethal Weapon 2 (1989)" in find("2001", INDEX).note
-    for text in ("id:187", "ID: 187", "[id 187]"):
+    for text in ("id:187", "ID: 187", "[id 187]", "Party Girl (1995) [id 187]"):
         assert find(text, INDEX) == Match(text, FILMS[187])
     learned = TitleIndex(FILMS, {187: 9})  # and nothing about the other
     assert find("187", learned).film.id == 187
@@ -212,6 +216,12 @@ def test_any_other_number_is_an_id_and_what_else_it_may_be_is_noted():
 def test_a_film_that_is_listed_twice_is_one_film():
     films = {i: Film(i, "Twice Told", "Twice Told", 1990, ()) for i in (1, 2)}
     assert find("Twice Told", TitleIndex(films, {2: 5})) == Match("Twice Told", films[2])
+
+
+@pytest.mark.parametrize("text", ["avatr", "Avatar", "a beautiful mind"])
+def test_a_search_for_a_newer_film_lists_no_other(text):
+    with pytest.raises(CommandError, match="newer than the data"):
+        _search(text, SimpleNamespace(index=LIST, dataset="ml-1m", last_year=2000), False)
 
 
 def test_a_long_title_is_not_compared_letter_by_letter():
@@ -382,3 +392,58 @@ def test_a_small_number_behind_a_title_names_its_sequel_where_there_is_one():
     assert named(["heat", "terminator", "2"], index).films == [films[5], films[4]]
     assert named(["heat", "2"], index).films == [films[5], films[2]]
     assert named(["2", "1"], index).films == [films[2], films[1]]
+
+
+# ------------------------------------------------------------------------- what a second list found
+
+LATER = [(1979, "Alien"), (1986, "Aliens"), (1937, "Snow White and the Seven Dwarfs"),
+         (1995, "Snow Falling on Cedars"), (1994, "Three Colors: White"), (1995, "Casino"),
+         (1989, "Batman"), (1986, "Top Gun"), (1970, "Five Easy Pieces"),
+         (1961, "101 Dalmatians"), (1996, "101 Dalmatians"), (1995, "Braveheart"),
+         (1982, "First Blood"), (1996, "Everything Relative"),
+         (1974, "The Castaway Cowboy"), (2000, "Beautiful"),
+         (1959, "Some Like It Hot"), (1982, "48 Hrs."),
+         (1983, "Star Wars: Episode VI - Return of the Jedi"),
+         (1977, "Star Wars: Episode IV - A New Hope")]  # fmt: skip
+SECOND = {i: Film(i, title, title, year, ()) for i, (year, title) in enumerate(LATER, start=40)}
+LOW = {i: Film(i, f"Other {i}", f"Other {i}", 1999, ()) for i in (2, 3, 95, 101)}
+LIST = TitleIndex(SECOND | LOW | {1: FILMS[1]}, dict.fromkeys(SECOND, 100) | {1: 120})
+
+
+@pytest.mark.parametrize(
+    ("typed", "label"),
+    [
+        ("alien 2", "Aliens (1986)"),
+        ("rambo", "First Blood (1982)"),
+        ("48 hours", "48 Hrs. (1982)"),
+        ("star wars return of the jedi", "Star Wars: Episode VI - Return of the Jedi (1983)"),
+        ("snow white", "Snow White and the Seven Dwarfs (1937)"),  # seven is no part's number
+        ("braveheart 95", "Braveheart (1995)"),
+    ],
+)
+def test_quotes_or_not_it_is_the_film_that_is_meant(typed, label):
+    for texts in [[typed], typed.split()]:
+        assert [film.label for film in named(texts, LIST).films] == [label]
+
+
+@pytest.mark.parametrize(
+    "typed",
+    ["the batman", "top gun 2", "castaway", "snow white 2025", "casino royal 2006", "shrek 3",
+     "a beautifull mind", "101 dalmations", "episode 5", "-5",
+     "bend it like beckhem", "101 furst dates"],
+)  # fmt: skip
+def test_quotes_or_not_it_is_no_other_film(typed):
+    for texts in [[typed], typed.split()]:
+        found = named(texts, LIST)
+        assert not found.films
+        assert found.problems
+
+
+def test_slashes_between_blanks_part_titles():
+    assert titles_in(["the matrix / alien / face/off"], LIST) == ["the matrix", "alien", "face/off"]
+
+
+def test_an_id_that_is_none_is_called_an_id():
+    assert find("id:777", LIST).problem == (
+        "no film has the id 'id:777'; check it, or give a title"
+    )

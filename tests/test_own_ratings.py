@@ -151,6 +151,32 @@ def test_numbers_of_any_length_are_none_too_many(tmp_path):
     assert read_links(tmp_path, FILMS) == {}
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "latin-1"])
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_what_a_spreadsheet_has_saved_again_is_read(tmp_path, encoding, separator):
+    rows = [line.split(",") for line in LETTERBOXD.splitlines()]
+    rows = [[cell.replace(".", ",") if separator != "," else cell for cell in row] for row in rows]
+    path = tmp_path / "ratings.csv"
+    path.write_text("\n".join(map(separator.join, rows)), encoding=encoding)
+    found = read_ratings(path, "ml-1m", INDEX, {})
+    assert (ids(found.taste.liked), ids(found.taste.disliked)) == ([8, 1], [9])
+    assert found.unrated == 1
+
+
+def test_an_archive_is_to_be_unpacked(tmp_path):
+    path = tmp_path / "letterboxd.zip"
+    path.write_bytes(b"PK\x03\x04 ratings.csv\n\n")
+    with pytest.raises(CommandError, match="unpack it"):
+        read_ratings(path, "ml-1m", INDEX, {})
+
+
+def test_other_names_are_understood_where_the_year_fits(tmp_path):
+    rows = "ESB,1980,x,5\nStar Wars,1977,x,4\nStar Wars,1990,x,4"
+    found = read(tmp_path, f"Name,Year,Letterboxd URI,Rating\n{rows}")
+    assert sorted(ids(found.taste.liked)) == [12, 13]
+    assert len(found.unmatched) == 1
+
+
 def test_pipes_and_devices_are_refused_at_once(tmp_path):
     os.mkfifo(tmp_path / "links.csv")
     assert read_links(tmp_path, FILMS) == {}

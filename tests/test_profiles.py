@@ -46,6 +46,20 @@ def row(item: object, title: str, year: object, answer: str = "like") -> dict:
 # ----------------------------------------------------------------------------- whose film
 
 
+def test_what_an_editor_has_saved_again_is_read(me):
+    save(me, row(1, FILMS[1].title, FILMS[1].year))
+    me.write_bytes(b"\xef\xbb\xbf" + me.read_bytes())
+    found, _ = read_profile(me, "ml-1m", INDEX)
+    assert [answer.film.id for answer in found] == [1]
+
+
+@pytest.mark.parametrize("text", ["[]", "null", "{}", '{"format": 1, "answers": [1]}'])
+def test_why_a_file_is_no_profile_is_said_in_words(me, text):
+    me.write_text(text)
+    with pytest.raises(CommandError, match=r"\(it holds no such answers\)"):
+        read_profile(me, "ml-1m", INDEX)
+
+
 def test_title_and_year_say_which_film_is_meant(me):
     matrix, psycho = FILMS[1], FILMS[8]
     save(

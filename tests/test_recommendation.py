@@ -385,6 +385,8 @@ def test_a_seed_beside_movies_is_noted(ask):
         (["--models", "no/such/folder"], "--models: there is no folder"),
         (["--movie", "2"], "unrecognized arguments: --movie: films are named as they are"),
         (["--list"], "--search TEXT lists films"),
+        (["--why"], "speaks for it"),
+        (["Film 20", "--year", "1800"], "(the films of ml-latest-small end in "),
         (["--genres", "Drama"], "did you mean --genre?"),
     ],
 )

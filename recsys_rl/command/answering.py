@@ -14,7 +14,7 @@ from recsys_rl.command.errors import CommandError
 from recsys_rl.command.filters import fitting
 from recsys_rl.command.keyboard import Ask, best_ask, pick_line
 from recsys_rl.command.links import read_links
-from recsys_rl.command.matching import NEWER, OFFERED, Match, names_of
+from recsys_rl.command.matching import NEWER, OFFERED, Match, find, names_of
 from recsys_rl.command.naming import Named, named
 from recsys_rl.command.output import Reply, as_json, as_text, style_of, suggested
 from recsys_rl.command.profiles import Answer, Row, held, read_profile, taste_of
@@ -218,6 +218,8 @@ def _search(text: str, source: Source, json_wanted: bool) -> str:
     if not key_of(text):
         raise CommandError(f"a search needs letters or digits, not {text!r}")
     films = [*index.titled(text), *index.part_titled(text), *index.holding(text)]
+    if not films and NEWER in (problem := find(text, index).problem):  # nor what is spelt alike
+        raise CommandError(problem)
     films = films or [each.film for each in index.candidates(text) if each.fit >= OFFERED]
     films = list({film.id: film for film in films}.values())
     if json_wanted:

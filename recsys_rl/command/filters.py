@@ -20,7 +20,7 @@ Years = tuple[int, int]
 
 def years_of(text: str) -> Years:
     """ "1990-2000", "1990-", "-1980" or "1994" -> first and last year. Raises ValueError."""
-    found = re.fullmatch(r"\s*(\d{4})?\s*(-|\.\.)?\s*(\d{4})?\s*", text)
+    found = re.fullmatch(r"\s*(\d{4})?\s*(-|–|\.\.)?\s*(\d{4})?\s*", text)
     if not found or not (found[1] or found[3]) or (found[1] and found[3] and not found[2]):
         raise ValueError(f"must be a year or years, as in 1994, 1990-2000 or 1990-, not {text!r}")
     first = int(found[1]) if found[1] else 0

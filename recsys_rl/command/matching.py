@@ -10,9 +10,11 @@ from recsys_rl.command.known_titles import famous_films, in_full, newer_alike, n
 from recsys_rl.command.spelling import key_of, split_year, year_of
 from recsys_rl.command.title_index import Candidate, TitleIndex
 from recsys_rl.data.films import Film
+from recsys_rl.data.titles import as_words
 
 MEANT = 4  # films offered, at most
 SURE = 84  # percent of fit from which a film may be taken
+PART = 95.0  # percent of fit of a film that has a part of this name
 OFFERED = 66  # percent of fit from which a film is offered
 AHEAD = 5  # percent by which it must be ahead of the next
 KNOWN = 5  # times as many likes as a namesake: then it is meant
@@ -21,7 +23,8 @@ SHORT = 3  # digits; a number of fewer is rather an id
 SAID = 200  # letters of a text that are repeated
 CLASSIC = 0.15  # of the likes of the most liked film: a newer namesake is not what is meant
 
-_AN_ID = re.compile(r"id:\s*(\S+)|\[id (\S+)\]", re.IGNORECASE)  # and nothing else
+_SHORT_YEAR = re.compile(r"(.*\S)\s+['(’]?(\d\d)\)?")
+_AN_ID = re.compile(r"id:\s*(\S+)|[^\[]*\[id (\S+)\]", re.IGNORECASE)  # as it is shown
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class Match:
     note: str = ""  # what to tell about a film that was taken
     problem: str = ""
     choices: Sequence[Film] = field(default=())
+    whole: bool = False  # a problem that is one of the whole text, and not of several titles in it
 
 
 def names_of(films: Sequence[Film]) -> str:
@@ -48,8 +52,10 @@ def said(text: str) -> str:
 def find(text: str, index: TitleIndex) -> Match:
     """The film with this id or title, or the one that is clearly meant; else what it may be."""
     typed = text.strip()
-    if (only := _AN_ID.fullmatch(typed)) and (film := index.by_id(only[1] or only[2])):
-        return Match(text, film)
+    if only := _AN_ID.fullmatch(typed):
+        film = index.by_id(only[1] or only[2])
+        problem = f"no film has the id {said(typed)}; check it, or give a title"
+        return Match(text, film, problem="" if film else problem)
     if (film := index.by_id(typed)) is not None:
         return _by_id(text, film, index)
     if not key_of(typed):
@@ -67,7 +73,16 @@ def _title_and_year(typed: str, index: TitleIndex) -> tuple[str, int | None]:
         for title, of_year in spellings:
             if known(title):
                 return title, of_year
-    return without, year
+    return (without, year) if year else _short_year(typed, index)
+
+
+def _short_year(typed: str, index: TitleIndex) -> tuple[str, int | None]:
+    """ "braveheart 95": two digits behind a title are its year, where they are."""
+    if found := _SHORT_YEAR.fullmatch(typed):
+        for film in index.titled(found[1]):
+            if film.year is not None and film.year % 100 == int(found[2]):
+                return found[1], film.year
+    return typed, None
 
 
 def _by_id(text: str, film: Film, index: TitleIndex) -> Match:
@@ -98,6 +113,8 @@ def _newer(text: str, title: str, year: int | None, index: TitleIndex) -> Match 
     last = index.last_year
     known = newer_films(title, last)
     later = year is not None and last is not None and year > last
+    if later and not known and (alike := newer_alike(title, last)):
+        known = [alike[1:]]
     if not known and not later:
         return None
     older = index.titled(title)
@@ -105,7 +122,8 @@ def _newer(text: str, title: str, year: int | None, index: TitleIndex) -> Match 
         return None
     if known and year is not None and not later:
         return None
-    if year is None and older and index.liked(older[0]) >= CLASSIC * index.most_liked:
+    classic = bool(older) and index.liked(older[0]) >= CLASSIC * index.most_liked
+    if year is None and classic and not _is_only_the_newer(title, known, older):
         return None
     newest, name = max(known, default=(year, title))
     problem = f"{name} ({newest}) is {NEWER}, whose films end in {last}"
@@ -114,7 +132,14 @@ def _newer(text: str, title: str, year: int | None, index: TitleIndex) -> Match 
     older = older or index.part_titled(title)
     if older:
         problem += f"; if you mean {names_of(older[:MEANT])}, add the year"
-    return Match(text, problem=problem, choices=older[:MEANT])
+    return Match(text, problem=problem, choices=older[:MEANT], whole=bool(known))
+
+
+def _is_only_the_newer(title: str, known: Sequence[tuple[int, str]], older: Sequence[Film]) -> bool:
+    """Whether an article tells them apart: "The Batman" is not "Batman"."""
+    typed = as_words(title)
+    newer = any(as_words(name) == typed for _, name in known)
+    return newer and all(as_words(film.title) != typed for film in older)
 
 
 def _exact(text: str, title: str, year: int | None, index: TitleIndex) -> Match:
@@ -190,12 +215,12 @@ def _missing(title: str, films: Sequence[Film]) -> list[int]:
 def _likely(text: str, title: str, year: int | None, index: TitleIndex) -> Match:
     """The film that is clearly meant, by its words or its letters; else those to choose from."""
     parts = [film for film in index.part_titled(title) if year in (None, film.year)]
-    found = [Candidate(film, 95.0) for film in parts]
+    found = [Candidate(film, PART) for film in parts]
     found += [each for each in index.candidates(title) if each.film not in parts]
     if year is not None:
         found = [each for each in found if each.film.year == year] or found
     famous = [film for film in famous_films(title) if film[0] == (year or film[0])]
-    if famous and not (found and found[0].fit >= SURE):
+    if famous and not (found and _may_be(found[0], famous[0][0])):
         when, name = famous[0]
         return Match(
             text,
@@ -209,6 +234,7 @@ def _likely(text: str, title: str, year: int | None, index: TitleIndex) -> Match
             text,
             problem=f"{said(text)} seems to be {name} ({newest}), which is {NEWER}, whose "
             f"films end in {index.last_year}",
+            whole=True,
         )
     if found and _is_clear(found, index) and year in (None, found[0].film.year):
         film = found[0].film
@@ -220,7 +246,15 @@ def _likely(text: str, title: str, year: int | None, index: TitleIndex) -> Match
     else:
         end = f" (the films of this data set end in {index.last_year})" if index.last_year else ""
         problem = f"no film has the {kind} {said(text)}{end}; check it, or give {other}"
-    return Match(text, problem=problem, choices=choices)
+    whole = bool(choices) and found[0].fit >= SURE
+    return Match(text, problem=problem, choices=choices, whole=whole)
+
+
+def _may_be(found: Candidate, year: int) -> bool:
+    """Whether a film may be the well-known one of that year under another title: it has part of
+    the title ("The Castaway Cowboy" is not "Cast Away"), or is of the year."""
+    near = found.film.year is None or abs(found.film.year - year) <= 1
+    return found.fit >= (SURE if near else PART)
 
 
 def _is_clear(found: Sequence[Candidate], index: TitleIndex) -> bool:

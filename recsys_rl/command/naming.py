@@ -23,7 +23,7 @@ EXACT, TAKEN, OFFERED, UNKNOWN, STRAY = 1.0, 1.6, 2.5, 4.0, 12.0
 
 # not the one of "10,000", nor of "Matrix, The" or "The Godfather, Part II"
 _WITHIN = r"\s*(?:(?:the|an?)\s*(?:$|[,;(])|(?:part|episode|chapter|volume|vol)\b)"
-SEPARATOR = re.compile(rf";|,(?!\d{{3}}\b)(?!{_WITHIN})", re.IGNORECASE)
+SEPARATOR = re.compile(rf";| / |,(?!\d{{3}}\b)(?!{_WITHIN})", re.IGNORECASE)
 
 Pick = Callable[[Match], Film | None]
 
@@ -144,23 +144,61 @@ def _together(words: list[str], index: TitleIndex) -> list[str]:
         titles, total = _cheapest(words, lambda *text, cost=cost: cost(*text, index))
         if total == EXACT * len(titles):
             break
-    return _with_parts(titles, index)
+    return _with_parts(_rejoined(titles, index), index)
+
+
+def _rejoined(titles: list[str], index: TitleIndex) -> list[str]:
+    """Words beside one that is in no title are rather words of one title than those of others:
+    bend, it, like, beckham; and so is a number before it: 50, first dates."""
+    joined: list[str] = []
+    run: list[str] = []
+    for text in [*titles, ""]:
+        match = find(text, index)
+        if (
+            text
+            and not match.whole
+            and not _is_known(text, index)
+            and (match.note or not match.film)
+        ):
+            run.append(text)
+            continue
+        if any(find(each, index).film is None for each in run):
+            if joined and joined[-1].isdecimal() and not "".join(joined[-2:-1]).isdecimal():
+                run.insert(0, joined.pop())
+            run = [" ".join(run)]
+        joined += [*run, text] if text else run
+        run = []
+    return joined
 
 
 def _with_parts(titles: list[str], index: TitleIndex) -> list[str]:
-    """A small number behind a title is that of a sequel, where there is one: terminator, 2."""
+    """A small number behind a title is that of a sequel, where there is one: terminator, 2; and
+    where the title is not that of a film here. Two digits may be its year: braveheart, 95."""
     joined: list[str] = []
     for text in titles:
-        small = text.isdecimal() and int(text) <= PARTS
-        if small and joined and not joined[-1].isdecimal():
+        short = text.isdecimal() and len(text) <= len(str(PARTS))
+        if short and joined and not joined[-1].isdecimal():
             alone, sequel = (
                 find(title, index).film for title in (joined[-1], f"{joined[-1]} {text}")
             )
-            if sequel is not None and sequel != alone:
+            if _is_short_year(text, sequel) or (
+                int(text) <= PARTS and _is_part(alone, sequel, joined[-1], index)
+            ):
                 joined[-1] += f" {text}"
                 continue
         joined.append(text)
     return joined
+
+
+def _is_short_year(text: str, film: Film | None) -> bool:
+    year = film.year if film is not None else None
+    return year is not None and len(text) == 2 and year % 100 == int(text)
+
+
+def _is_part(alone: Film | None, sequel: Film | None, title: str, index: TitleIndex) -> bool:
+    if sequel is not None:
+        return sequel != alone
+    return alone is None or not _is_known(title, index)
 
 
 def _many_together(words: list[str], index: TitleIndex) -> list[str]:
@@ -214,8 +252,10 @@ def _cost(text: str, before: str, index: TitleIndex) -> float:
     title, year = split_year(text)
     if _is_known(text, index):
         return EXACT
-    if year is not None and _is_title(title, index):  # a wrong year is a year
-        return UNKNOWN
+    if year is not None and (_is_title(title, index) or find(title, index).film is not None):
+        return UNKNOWN  # a wrong year is a year
+    if match.whole:
+        return OFFERED
     return (OFFERED if match.choices else UNKNOWN) * len(text.split())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence, Set
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from recsys_rl.command.errors import CommandError, first_line
+from recsys_rl.command.known_titles import in_full
 from recsys_rl.command.links import Links
 from recsys_rl.command.spelling import split_year
 from recsys_rl.command.taste import Taste
@@ -19,6 +21,8 @@ from recsys_rl.data.titles import display_title
 from recsys_rl.data.written_ids import Id
 
 LARGEST = 2**26  # bytes
+ARCHIVE = b"PK\x03\x04"  # how a zip file begins, and a spreadsheet too
+SEPARATORS = ",;\t"  # of columns, as programs of different countries write them
 MOST_FILES = 99  # of what was not found, beside one export
 LIKED, DISLIKED = 4.0, 3.0  # stars of five: from the first on liked, up to the second not
 NO_FILMS = ("series", "episode", "game", "podcast", "music")  # in a Title Type of IMDb
@@ -116,17 +120,29 @@ def _table(path: Path) -> tuple[list[str], list[list[str]]]:
         raw = content_of(path, LARGEST)
     except (OSError, ValueError) as error:  # ValueError: no file can be called that
         raise CommandError(f"the ratings cannot be read: {first_line(error)}") from error
+    if raw.startswith(ARCHIVE):
+        raise CommandError(f"{path} is an archive: unpack it, and name the file of your ratings")
+    text = _decoded(raw)
+    first = text.lstrip().partition("\n")[0]
+    separator = max(SEPARATORS, key=first.count)
     try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = raw.decode("latin-1")
-    try:
-        rows = [row for row in csv.reader(io.StringIO(text, newline="")) if row]
+        rows = [
+            row for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator) if row
+        ]
     except csv.Error as error:
         raise CommandError(f"{path} is no CSV file ({error})") from error
     if len(rows) < 2:
         raise CommandError(f"{path} holds no rating")
     return rows[0], rows[1:]
+
+
+def _decoded(raw: bytes) -> str:
+    """As spreadsheets save text: UTF-8, UTF-16 with its mark, or Latin-1."""
+    encoding = "utf-16" if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8"
+    try:
+        return raw.decode(encoding).removeprefix("\ufeff")
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
 
 
 def _format(path: Path, header: Sequence[str]) -> tuple[Format, dict[str, int]]:
@@ -148,9 +164,9 @@ def _format(path: Path, header: Sequence[str]) -> tuple[Format, dict[str, int]]:
 
 
 def _stars(text: str, most: float) -> float | None:
-    """Of five; None for what is no rating."""
+    """Of five; None for what is no rating. "4,5" is 4.5."""
     try:
-        stars = float(text) * 5 / most
+        stars = float(text.replace(",", ".")) * 5 / most
     except ValueError:
         return None
     return stars if 0 < stars <= 5 else None
@@ -194,6 +210,8 @@ def _titled(title: str, year: int | None, index: TitleIndex, others: Set[Id]) ->
     """The film of this title, at most a year off, where no year is given the only one; never one
     of the others."""
     films = [*index.titled(title), *index.part_titled(title)]
+    if year is not None:  # "Bicycle Thieves" is "The Bicycle Thief"
+        films += [film for name in in_full(title)[1:] for film in index.titled(name)]
     films = [film for film in films if film.id not in others]
     if year is None:
         return films[0] if len(films) == 1 else None

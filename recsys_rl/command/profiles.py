@@ -52,7 +52,7 @@ def read_profile(path: Path, dataset: str, index: TitleIndex) -> tuple[list[Answ
     CommandError for a file that is no profile.
     """
     try:
-        saved = json.loads(content_of(path, LARGEST).decode("utf-8"))
+        saved = json.loads(content_of(path, LARGEST).decode("utf-8-sig"))
         answers = saved["answers"]
         if saved["format"] != FORMAT:
             raise ValueError(f"it has format {saved['format']!r}, this program reads {FORMAT}")
@@ -63,12 +63,17 @@ def read_profile(path: Path, dataset: str, index: TitleIndex) -> tuple[list[Answ
             raise ValueError("an answer in it is none")
     except NotRegular as error:
         raise CommandError(str(error)) from error
+    except FileNotFoundError as error:
+        raise CommandError(
+            f"the profile cannot be read: there is no file {path}; --session keeps one"
+        ) from error
     except OSError as error:
         raise CommandError(f"the profile cannot be read: {error}") from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
+        reason = first_line(error) if isinstance(error, ValueError) else "it holds no such answers"
         raise CommandError(
-            f"{path} is not a profile that a session has kept ({first_line(error)}): name another "
-            "file, or move it away to start anew"
+            f"{path} is not a profile that a session has kept ({reason}): name another file, or "
+            "move it away to start anew"
         ) from error
     found, others = [], []
     for item, title, year, kind in rows:

@@ -127,7 +127,9 @@ class Session:
         say("\nNo film is left to ask about.")
 
     def _opening(self) -> str:
-        known = f"{len(self.answers)} answers are there; it goes on." if self.answers else ""
+        count = len(self.answers)
+        there = "1 answer is" if count == 1 else f"{count} answers are"
+        known = f"{there} there; it goes on." if count else ""
         if self.profile is None:
             kept = "Answers are not kept: --profile FILE keeps them."
         else:

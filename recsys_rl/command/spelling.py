@@ -16,7 +16,15 @@ _SAME |= {
     for number, word in enumerate(_ORDINALS.split(), start=1)
 }
 _SAME |= {"thirteenth": "13th", "hundred": "100", "doctor": "dr", "mister": "mr", "saint": "st"}
-_SAME |= {"versus": "vs", "teh": "the", "hte": "the", "colour": "color"}
+_SAME |= {
+    "versus": "vs",
+    "teh": "the",
+    "hte": "the",
+    "colour": "color",
+    "colours": "colors",
+    "xmas": "christmas",
+    "hours": "hrs",
+}
 _ROMAN = ("", "i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x", "xi", "xii", "xiii")
 _NUMERALS = {numeral: str(number) for number, numeral in enumerate(_ROMAN) if number > 1}
 _COUNTED = {"part", "episode", "chapter", "volume", "vol", "no", "number"}  # before a number
@@ -76,6 +84,17 @@ def numbers_of(words: list[str]) -> set[str]:
     """Small numbers behind the first word, which tell films of a series apart; a first part needs
     none."""
     return {word for word in words[1:] if word.isdecimal() and len(word) < 3} - {"1"}
+
+
+def spelt_numbers(plain: str) -> set[str]:
+    """Numbers in words, which count something else than parts: "the Seven Dwarfs", but not "Part
+    Two"."""
+    words = plain.split()
+    return {
+        _SAME[word]
+        for before, word in zip(["", *words], words, strict=False)
+        if word in _NUMBERS.split() and before not in _COUNTED
+    }
 
 
 def split_year(text: str) -> tuple[str, int | None]:

@@ -95,7 +95,8 @@ class Suggester:
                 f"--k {wishes.k} is too large: give at most {len(left)}, as many films as are left "
                 "to suggest"
                 if left
-                else "no film is left to suggest: ask for other genres or years"
+                else "no film is left to suggest: ask for other genres or years (the films of "
+                f"{self.source.dataset} end in {self.source.last_year})"
             )
         return left[: wishes.k] if wishes.series else apart(left, wishes.k, series_of)
 

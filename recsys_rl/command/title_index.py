@@ -10,7 +10,13 @@ from typing import NamedTuple
 
 from rapidfuzz import fuzz, process
 
-from recsys_rl.command.spelling import counted_words, key_of, numbers_of, words_of
+from recsys_rl.command.spelling import (
+    counted_words,
+    key_of,
+    numbers_of,
+    spelt_numbers,
+    words_of,
+)
 from recsys_rl.data.films import Film
 from recsys_rl.data.titles import as_words
 from recsys_rl.data.written_ids import Id
@@ -108,7 +114,7 @@ class TitleIndex:
         """Films whose title holds the words or is spelt alike, the likeliest first."""
         typed, best = words_of(text), {}
         for name, fit in (*self._holding(typed), *self._alike(text)):
-            if numbers_of(name.words) != numbers_of(typed):
+            if _is_another_part(typed, name):
                 fit -= OTHER_PART if numbers_of(typed) else A_PART
             label = name.film.label  # a film that is listed twice is one
             if label not in best or self._rank(Candidate(name.film, fit)) > self._rank(best[label]):
@@ -129,9 +135,13 @@ class TitleIndex:
                 begins, holds = title.startswith(phrase), phrase in title
                 if len(typed) > 1:
                     found.append((name, 94 if begins else 90 if holds else 86))
-                else:
-                    found.append((name, 84 if begins else 72))
-        if len(found) == 1 and len(phrase) > RARE + 2 and self._is_known(found[0][0].film):
+                else:  # a number is no word that a title is called by
+                    found.append((name, 84 if begins and not typed[0].isdecimal() else 72))
+        if (
+            len(typed) == len(found) == 1
+            and len(phrase) > RARE + 2
+            and self._is_known(found[0][0].film)
+        ):
             found = [(found[0][0], 88)]  # "lebowski" is in no other title
         return found
 
@@ -172,6 +182,17 @@ def spelling_of(film: Film) -> Spelling:
     keys = [(key_of(part), part) for part in parts] if len(parts) > 1 else []
     keys = [key for key, part in keys if not key.isdecimal() or key == part]  # no "Episode V"
     return Spelling([(plain, counted_words(plain)) for plain in _titles(film)], keys)
+
+
+def _is_another_part(typed: list[str], name: Name) -> bool:
+    """Whether the numbers differ; none is needed beside words of the part's own title, in order."""
+    mine, theirs = numbers_of(typed), numbers_of(name.words)
+    if mine in (theirs, theirs - spelt_numbers(name.plain)):
+        return False
+    own = name.words[max(map(name.words.index, theirs), default=0) + 1 :]
+    left = iter(name.words)
+    in_order = all(word in left for word in typed)
+    return bool(mine) or not (in_order and set(own) & set(typed))
 
 
 def _titles(film: Film) -> list[str]:
