@@ -11,6 +11,7 @@ from synthetic import write_movielens
 from toys import log_of
 
 from benchmarks import next_item, report_next_item, report_sections, results, study
+from benchmarks.peers import curve
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.movielens import load_ratings
 from recsys_rl.evaluation.next_item import GAPS, PROBES, by_gap, gap_classes, ties_shuffled, told
@@ -118,5 +119,6 @@ def test_every_table_says_what_is_read(recorded):
 
 def test_without_runs_there_is_no_section_and_no_picture(tmp_path, monkeypatch):
     monkeypatch.setattr(results, "PATH", tmp_path / "results.csv.gz")
+    monkeypatch.setattr(curve, "PATH", tmp_path / "next_item_peer.csv")
     assert report_next_item.gap_picture() is None
     assert not any(len(section.table) for section in report_sections.of_the_next_item())

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from recsys_rl.command.known_titles import famous_films, in_full
-from recsys_rl.command.matching import Match, find, names_of
+from recsys_rl.command.matching import NEWER, Match, find, names_of
 from recsys_rl.command.spelling import split_year, year_of
 from recsys_rl.command.title_index import TitleIndex
 from recsys_rl.data.films import Film
@@ -198,7 +198,10 @@ def _is_short_year(text: str, film: Film | None) -> bool:
 def _is_part(alone: Film | None, sequel: Film | None, title: str, index: TitleIndex) -> bool:
     if sequel is not None:
         return sequel != alone
-    return alone is None or not _is_known(title, index)
+    if alone is None:  # one of several films is none that has no such part
+        match = find(title, index)
+        return not match.choices or NEWER in match.problem
+    return not _is_known(title, index)
 
 
 def _many_together(words: list[str], index: TitleIndex) -> list[str]:
