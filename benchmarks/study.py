@@ -14,7 +14,7 @@ the table by user; `python -m benchmarks.report` then writes docs/results.md.
 
 import argparse
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -87,14 +87,23 @@ def run(
             continue
         rows = []
         for protocol, found in task.tested(training.agent, score).items():
-            by_user = [metric for metric in found.metrics if not metric.startswith("step@")]
             full = key | {"stage": stage, "protocol": protocol}
-            rows.append(results.rows_of(found, by_user=by_user, counts=counts, **full))
+            kept = kept_by_user(found.metrics)
+            rows.append(results.rows_of(found, by_user=kept, counts=counts, **full))
         measured.add(rows)
     record(measured.rows)
     measured.remove()
     kept.remove()
     return measured.rows
+
+
+def kept_by_user(metrics: Iterable[str]) -> list[str]:
+    """The metrics whose values by user go into the table, which all of them would fill.
+
+    Neither those of a step nor, where full ranking is there too, those among sampled negatives.
+    """
+    among = {f"sampled_{name}" for name in metrics}
+    return [name for name in metrics if not name.startswith("step@") and name not in among]
 
 
 def calibration_rows(found: dict[str, Calibration], key: dict) -> list[pd.DataFrame]:
