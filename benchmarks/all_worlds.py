@@ -13,7 +13,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from benchmarks import results
-from benchmarks.report_tables import trained
 from benchmarks.summaries import SESSIONS, Agent
 from recsys_rl.evaluation.statistics import Interval, hierarchical_bootstrap
 
@@ -66,7 +65,6 @@ class World:
 
 def worlds(dataset: str = "ml-1m") -> list[World]:
     """Those whose results are there."""
-    after = trained(dataset, "cold-start", "DRR-set")[-1]
     leaving = {"dataset": dataset, "split": "user-leaves", "protocol": "user-leaves"}
     dial = "simulated-satisfaction-0.5"
     found = [
@@ -113,9 +111,9 @@ def worlds(dataset: str = "ml-1m") -> list[World]:
             "cold-start sessions: each\nliked film counts by itself",
             {"dataset": dataset, "split": "cold-start", "protocol": SESSIONS},
             "reward@40",
-            after,
+            Agent("DRR-set"),
             Agent("DRR-set", "pretrained, gate reset", "the same agent before DDPG, gate reset"),
-            Agent(after.name.replace("DRR-set", "DRR-set-gamma-0")),
+            Agent("DRR-set-gamma-0"),
             random=Agent("popularity", label="popularity"),
             greedy=Agent("Gaussian of likes"),
             calibration="cold-start",

@@ -3,6 +3,7 @@
     python -m benchmarks.elicitation                   all askers, test users, into the table
     python -m benchmarks.elicitation --part validation --questions 5 --print
     python -m benchmarks.elicitation --questions 5 10 --calibrate
+    python -m benchmarks.elicitation --askers ddpg --seeds 1 2 3 4   the learned one, trained anew
     python -m benchmarks.worlds elicitation --policy ddpg --train
 
 The world: `recsys_rl/envs/elicitation.py`. The ranker behind every asker is the Gaussian of likes;
@@ -55,6 +56,7 @@ QUESTIONS = 3, 5, 10, 20
 NAMED = 0, 3
 RANKERS = "Gaussian", "DRR-set"
 LEARNED = ("ddpg",)
+CHECKPOINTS = Path("checkpoints")
 METRIC = "precision@10"
 HOLDOUT = 0.25  # of the train users, whom the asker meets and its Gaussian does not
 WEIGHTS = "weights.safetensors"
@@ -62,9 +64,13 @@ WEIGHTS = "weights.safetensors"
 
 @dataclass(frozen=True, eq=False)
 class Elicitation:
-    """A data set with its train, validation and test users, and what is fitted on the first."""
+    """A data set with its train, validation and test users, and what is fitted on the first.
+
+    seed: of the training of the learned askers; that of 0 is released.
+    """
 
     data: Interactions
+    seed: int = 0
 
     @cached_property
     def parts(self) -> dict[str, Interactions]:
@@ -102,9 +108,22 @@ class Elicitation:
         }
 
     def learned(self, name: str, questions: int) -> ScoreFunction:
-        asker = load_asker(POLICIES / f"elicitation-{name}", self.gaussian, self.data)
+        return self.asker(name, questions).score
+
+    def asker(self, name: str, questions: int) -> Asker:
+        """A learned one; a seed that is not released is trained if it is not there yet."""
+        folder = policy_folder(name, self.seed)
+        if self.seed and not folder.exists():
+            train_policy(name, self.data, "the same data", self.seed)
+        asker = load_asker(folder, self.gaussian, self.data)
         asker.questions = questions
-        return asker.score
+        return asker
+
+
+def policy_folder(name: str, seed: int = 0) -> Path:
+    if not seed:
+        return POLICIES / f"elicitation-{name}"
+    return CHECKPOINTS / f"elicitation-{name}-{seed}"
 
 
 def save_asker(folder: Path, asker: Asker, data: Interactions, about: str) -> None:
@@ -143,14 +162,14 @@ all, which takes seconds.
 def train_policy(
     name: str, data: Interactions, dataset: str, seed: int = 0, budget: Budget = BUDGET
 ) -> None:
-    """Train a policy anew and release it.
+    """Train a policy anew and save it; that of seed 0 is the released one.
 
     It plays with train users whom its Gaussian has not met, as it will have to.
     """
     first, later = split_holdout_users(Elicitation(data).parts["train"], HOLDOUT, seed)
     asker = Asker(LikeGaussian.fit(first), torch.Generator().manual_seed(seed))
     rows = fit_asker(asker, later, seed, budget)
-    folder = POLICIES / f"elicitation-{name}"
+    folder = policy_folder(name, seed)
     sessions = f"{budget.rounds} rounds of {budget.siblings} sessions with each of {budget.users}"
     about = {"name": name, "dataset": dataset, "seed": seed, "budget": f"{sessions} users"}
     save_asker(folder, asker, data, ABOUT.format(**about))
@@ -170,8 +189,7 @@ def judged(
 
 def calibrations(world: Elicitation, name: str, questions: int) -> dict[str, Calibration]:
     """Q of a learned asker against what the lists earn, in all halves; nothing is known before."""
-    asker = load_asker(POLICIES / f"elicitation-{name}", world.gaussian, world.data)
-    asker.questions = questions
+    asker = world.asker(name, questions)
     users, rank = world.parts["test"], world.gaussian.score
     halves = [ElicitationEnv(users, rank, half=half, horizon=questions) for half in range(HALVES)]
     played = [calibration(asker.score, asker.q, env, gamma=1.0, draws=1) for env in halves]
@@ -190,6 +208,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--root", type=Path, default=Path("data"))
     parser.add_argument("--part", choices=["validation", "test"], default="test")
     parser.add_argument("--askers", nargs="+", help="all of them by default")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="of learned askers")
     parser.add_argument("--questions", nargs="+", type=int, default=QUESTIONS)
     parser.add_argument("--named", nargs="+", type=int, default=NAMED)
     parser.add_argument("--rank", choices=RANKERS, default="Gaussian")
@@ -200,20 +219,31 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     data = Interactions.from_ratings(load_ratings(options.root / options.dataset))
-    world = Elicitation(data)
-    if options.calibrate:
-        record_calibration(world, options.dataset, options.questions, options.print)
-        return
-    rank = world.gaussian.score
-    if options.rank == "DRR-set":
-        released = Recommender.load(Path("models") / options.dataset)
-        if list(released.item_ids) != list(data.item_ids.ids):
-            parser.error("the films of the released agent are not those of the data here")
-        rank = released.score
+    for seed in options.seeds:
+        world = Elicitation(data, seed)
+        if options.calibrate:
+            record_calibration(world, options.dataset, options.questions, options.print)
+        else:
+            judge(world, options, ranker(world, options))
+
+
+def ranker(world: Elicitation, options: argparse.Namespace) -> ScoreFunction:
+    """What makes the lists; ValueError where the released agent is of other films."""
+    if options.rank == "Gaussian":
+        return world.gaussian.score
+    released = Recommender.load(Path("models") / options.dataset)
+    if list(released.item_ids) != list(world.data.item_ids.ids):
+        raise ValueError("the films of the released agent are not those of the data here")
+    return released.score
+
+
+def judge(world: Elicitation, options: argparse.Namespace, rank: ScoreFunction) -> None:
+    """Every asker that is asked for, after any number of questions."""
     for questions in options.questions:
         for n_seed in options.named:
             rows, greedy = [], None
             names = options.askers or ["greedy", *world.askers(questions), "all answers known"]
+            names = LEARNED if world.seed else names  # the others have one fit
             for name in dict.fromkeys(names):
                 if name == "all answers known" and options.rank != "Gaussian":
                     continue
@@ -224,7 +254,7 @@ def main(arguments: list[str] | None = None) -> None:
                 show(protocol(questions, n_seed, options.rank), name, found, greedy, spent)
                 if options.part == "test" and not options.print:
                     key = {"dataset": options.dataset, "split": "elicitation", "agent": name}
-                    key |= {"seed": 0, "stage": "final"}
+                    key |= {"seed": world.seed, "stage": "final"}
                     key |= {"protocol": protocol(questions, n_seed, options.rank)}
                     rows.append(results.rows_of(found, by_user=[METRIC], **key))
             if rows:
@@ -243,7 +273,7 @@ def record_calibration(
                 print(f"{name}, {number} questions, {who}: {errors}", flush=True)
             if not only_print:
                 key = {"dataset": dataset, "split": f"elicitation-{number}", "agent": name}
-                results.record(pd.concat(calibration_rows(found, key | {"seed": 0})))
+                results.record(pd.concat(calibration_rows(found, key | {"seed": world.seed})))
 
 
 def show(where: str, name: str, found: Evaluation, first: Evaluation, spent: float) -> None:

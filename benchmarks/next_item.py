@@ -88,8 +88,7 @@ def of_release(folder: Path, data: Interactions, orders: int = ORDERS) -> pd.Dat
     state = config["config"]["state"]["name"]
     if len(recommender.item_ids) != data.n_items or "leave one out" not in config["protocol"]:
         raise ValueError(f"{folder} was not trained on the split leave-one-out of these data")
-    old = " (a5157ef)" if "at commit a5157ef" in config["command"] else ""
-    key = {"dataset": config["dataset"], "split": NAME, "agent": state + old}
+    key = {"dataset": config["dataset"], "split": NAME, "agent": state}
     key |= {"seed": config["config"]["seed"], "stage": "final"}
     rows = []
     for protocol, found in evaluations(recommender.score, data, recommender.reads_clock, orders):

@@ -55,12 +55,6 @@ return with test users was printed at every trial beside that with validation us
 that a state noise of 1 suits the model's world was seen on test users. Test users who get bored
 were looked at for two values of tau, of which validation users chose one.
 
-**Which runs these are.** Agents with *(a5157ef)* behind their name are of that commit, whose critic
-was wrong (see the [log](log.md)) and whose runs kept the last weights; they stay until they are
-trained anew. All others are of this version, but for DRR-set where its critic did not read yet how
-few answers there are: of ml-100k, its eighths are of commit de6074b, its split cold-start of
-cd303fa, which also kept the critic of the actor's best validation, not the last one.
-
 **How to run the scripts.** From the root of the repository, with the data sets in `data/`. The
 commands below record into the table, and a run that is made again replaces the old one;
 `python -m benchmarks.report` then writes this page.

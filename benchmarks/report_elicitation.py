@@ -6,8 +6,8 @@ import pandas as pd
 
 from benchmarks import results
 from benchmarks.elicitation import METRIC, QUESTIONS, protocol
-from benchmarks.summaries import Agent, bracketed, differences, signed
-from recsys_rl.evaluation.statistics import hierarchical_bootstrap
+from benchmarks.summaries import Agent, bracketed, brackets, differences, signed
+from recsys_rl.evaluation.statistics import Interval, hierarchical_bootstrap
 
 GREEDY = Agent("greedy")
 GRADIENT = Agent("knowledge gradient")
@@ -20,7 +20,6 @@ ASKERS = [
     Agent("all answers known"),
 ]
 SPLIT = "elicitation"
-OVER = {"in brackets": "interval over users"}
 
 
 def askers_table(dataset: str, n_seed: int) -> pd.DataFrame:
@@ -32,9 +31,10 @@ def askers_table(dataset: str, n_seed: int) -> pd.DataFrame:
             key = _key(dataset, questions, n_seed, "Gaussian")
             kept = results.by_user(METRIC, **key, agent=agent.name, stage=agent.stage)
             if len(kept):
-                row[_column(questions)] = bracketed(hierarchical_bootstrap(kept.to_numpy()))
+                found = hierarchical_bootstrap(kept.to_numpy())
+                row[_column(questions)], beside = bracketed(found), _beside(found, len(kept))
         if row:
-            rows[str(agent)] = row | OVER
+            rows[str(agent)] = row | beside
     return pd.DataFrame(rows).T
 
 
@@ -51,16 +51,21 @@ def gains_table(dataset: str) -> pd.DataFrame:
                 key = _key(dataset, questions, n_seed, rank)
                 found = differences(key, ours, theirs, METRIC)
                 if len(found):
-                    row[_column(questions)] = signed(hierarchical_bootstrap(found.to_numpy()))
+                    gained = hierarchical_bootstrap(found.to_numpy())
+                    row[_column(questions)], beside = signed(gained), _beside(gained, len(found))
             known = f"{n_seed} named" if n_seed else "nothing known"
             end = "" if rank == "Gaussian" else f", ranked by {rank}"
             if row:
-                rows[f"{ours} minus {theirs}, {known}{end}"] = row | OVER
+                rows[f"{ours} minus {theirs}, {known}{end}"] = row | beside
     return pd.DataFrame(rows).T.fillna("")
 
 
 def _key(dataset: str, questions: int, n_seed: int, rank: str) -> dict[str, str]:
     return {"dataset": dataset, "split": SPLIT, "protocol": protocol(questions, n_seed, rank)}
+
+
+def _beside(found: Interval, seeds: int) -> dict[str, str]:
+    return {"seeds": str(seeds), "in brackets": brackets(found.over, seeds)}
 
 
 def _column(questions: int) -> str:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from benchmarks import results
 from benchmarks.peers import curve
-from benchmarks.report_tables import agents, trained
+from benchmarks.report_tables import agents, stages
 from benchmarks.summaries import Agent, figures
 from recsys_rl.evaluation.next_item import GAPS, PROBES
 from recsys_rl.evaluation.plots import hits_by_gap, quality_by_minutes
@@ -41,7 +41,7 @@ PUBLISHED = {
 
 def ours(dataset: str, split: str, reads: str) -> list[Agent]:
     """Both stages of the agents that read this; one that reads the clock also without it."""
-    plain = trained(dataset, split, "DRR-seq") if reads == "order" else []
+    plain = stages("DRR-seq") if reads == "order" else []
     return [*plain, *(Agent(CLOCK, stage) for stage in ("pretrained", "final"))]
 
 

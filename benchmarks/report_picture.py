@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from benchmarks import results
-from benchmarks.report_tables import RIDGE, trained
+from benchmarks.report_tables import RIDGE, stages
 from benchmarks.summaries import SESSIONS, Agent
 from recsys_rl.evaluation.sessions import HORIZONS
 
@@ -36,7 +36,7 @@ def smoothed(values: np.ndarray) -> np.ndarray:
 def picture(dataset: str) -> Figure:
     """The share liked by step; and the same minus the Gaussian, for the lines near to it."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.8))
-    before, after = trained(dataset, "cold-start", "DRR-set")
+    before, after = stages("DRR-set")
     drawn = {after: ("#D55E00", "-"), before: ("#E69F00", "-")} | LINES
     lines = {agent: smoothed(by_step(dataset, agent)) for agent in drawn}
     gaussian, step = lines[Agent("Gaussian of likes")], np.arange(1, max(HORIZONS) + 1)

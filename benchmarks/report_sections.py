@@ -25,7 +25,7 @@ from benchmarks.report_tables import (
     rivalries,
     sessions_table,
     simulated,
-    trained,
+    stages,
     training_times,
 )
 from benchmarks.report_worlds import (
@@ -107,7 +107,7 @@ def of_logs() -> list[Section]:
             "",
             compared(
                 {"sampled_hr@10": "Hit@10", "sampled_ndcg@10": "nDCG@10"},
-                [*BASELINES, *trained("ml-1m", "random-positives", "DRR-seq")],
+                [*BASELINES, *stages("DRR-seq")],
                 dataset="ml-1m",
                 split="random-positives",
                 protocol="random-positives",
@@ -134,7 +134,7 @@ def of_logs() -> list[Section]:
             "The agents were not tuned for this split.",
             compared(
                 {"hr@10": "Hit@10", "ndcg@10": "nDCG@10"},
-                [*BASELINES, *trained("ml-1m", "temporal", "DRR-seq")],
+                [*BASELINES, *stages("DRR-seq")],
                 dataset="ml-1m",
                 split="temporal",
                 protocol="temporal",
@@ -207,7 +207,7 @@ def of_the_next_item() -> list[Section]:
 def of_cold_start() -> list[Section]:
     """Sessions and suggestions for users whom no model has met."""
     held_out = "split cold-start (users held out whole)"
-    ours = trained("ml-1m", "cold-start", "DRR-seq", "DRR-set")
+    ours = stages("DRR-seq", "DRR-set")
     suggesting = [*BASELINES, Agent("Gaussian of likes"), *ours]
     names = ["DRR-set", "DRR-set-gamma-0", "DRR-set-no-linear"]
     found = [
@@ -256,7 +256,7 @@ def of_cold_start() -> list[Section]:
                 measured,
                 [*beside[:1], study(dataset, "cold-start", "DRR-set")],
                 "Differences of the share liked.",
-                gains(rivalries(dataset), **key),
+                gains(rivalries(), **key),
             )
         )
         found.append(
@@ -266,7 +266,7 @@ def of_cold_start() -> list[Section]:
                 commands,
                 "Differences of the share liked between the agent after DDPG and the same agent "
                 "before it, or trained in another way.",
-                gains(added(dataset), **key),
+                gains(added(), **key),
             )
         )
     eighths = study("ml-100k", " ".join(EIGHTHS), "DRR-set")

@@ -21,7 +21,6 @@ from benchmarks.summaries import (
 from recsys_rl.evaluation.statistics import seed_spread
 
 PRETRAINED, RESET = "pretrained", "pretrained, gate reset"
-OLD = " (a5157ef)"  # behind agents of an earlier version
 RIDGE = "ridge regression (LinUCB, alpha = 0)"
 
 
@@ -34,30 +33,17 @@ def stages(*names: str) -> list[Agent]:
     return [Agent(name, stage) for name in names for stage in (PRETRAINED, "final")]
 
 
-def ours_of(dataset: str) -> Agent:
-    """DRR-set after DDPG, of the earlier version where it was not trained anew."""
-    return trained(dataset, "cold-start", "DRR-set")[1]
-
-
-def rivalries(dataset: str) -> list[tuple[Agent, Agent]]:
+def rivalries() -> list[tuple[Agent, Agent]]:
     """DRR-set beside each rival, and the pretrained agent beside the strongest."""
-    before, _ = trained(dataset, "cold-start", "DRR-set")
-    return [*((ours_of(dataset), rival) for rival in RIVALS), (before, RIVALS[-1])]
+    before, after = stages("DRR-set")
+    return [*((after, rival) for rival in RIVALS), (before, RIVALS[-1])]
 
 
-def added(dataset: str) -> list[tuple[Agent, Agent]]:
+def added() -> list[tuple[Agent, Agent]]:
     """What DDPG adds to the pretrained agent, and what looking ahead adds to DDPG."""
-    before, after = trained(dataset, "cold-start", "DRR-set")
-    end = OLD if after.name.endswith(OLD) else ""
-    reset = Agent(before.name, "pretrained, gate reset")
-    return [(after, before), (after, reset), (after, Agent("DRR-set-gamma-0" + end))]
-
-
-def trained(dataset: str, split: str, *names: str) -> list[Agent]:
-    """Both stages of agents of ours; where one was not trained anew, of the earlier version."""
-    found = results.select(dataset=dataset, split=split, protocol="training")
-    there = set(found["agent"])
-    return stages(*(name if name in there else name + OLD for name in names))
+    before, after = stages("DRR-set")
+    rest = Agent("DRR-set", RESET), Agent("DRR-set-gamma-0")
+    return [(after, other) for other in (before, *rest)]
 
 
 BASELINES = agents("random", "popularity", "recent popularity", "item-kNN", "EASE", "iALS", "PMF")
@@ -98,9 +84,8 @@ EXPLORATION = {  # row: agent with prioritized replay, and with uniform
 RIVALS = agents("popularity", "item-kNN", "EASE", "LinUCB", RIDGE, "Gaussian of likes")
 SIMULATED = [
     *agents("greedy on simulator A", "random", "popularity", "PMF folded in", "LinUCB", "HLinUCB"),
-    *stages("DRR-set-simulated", "DRR-set-sets-alone" + OLD),
-    *agents("DRR-set-simulated-gamma-0", "DRR-set-sets-alone-gamma-0" + OLD),
-    *agents("DRR-set-simulated-deterministic", "oracle"),
+    *stages("DRR-set-simulated"),
+    *agents("DRR-set-simulated-gamma-0", "DRR-set-simulated-deterministic", "oracle"),
 ]
 
 LEAVING = [
@@ -166,7 +151,7 @@ def bored_gains() -> pd.DataFrame:
 
 def ranked(dataset: str) -> pd.DataFrame:
     """Leave-one-out: baselines, the agents of the data set, and what the literature has."""
-    ours = trained(dataset, "leave-one-out", "DRR-ave", "DRR-seq")
+    ours = stages("DRR-ave", "DRR-seq")
     key = {"dataset": dataset, "split": "leave-one-out", "protocol": "leave-one-out"}
     extra = [Agent("DRR-ave-ddpg-only")]
     return compared(RANKING, [*BASELINES, *LITERATURE, *extra, *ours], **key)
@@ -199,7 +184,7 @@ def reranked(dataset: str) -> pd.DataFrame:
     key = {"dataset": dataset, "split": "ratings", "protocol": "re-ranking"}
     metrics = {"precision@5": "P@5", "precision@10": "P@10", "ndcg@10": "nDCG@10"}
     metrics |= {"binary_ndcg@10": "nDCG@10, binary"}
-    rows = [*BASELINES, *trained(dataset, "ratings", "DRR-seq")[1:], Agent("oracle")]
+    rows = [*BASELINES, Agent("DRR-seq"), Agent("oracle")]
     table = compared(metrics, rows, **key)
 
     def level(agent: Agent) -> float:
@@ -207,7 +192,8 @@ def reranked(dataset: str) -> pd.DataFrame:
         return found["precision@5"].mean()
 
     low, high = level(Agent("random")), level(Agent("oracle"))
-    way = {str(agent): f"{(level(agent) - low) / (high - low):.3f}" for agent in rows}
+    there = [agent for agent in rows if str(agent) in table.index]
+    way = {str(agent): f"{(level(agent) - low) / (high - low):.3f}" for agent in there}
     table.insert(len(metrics), "P@5, random 0 to oracle 1", pd.Series(way))
     return table
 
@@ -217,12 +203,11 @@ def sessions_table(dataset: str) -> pd.DataFrame:
     key = {"dataset": dataset, "split": "cold-start", "protocol": SESSIONS}
     rows = [
         *agents("popularity", "PMF", "item-kNN", "EASE", "iALS", "LinUCB", "HLinUCB", RIDGE),
-        *agents("ridge regression (HLinUCB, alpha = 0)", "Gaussian of likes", "SB3 DDPG" + OLD),
+        *agents("ridge regression (HLinUCB, alpha = 0)", "Gaussian of likes", "SB3 DDPG"),
         *stages("DRR-set-no-linear")[1:],
         *stages("DRR-set-gamma-0")[1:],
         Agent("DRR-set", RESET),
-        *trained(dataset, "cold-start", "DRR-set"),
-        Agent("DRR-set" + OLD),
+        *stages("DRR-set"),
         Agent("oracle"),
     ]
     rows = list(dict.fromkeys(rows))
@@ -238,8 +223,7 @@ def sessions_table(dataset: str) -> pd.DataFrame:
 def cross_dataset(dataset: str) -> pd.DataFrame:
     """Sessions with the users of ml-latest-small; then DRR-set minus each rival."""
     key = {"dataset": dataset, "split": "cross-dataset", "protocol": SESSIONS}
-    there = set(results.select(dataset=dataset, split="cross-dataset")["agent"])
-    ours = Agent("DRR-set" if "DRR-set" in there else "DRR-set" + OLD)
+    ours = Agent("DRR-set", label="the released agent")
     rivals = agents("popularity", "item-kNN", "EASE", RIDGE, "Gaussian of likes")
     levels = compared(REWARDS, [*rivals, ours, Agent("oracle")], **key)
     return pd.concat([levels, gains([(ours, rival) for rival in rivals], **key)])

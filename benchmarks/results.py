@@ -11,8 +11,7 @@
               ml-latest-small); user-leaves, and user-leaves-model (trained in the world of a rating
               model); elicitation (the users of cold-start), elicitation-5 and -10 (calibration
               after so many questions); sardine
-    agent     DRR-set, DRR-set-gamma-0, ...: as in `recsys_rl.experiments`, with " (a5157ef)" behind
-              it where the run is of that commit; EASE, popularity, ...:
+    agent     DRR-set, DRR-set-gamma-0, ...: as in `recsys_rl.experiments`; EASE, popularity, ...:
               as in `recsys_rl.baselines.registry`; oracle: the best that a protocol allows
     seed      of the training; 0 for the baselines, which have one fit
     stage     final; pretrained; "pretrained, gate reset"; untrained; "no history"; "history
@@ -36,7 +35,8 @@
               evaluated users, counted from 0 by ascending user index
     value     rounded to five decimals
 
-Only sessions are kept by user. `record` adds runs, `select`, `means` and `by_user` read.
+Which values are kept by user: `study.kept_by_user`. `record` adds runs, `select`, `means` and
+`by_user` read.
 """
 
 from __future__ import annotations

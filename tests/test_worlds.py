@@ -6,7 +6,7 @@ import pytest
 import torch
 from synthetic import write_movielens
 
-from benchmarks import worlds
+from benchmarks import elicitation, worlds
 from benchmarks.elicitation import WEIGHTS, Elicitation, load_asker, recorded_data, save_asker
 from recsys_rl.agent.asking import Asker
 from recsys_rl.data.interactions import Interactions
@@ -69,6 +69,17 @@ def test_an_asker_is_saved_and_comes_back(root, tmp_path):
     assert torch.equal(again.score(histories), asker.score(histories))
     with pytest.raises(ValueError, match="the films of this policy are not those of the data"):
         load_asker(tmp_path, world.gaussian, data.select(data.rating > 3))
+
+
+def test_an_asker_of_another_seed_is_trained_once_and_released_nowhere(root, tmp_path, monkeypatch):
+    seeds = []
+    monkeypatch.setattr(elicitation, "CHECKPOINTS", tmp_path)
+    monkeypatch.setattr(elicitation, "fit_asker", lambda *given: seeds.append(given[2]) or [])
+    data = Interactions.from_ratings(load_ratings(root / "tiny"))
+    for _ in range(2):
+        assert elicitation.Elicitation(data, seed=7).asker("ddpg", 3).questions == 3
+    assert seeds == [7]
+    assert [folder.name for folder in tmp_path.iterdir()] == ["elicitation-ddpg-7"]
 
 
 def test_simulated_users_have_a_form_and_a_dial(root, capsys):
