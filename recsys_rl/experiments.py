@@ -114,6 +114,7 @@ VARIANTS = {
     "DRR-set-gamma-0": Variant("DRR-set", "ddpg.gamma", 0.0),
     "DRR-set-no-linear": Variant("DRR-set", "state.linear", ""),
     "DRR-set-no-holdout": Variant("DRR-set", "pretrain.holdout_share", 0.0),
+    "DRR-set-no-holdout-gamma-0": Variant("DRR-set-no-holdout", "ddpg.gamma", 0.0),
     "DRR-set-simulated-ou-noise": Variant("DRR-set-simulated", "ddpg.ou_sigma", 0.2),
     "DRR-set-simulated-deterministic": Variant(
         "DRR-set-simulated-ou-noise", "ddpg.gradient", "deterministic"
