@@ -27,6 +27,7 @@ from recsys_rl.serving import Recommender
 ROOT = Path(__file__).resolve().parents[1]
 COMPARED = "popularity", "item-kNN", "EASE", "LinUCB", "Gaussian of likes"
 REWARDS = [f"reward@{t}" for t in HORIZONS]
+RELEASED = "DRR-set-no-holdout-gamma-0"  # the agent of `models/ml-1m`
 
 
 def of_catalogue(ratings: pd.DataFrame, item_ids: IdMap) -> Interactions:
@@ -59,7 +60,7 @@ def main() -> None:
     key = {"dataset": "ml-1m", "split": "cross-dataset", "protocol": "cold-start-sessions"}
     key |= {"seed": 0, "stage": "final"}
     found = {}
-    for name, score in (baselines(train) | {"DRR-set": ours, "oracle": None}).items():
+    for name, score in (baselines(train) | {RELEASED: ours, "oracle": None}).items():
         oracle = score is None
         result = cold_start_oracle(users) if oracle else cold_start_sessions(score, users)
         results.record(results.rows_of(result, by_user=REWARDS, agent=name, **key))

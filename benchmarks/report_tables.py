@@ -223,7 +223,7 @@ def sessions_table(dataset: str) -> pd.DataFrame:
 def cross_dataset(dataset: str) -> pd.DataFrame:
     """Sessions with the users of ml-latest-small; then DRR-set minus each rival."""
     key = {"dataset": dataset, "split": "cross-dataset", "protocol": SESSIONS}
-    ours = Agent("DRR-set", label="the released agent")
+    ours = Agent("DRR-set-no-holdout-gamma-0", label="the released agent")
     rivals = agents("popularity", "item-kNN", "EASE", RIDGE, "Gaussian of likes")
     levels = compared(REWARDS, [*rivals, ours, Agent("oracle")], **key)
     return pd.concat([levels, gains([(ours, rival) for rival in rivals], **key)])
