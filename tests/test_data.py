@@ -674,6 +674,17 @@ def test_id_map_refuses_what_is_no_id():
     for bad in ([7, 3], [3, 3], [[3, 7]]):
         with pytest.raises(ValueError, match="ascending"):
             IdMap(np.array(bad))
+    for bad in ("f\0", "\0", "a\x1b[1m", "a\n", "a\ud800"):
+        with pytest.raises(ValueError, match="holds a control character"):
+            IdMap(["a", bad])
+
+
+def test_a_nul_at_the_end_makes_another_id():
+    """NumPy's text does not keep it."""
+    ids = IdMap(["f", "f01"])
+    assert ids.places(["f01\0", "f01", "f\0", "f", "\0"]).tolist() == [-1, 1, -1, 0, -1]
+    assert ids.places(np.array([["f", "g"]])).tolist() == [[0, -1]]
+    assert ids.places([]).tolist() == []
 
 
 def test_rows_are_ordered_by_user_and_time_and_ties_keep_the_file_order():

@@ -10,7 +10,7 @@ import pandas as pd
 
 from recsys_rl.data.likes import POSITIVE
 from recsys_rl.data.notes import note, shortened
-from recsys_rl.data.written_ids import MISSING, whole_numbers
+from recsys_rl.data.written_ids import MISSING, holds_control, whole_numbers
 
 SCALE = 0.5, 5.0  # ratings of MovieLens
 LARGEST = 1e30  # ratings of any scale, whose differences are to be numbers
@@ -54,6 +54,9 @@ def as_ids(values: pd.Series, what: str, path: Path | str = "") -> np.ndarray:
         if text is None or text.lower() in MISSING:
             problem = "missing" if text is not None else f"neither a number nor text: {found[code]}"
             raise BadRow((codes == code).argmax(), f"the {what} is {problem}")
+        if holds_control(text):
+            odd = shortened(text)
+            raise BadRow((codes == code).argmax(), f"the {what} holds a control character: {odd!r}")
     whole = whole_numbers(texts)
     if all(whole):
         return _smallest(np.array(list(map(int, texts)), np.int64)[codes])
