@@ -46,6 +46,13 @@ def read(tmp_path: Path, text: str, dataset: str = "ml-1m", links=None):
     return read_ratings(path, dataset, INDEX, links or {})
 
 
+@pytest.mark.parametrize("line", ["sep=,", '"sep=;"', "Sep=\t"])
+@pytest.mark.parametrize("text", [LETTERBOXD, IMDB, MOVIELENS])
+def test_a_first_line_for_excel_is_no_header(tmp_path, line, text):
+    told, plain = (read(tmp_path, each) for each in (f"{line}\r\n{text}", text))
+    assert told == plain
+
+
 def ids(films) -> list[int]:
     return [film.id for film in films]
 

@@ -16,6 +16,7 @@ from recsys_rl.command.spelling import split_year
 from recsys_rl.command.taste import Taste
 from recsys_rl.command.title_index import TitleIndex
 from recsys_rl.data.films import Film
+from recsys_rl.data.layouts import tells_separator
 from recsys_rl.data.regular_files import content_of
 from recsys_rl.data.titles import display_title
 from recsys_rl.data.written_ids import Id
@@ -122,8 +123,10 @@ def _table(path: Path) -> tuple[list[str], list[list[str]]]:
         raise CommandError(f"the ratings cannot be read: {first_line(error)}") from error
     if raw.startswith(ARCHIVE):
         raise CommandError(f"{path} is an archive: unpack it, and name the file of your ratings")
-    text = _decoded(raw)
-    first = text.lstrip().partition("\n")[0]
+    text = _decoded(raw).lstrip()
+    first, _, rest = text.partition("\n")
+    if tells_separator(first):
+        text, first = rest, rest.partition("\n")[0]
     separator = max(SEPARATORS, key=first.count)
     try:
         rows = [
