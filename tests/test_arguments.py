@@ -117,7 +117,8 @@ def test_a_file_that_cannot_be_is_refused_before_any_answer(
     assert (code, out) == (2, "")
     assert err.count("\n") == 1
     assert err.removesuffix("\n").isprintable()
-    assert any(said in err for said in ("cannot be ", "is not a profile", "is no regular file"))
+    said = "cannot be ", "is not a profile", "is no regular file", "must be a file, not an empty"
+    assert any(words in err for words in said)
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
