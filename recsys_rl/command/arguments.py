@@ -14,7 +14,8 @@ from typing import NoReturn
 
 from recsys_rl.command.errors import CommandError
 from recsys_rl.command.filters import years_of
-from recsys_rl.data.arguments import Parser
+from recsys_rl.data.arguments import LONGEST, Parser
+from recsys_rl.data.notes import shortened
 
 HERE = Path(__file__).resolve().parents[2]
 DRAWN = 3  # films drawn when none is named
@@ -57,7 +58,7 @@ class _Parser(Parser):
         if kind == "unrecognized arguments":
             first = rest.split(" ")[0]
             message = f"{message}{self._hint(first)}"
-        raise CommandError(f"{message} (--help shows what can be asked)")
+        raise CommandError(f"{shortened(message, LONGEST)} (--help shows what can be asked)")
 
     def _hint(self, option: str) -> str:
         option = option.partition("=")[0]
