@@ -908,3 +908,23 @@ def test_shares_are_numbers_that_leave_something(tiny, share):
         splits.split_users(10, (share, 0.5))
     with pytest.raises(ValueError, match="n_users is a whole number"):
         splits.split_users(-1)
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "words"),
+    [
+        ("rating", [10**400, 4], "a rating is missing or outside"),
+        ("rating", [4, 5 + 1j], "row 2 of the ratings: .*is no number"),
+        ("timestamp", np.array([1, 2**63], np.uint64), "row 2 .* is too large"),
+    ],
+)
+def test_numbers_that_would_be_others_are_refused(column, values, words):
+    ratings = frame((1, 5, 4.0, 100), (1, 6, 5.0, 200))
+    ratings[column] = values
+    with pytest.raises(ValueError, match=words):
+        Interactions.from_ratings(ratings)
+
+
+def test_what_is_no_mask_is_refused(tiny):
+    with pytest.raises(ValueError, match="a mask is a tensor"):
+        tiny.select([True] * len(tiny))
