@@ -72,6 +72,18 @@ def test_no_argument_steers_the_terminal(refusal, name: str, text: str) -> None:
         refusal(name, *arguments)
 
 
+@pytest.mark.parametrize("option", ["--k", "--seed", "--year", "--adventure", "--root"])
+def test_an_argument_is_not_echoed_at_any_length(refusal, option: str) -> None:
+    assert len(refusal("recommendation.py", option, "9" * 50_000 + "x")) < 700
+
+
+@pytest.mark.parametrize("option", ["--genre", "--not-genre", "--search"])
+def test_nor_is_what_is_looked_for(world: fuzz.World, option: str, capsys) -> None:
+    with world.inside():
+        assert COMMANDS["recommendation.py"]([*fuzz.GOOD, option, "x" * 50_000]) == 2
+    assert len(capsys.readouterr().err) < 700
+
+
 def test_no_title_steers_the_terminal(tmp_path: Path) -> None:
     rows = "movieId,title,genres\n1,\x1b[2JHeat &#27;[1m(1995),Ac\x07tion\n"
     (tmp_path / "movies.csv").write_text(rows)
@@ -117,7 +129,8 @@ def test_a_file_that_cannot_be_is_refused_before_any_answer(
     assert (code, out) == (2, "")
     assert err.count("\n") == 1
     assert err.removesuffix("\n").isprintable()
-    assert any(said in err for said in ("cannot be ", "is not a profile", "is no regular file"))
+    said = "cannot be ", "is not a profile", "is no regular file", "must be a file, not an empty"
+    assert any(words in err for words in said)
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "utf-8"])

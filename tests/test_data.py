@@ -674,6 +674,17 @@ def test_id_map_refuses_what_is_no_id():
     for bad in ([7, 3], [3, 3], [[3, 7]]):
         with pytest.raises(ValueError, match="ascending"):
             IdMap(np.array(bad))
+    for bad in ("f\0", "\0", "a\x1b[1m", "a\n", "a\ud800"):
+        with pytest.raises(ValueError, match="holds a control character"):
+            IdMap(["a", bad])
+
+
+def test_a_nul_at_the_end_makes_another_id():
+    """NumPy's text does not keep it."""
+    ids = IdMap(["f", "f01"])
+    assert ids.places(["f01\0", "f01", "f\0", "f", "\0"]).tolist() == [-1, 1, -1, 0, -1]
+    assert ids.places(np.array([["f", "g"]])).tolist() == [[0, -1]]
+    assert ids.places([]).tolist() == []
 
 
 def test_rows_are_ordered_by_user_and_time_and_ties_keep_the_file_order():
@@ -897,3 +908,23 @@ def test_shares_are_numbers_that_leave_something(tiny, share):
         splits.split_users(10, (share, 0.5))
     with pytest.raises(ValueError, match="n_users is a whole number"):
         splits.split_users(-1)
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "words"),
+    [
+        ("rating", [10**400, 4], "a rating is missing or outside"),
+        ("rating", [4, 5 + 1j], "row 2 of the ratings: .*is no number"),
+        ("timestamp", np.array([1, 2**63], np.uint64), "row 2 .* is too large"),
+    ],
+)
+def test_numbers_that_would_be_others_are_refused(column, values, words):
+    ratings = frame((1, 5, 4.0, 100), (1, 6, 5.0, 200))
+    ratings[column] = values
+    with pytest.raises(ValueError, match=words):
+        Interactions.from_ratings(ratings)
+
+
+def test_what_is_no_mask_is_refused(tiny):
+    with pytest.raises(ValueError, match="a mask is a tensor"):
+        tiny.select([True] * len(tiny))

@@ -865,3 +865,50 @@ def test_list_statistics():
     )
     everything = metrics.list_statistics(torch.arange(4)[None], counts)
     assert everything["popularity_percentile"] == 0.5
+
+
+# ------------------------------------------------------------------------ numbers beyond all sense
+
+
+HUGE = [10**9, 10**30, np.int64(10**9)]
+
+
+@pytest.mark.parametrize("huge", HUGE)
+def test_lists_and_sessions_longer_than_all_items_take_no_memory(huge):
+    few = log()
+    split = random_split(few)
+    targets = leave_one_out(few)
+    history, target = protocols.ranking_task(targets, "test")
+    calls = {
+        "k": [
+            lambda: protocols.leave_one_out_metrics(constant, history, target, k=huge),
+            lambda: protocols.temporal_metrics(constant, split.train, split.test, k=huge),
+            lambda: seed_and_suggest(constant, few, k=huge),
+        ],
+        "ks": [lambda: offline_reranking(constant, split.train, split.test, ks=(5, huge))],
+        "horizons": [
+            lambda: cold_start_sessions(constant, few, horizons=(huge,)),
+            lambda: cold_start_oracle(few, horizons=(huge,)),
+        ],
+        "draws": [lambda: cold_start_sessions(constant, few, draws=huge)],
+        "n": [lambda: protocols.sample_negatives(few, target.user, huge, allow_fewer=True)],
+        "n_boot": [
+            lambda: statistics.hierarchical_bootstrap(np.ones((2, 3)), n_boot=huge),
+            lambda: resampled_means([np.ones(3)], None, huge, 0),
+        ],
+    }
+    for name, each in calls.items():
+        for call in each:
+            with pytest.raises(ValueError, match=f"^{name} is at most [0-9,]+, not {huge}$"):
+                call()
+
+
+@pytest.mark.parametrize("seed", [None, "3", 1.5, True, 2**64, -(2**70)])
+def test_a_seed_is_a_whole_number(seed):
+    few = log()
+    with pytest.raises(ValueError, match="seed is a whole number"):
+        random_split(few, seed=seed)
+    if seed != 2**64:
+        with pytest.raises(ValueError, match="seed is a whole number"):
+            statistics.hierarchical_bootstrap(np.ones((2, 3)), seed=seed)
+    assert random_split(few, seed=np.int64(3)).test.item.equal(random_split(few, seed=3).test.item)

@@ -650,3 +650,18 @@ def test_the_doors_open_from_any_folder_once_installed(tmp_path: Path) -> None:
         check=False,
     )
     assert done.stdout.strip() == "task_of", done.stderr
+
+
+@pytest.mark.parametrize("odd", ["x" * 3000, "\x1b[2J", np.zeros((9, 9)), [0] * 3000])
+def test_what_is_refused_is_shown_on_one_line_and_not_whole(odd):
+    env = env_of()
+    for call in (
+        lambda: env_of(horizon=odd),
+        lambda: GymColdStartEnv(part=odd),
+        lambda: env_of(render_mode=odd),
+        lambda: env.reset(options={"user": odd}),
+    ):
+        with pytest.raises(ValueError, match=".") as caught:
+            call()
+        assert str(caught.value).isprintable()
+        assert len(str(caught.value)) < 300

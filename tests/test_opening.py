@@ -237,9 +237,43 @@ def test_a_first_line_without_an_end_is_refused(read):
         read("", header="x" * 200_000)
 
 
-def test_ids_that_end_in_nothing_are_refused(read):
-    with pytest.raises(ValueError, match=r"ratings\.csv .*line 3: the user holds a NUL"):
-        read("a,1,5,4\na\0,1,5,4\n")
+@pytest.mark.parametrize("odd", ["a\0", "\0", "\x1b[2Ja", "a\x9f", "a\x7fb", '"a\nb"'])
+def test_ids_with_control_characters_are_refused(read, odd):
+    said = r".*line 3: the {} holds a control character: '.*'$"
+    with pytest.raises(ValueError, match=r"ratings\.csv" + said.format("user")):
+        read(f"a,1,5,4\n{odd},1,5,4\n")
+    with pytest.raises(ValueError, match=r"ratings\.csv" + said.format("item")):
+        read(f"1,a,5,4\n1,{odd},5,4\n")
+    if "\0" not in odd:
+        line = "3" if "\n" not in odd else "4"
+        movie = rf"movies\.csv .*line {line}: the movie id holds a control character"
+        with pytest.raises(ValueError, match=movie):
+            read("1,a,5,4\n", movies=f"a,Red,x\n{odd},Blue,x\n")
+
+
+@pytest.mark.parametrize("line", ["sep=,", '"sep=,"', "SEP=;", "\ufeffsep=,", "sep=\t"])
+@pytest.mark.parametrize("separator", [",", ";"])
+def test_a_first_line_for_excel_is_no_row(tmp_path, line, separator):
+    header, row, odd = "userId,movieId,rating,timestamp", "1,7,4.5,9", "1,8,x,9"
+    path = tmp_path / "films.csv"
+    path.write_text(f"{line}\r\n{header}\r\n{row}\r\n".replace(",", separator))
+    assert open_data(path).ratings["item"].tolist() == [7]
+    path.write_text(f"{line}\n{header}\n{row}\n{odd}\n".replace(",", separator))
+    with pytest.raises(ValueError, match="line 4: the rating 'x' is no number"):
+        open_data(path)
+    path.write_text(f'{line}\n{header}\n{row}\n"1,8,3,9\n'.replace(",", separator))
+    with pytest.raises(ValueError, match="line 4: "):
+        open_data(path)
+
+
+def test_a_first_line_for_excel_is_no_movie(read):
+    found = read("1,7,4.5,9\n", movies="7,Red (1990),x\n")
+    path = found.path / "movies.csv"
+    path.write_text(f"sep=,\n{path.read_text()}")
+    assert open_data(found.path).movies["title"].tolist() == ["Red"]
+    path.write_text(f"{path.read_text()}8,Blue, The,x\n")
+    with pytest.raises(ValueError, match="line 4: 4 columns"):
+        open_data(found.path)
 
 
 @pytest.mark.parametrize("rating", ["1e31", "-1e300", "1.7e308"])

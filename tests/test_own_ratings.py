@@ -46,6 +46,27 @@ def read(tmp_path: Path, text: str, dataset: str = "ml-1m", links=None):
     return read_ratings(path, dataset, INDEX, links or {})
 
 
+@pytest.mark.parametrize("line", ["sep=,", '"sep=;"', "Sep=\t"])
+@pytest.mark.parametrize("text", [LETTERBOXD, IMDB, MOVIELENS])
+def test_a_first_line_for_excel_is_no_header(tmp_path, line, text):
+    told, plain = (read(tmp_path, each) for each in (f"{line}\r\n{text}", text))
+    assert told == plain
+
+
+def test_an_open_quote_swallows_no_rows(tmp_path):
+    for odd in ('"Fargo,1996,x,4\n', '"Fargo,1996,x,4\n2024-01-07,Heat,1995,x,4\n'):
+        with pytest.raises(CommandError, match=r"ratings\.csv: a quote opens a value and none"):
+            read(tmp_path, f"{LETTERBOXD}2024-01-06,{odd}")
+
+
+@pytest.mark.parametrize("row", ["1,10,4,5,1200", "1,10,4,1200,,x"])
+def test_a_row_with_a_column_more_is_refused(tmp_path, row):
+    """As 4,5 stars without quotes: time would be 5, or the title cut."""
+    with pytest.raises(CommandError, match=rf"row 7, {row}, has a column more than the header"):
+        read(tmp_path, f"{MOVIELENS}{row}\n")
+    assert read(tmp_path, f"{MOVIELENS}1,10,3.5,1200,,\n").taste == read(tmp_path, MOVIELENS).taste
+
+
 def ids(films) -> list[int]:
     return [film.id for film in films]
 

@@ -288,6 +288,13 @@ def test_a_session_ends_where_the_films_end(given):
     assert "No film is left to ask about." in done.stdout
 
 
+def test_more_suggestions_than_films_are_those_that_are_left(given):
+    asked = "--session", "--year", "1950-1961", "--k"
+    few, many = (piped(given, "q\n", *asked, str(k)) for k in (100, 10**9))
+    assert (many.returncode, many.stderr) == (0, "")
+    assert many.stdout == few.stdout
+
+
 # ------------------------------------------------------------------------- links, keys, notebook
 
 

@@ -15,11 +15,12 @@ import os
 import pickle
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from recsys_rl.agent.config import Config
 from recsys_rl.data.atomic_files import locked, sync_folder, write_atomically
@@ -29,6 +30,12 @@ from recsys_rl.data.regular_files import opened
 
 MAGIC = b"recsys_rl checkpoint 2\n"  # the number is the format's
 Parts = Mapping[str, Any]  # name -> anything with state_dict and load_state_dict
+# looks at the states of the parts and the progress; ValueError if they are of no such training
+Check = Callable[[Mapping[str, Any], dict[str, Any]], None]
+
+
+# what states of another form raise where they are read
+UNFIT = LookupError, ValueError, RuntimeError, TypeError, AttributeError, ArithmeticError
 
 
 class BadCheckpoint(RuntimeError):
@@ -100,10 +107,13 @@ class Checkpoints:
             ) from error
         self._saved_at = time.monotonic()
 
-    def load(self, parts: Parts) -> dict[str, Any] | None:
+    def load(
+        self, parts: Parts, check: Check = lambda states, progress: None
+    ) -> dict[str, Any] | None:
         """Restore `parts` from the latest good generation -> its progress; None if there is none.
 
-        BadCheckpoint if there are files, but none of them is good.
+        BadCheckpoint if there are files, but none of them is good. A checksum says that a file is
+        whole; what is in it must be of the form that the parts have, and pass the check.
         """
         problems = []
         for path in (self.latest, self.previous):
@@ -111,11 +121,12 @@ class Checkpoints:
                 continue
             try:
                 saved = self._read(path)
+                check(saved["parts"], saved["progress"])
                 for name, part in parts.items():
                     part.load_state_dict(saved["parts"][name])
             except BadCheckpoint as error:
                 problems.append((path, error))
-            except (LookupError, ValueError, RuntimeError, TypeError, AttributeError) as error:
+            except UNFIT as error:
                 reason = " ".join(str(error).split())  # PyTorch says it on several lines
                 problem = BadCheckpoint(f"{path} does not fit this training ({shortened(reason)})")
                 problems.append((path, problem))
@@ -168,3 +179,22 @@ class Checkpoints:
         """The training is over and its result is kept in another place."""
         for path in (self.latest.with_suffix(".new"), self.previous, self.latest):
             path.unlink(missing_ok=True)
+
+
+def refuse_unlike(found: Any, own: Any, name: str) -> None:
+    """ValueError where a state has values of other types than a part's own: text, or fractions for
+    whole numbers. Shapes are the part's to compare, and what only one of both has."""
+    if isinstance(own, Tensor) and isinstance(found, Tensor):
+        fits = found.is_floating_point() == own.is_floating_point()
+    else:
+        fits = type(found) is type(own) or (isinstance(found, dict) and isinstance(own, dict))
+    if isinstance(own, (list, tuple)) and fits:
+        fits = len(found) == len(own)
+    if not fits:
+        raise ValueError(f"{name} is {type(found).__name__}, and not as in this training")
+    if isinstance(own, dict):
+        for key in own.keys() & found.keys():
+            refuse_unlike(found[key], own[key], f"{name}.{key}")
+    elif isinstance(own, (list, tuple)):
+        for place, (each, mine) in enumerate(zip(found, own, strict=True)):
+            refuse_unlike(each, mine, f"{name}.{place}")

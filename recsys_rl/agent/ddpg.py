@@ -403,6 +403,8 @@ class DDPG:
         return states | streams | {"counts": [self.pretrained, self.updated]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        if min(state["counts"]) < 0:
+            raise ValueError(f"updates that were made are counted, not {state['counts']}")
         state = copy.deepcopy(state)  # Adam would go on writing into the moments it is given
         for name, part in self._parts().items():
             part.load_state_dict(state[name])

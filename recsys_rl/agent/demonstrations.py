@@ -212,6 +212,8 @@ class LogWindows:
         if self.position:
             self.generator.set_state(self.epoch_start)
             self.plan = self._plan()
+        if not 0 <= self.position <= len(self.plan):
+            raise ValueError(f"an epoch has {len(self.plan)} batches, and not {self.position}")
         self.generator.set_state(state["generator"])
 
 

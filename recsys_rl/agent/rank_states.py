@@ -8,15 +8,16 @@ dealt out anew; their sessions and streams of random numbers start anew.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 
-from recsys_rl.agent.checkpoint import BadCheckpoint, Checkpoints, Parts
+from recsys_rl.agent.checkpoint import UNFIT, BadCheckpoint, Checkpoints, Parts, refuse_unlike
 from recsys_rl.data import ranks
 
 OTHERS = "others"  # in a checkpoint's progress: what ranks 1, 2, ... hold
+Check = Callable[[dict[str, Any]], None]  # of the progress; ValueError if it cannot be right
 
 
 def begin(parts: Parts, seed: int) -> None:
@@ -42,27 +43,36 @@ def save(checkpoints: Checkpoints, parts: Parts, progress: dict[str, Any]) -> No
         checkpoints.save(parts, progress)
 
 
-def load(checkpoints: Checkpoints, parts: Parts) -> dict[str, Any] | None:
-    """Restore `parts` -> the progress; None if there is no checkpoint."""
+def load(checkpoints: Checkpoints, parts: Parts, check: Check) -> dict[str, Any] | None:
+    """Restore `parts` -> the progress; None if there is no checkpoint. check: of the progress."""
+
+    def fits(states: Mapping[str, Any], progress: dict[str, Any]) -> None:
+        check(progress)
+        own = {name: part.state_dict() for name, part in parts.items()}
+        for each in (states, *_others(progress)):
+            for name in own:
+                refuse_unlike(each[name], own[name], name)
+
     if ranks.count() == 1:
-        return _load_alone(checkpoints, parts)
-    states, progress = ranks.from_first(lambda: _read(checkpoints, parts))
+        progress = checkpoints.load(parts, fits)
+        if progress is None or not progress.pop(OTHERS, []):
+            return progress  # else of several: their replays are dealt out
+    states, progress = ranks.from_first(lambda: _read(checkpoints, parts, fits))
     if progress is not None:
         try:
             _restore(parts, states, progress["update"])
-        except (KeyError, ValueError, RuntimeError, TypeError) as error:
+        except UNFIT as error:
             raise BadCheckpoint(
                 f"{checkpoints.latest} does not fit this training ({error})"
             ) from None
     return progress
 
 
-def _load_alone(checkpoints: Checkpoints, parts: Parts) -> dict[str, Any] | None:
-    progress = checkpoints.load(parts)
-    if progress is not None and progress.pop(OTHERS, []):  # of several: their replays are dealt out
-        states, progress = _read(checkpoints, parts)
-        _restore(parts, states, progress["update"])
-    return progress
+def _others(progress: dict[str, Any]) -> list[dict[str, Any]]:
+    others = progress.get(OTHERS, [])
+    if not isinstance(others, list) or not all(isinstance(each, dict) for each in others):
+        raise ValueError("its other ranks are no list of states")
+    return others
 
 
 class _Kept:
@@ -75,11 +85,11 @@ class _Kept:
 
 
 def _read(
-    checkpoints: Checkpoints, parts: Parts
+    checkpoints: Checkpoints, parts: Parts, fits: Callable[..., None]
 ) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
     """The states of all ranks and the progress, as rank 0 finds them in the file."""
     kept = {name: _Kept() for name in parts}
-    progress = checkpoints.load(kept)
+    progress = checkpoints.load(kept, fits)
     if progress is None:
         return [], None
     others = progress.pop(OTHERS, [])

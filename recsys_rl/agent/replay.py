@@ -160,9 +160,17 @@ class ReplayBuffer:
         return {"size": self.size, "position": self.position, "columns": filled}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.size, self.position = state["size"], state["position"]
-        for name, column in state["columns"].items():
-            self.columns[name][: self.size] = column
+        """ValueError, and nothing changes, for what does not fit into these columns."""
+        size, position, columns = state["size"], state["position"], state["columns"]
+        if not (0 <= size <= self.capacity and 0 <= position < self.capacity):
+            raise ValueError(f"a replay of {self.capacity} cannot hold {size}, from {position} on")
+        if {name: column.shape for name, column in columns.items()} != {
+            name: (size, *column.shape[1:]) for name, column in self.columns.items()
+        }:
+            raise ValueError(f"its columns are not those of this replay, {size} long")
+        self.size, self.position = size, position
+        for name, column in columns.items():
+            self.columns[name][:size] = column
 
     def deal(self, states: list[dict[str, Any]], first: int, step: int) -> None:
         """Hold every `step`-th transition of other buffers' states, from the `first` on.
@@ -259,9 +267,11 @@ class PrioritizedReplayBuffer(ReplayBuffer):
         return super().state_dict() | own
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        nodes = copy.deepcopy(state["tree"])
+        if nodes.shape != self.tree.nodes.shape or not nodes.isfinite().all():
+            raise ValueError("its priorities are not those of this replay")
         super().load_state_dict(state)
         self.largest, self.draws = state["largest"], state["draws"]
-        nodes = copy.deepcopy(state["tree"])
         self.tree.nodes = nodes.to(self.device, self.tree.nodes.dtype)
 
     def deal(self, states: list[dict[str, Any]], first: int, step: int) -> None:

@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -21,6 +21,7 @@ from recsys_rl.agent.build import Training
 from recsys_rl.agent.checkpoint import Checkpoints
 from recsys_rl.agent.ddpg import DDPG, HELP, Diverged, Losses
 from recsys_rl.agent.demonstrations import Demonstrations
+from recsys_rl.agent.progress import Progress, Weights
 from recsys_rl.agent.replay import ReplayBuffer
 from recsys_rl.agent.returns import Played, transitions_of
 from recsys_rl.data import ranks
@@ -29,7 +30,6 @@ from recsys_rl.data.devices import figure, on_cpu, read_every
 from recsys_rl.envs.base import SessionEnv
 from recsys_rl.evaluation.scores import NoScores
 
-Weights = dict[str, Tensor]
 Validate = Callable[[DDPG], dict[str, float]]
 
 
@@ -39,24 +39,6 @@ class Interrupted(KeyboardInterrupt):
     def __init__(self, message: str, number: int) -> None:
         super().__init__(message)
         self.signal = number
-
-
-@dataclass
-class Progress:
-    """Where a training stands; plain numbers, lists and tensors.
-
-    rows: one for each update: losses, the reward while exploring, and validation where it was
-    measured; off the CPU the latest losses are tensors that are not read yet.
-    best: the best value of the metric in each stage, and weights: the actor's at it.
-    seconds: wall and CPU time of the updates, without validation.
-    """
-
-    total: int
-    update: int = 0
-    rows: list[dict[str, Any]] = field(default_factory=lambda: [{"update": 0, "stage": "start"}])
-    best: dict[str, float] = field(default_factory=dict)
-    weights: dict[str, Weights] = field(default_factory=dict)
-    seconds: list[float] = field(default_factory=lambda: [0.0, 0.0])
 
 
 Callback = Callable[[Progress], None]  # called after every update
@@ -109,10 +91,13 @@ def train(
         _bar(progress, metric) as show,
         _stop_flag() as stop,
     ):
-        if checkpoints and (saved := rank_states.load(checkpoints, parts)):
-            vars(progress).update(saved)
-        elif pretrained and (saved := rank_states.load(pretrained, common)):
-            vars(progress).update(saved | {"total": progress.total})
+
+        def check(saved: dict[str, Any]) -> None:
+            progress.check(saved, agent.actor.state_dict())
+
+        saved = checkpoints and rank_states.load(checkpoints, parts, check)
+        if saved := saved or (pretrained and rank_states.load(pretrained, common, check)):
+            progress.restore(saved)
         while True:
             milestone = progress.update in (pretrain, progress.total)
             if milestone or progress.update % config.validate_every == 0:

@@ -216,7 +216,7 @@ def _search(text: str, source: Source, json_wanted: bool) -> str:
     """Films that a text may mean, the likeliest first."""
     index = source.index
     if not key_of(text):
-        raise CommandError(f"a search needs letters or digits, not {text!r}")
+        raise CommandError(f"a search needs letters or digits, not {shortened(text)!r}")
     films = [*index.titled(text), *index.part_titled(text), *index.holding(text)]
     if not films and NEWER in (problem := find(text, index).problem):  # nor what is spelt alike
         raise CommandError(problem)
@@ -226,7 +226,9 @@ def _search(text: str, source: Source, json_wanted: bool) -> str:
         return json.dumps({"films": [film.as_json() for film in films[:SHOWN]]})
     if not films:
         end = f", which end in {source.last_year}" if source.last_year else ""
-        raise CommandError(f"no title holds {text!r} among the films of {source.dataset}{end}")
+        raise CommandError(
+            f"no title holds {shortened(text)!r} among the films of {source.dataset}{end}"
+        )
     width = max(len(str(film.id)) for film in films[:SHOWN])
     return "\n".join(
         f"{shown(str(film.id)):>{width}}  {film.label}  {', '.join(film.genres)}".rstrip()

@@ -14,7 +14,8 @@ from typing import NoReturn
 
 from recsys_rl.command.errors import CommandError
 from recsys_rl.command.filters import years_of
-from recsys_rl.data.arguments import Parser
+from recsys_rl.data.arguments import LONGEST, Parser
+from recsys_rl.data.notes import shortened
 
 HERE = Path(__file__).resolve().parents[2]
 DRAWN = 3  # films drawn when none is named
@@ -57,7 +58,7 @@ class _Parser(Parser):
         if kind == "unrecognized arguments":
             first = rest.split(" ")[0]
             message = f"{message}{self._hint(first)}"
-        raise CommandError(f"{message} (--help shows what can be asked)")
+        raise CommandError(f"{shortened(message, LONGEST)} (--help shows what can be asked)")
 
     def _hint(self, option: str) -> str:
         option = option.partition("=")[0]
@@ -113,6 +114,12 @@ def _folder(text: str) -> Path:
     return Path(text)
 
 
+def _file(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("must be a file, not an empty text")
+    return Path(text)
+
+
 def version() -> str:
     """Of the project, as its `pyproject.toml` says."""
     text = (HERE / "pyproject.toml").read_text(encoding="utf-8")
@@ -165,8 +172,8 @@ def _add_films(group: argparse._ArgumentGroup) -> None:
     add("--movies", "--like", **several, metavar="FILM", help="the same")
     add("--dislike", **several, metavar="FILM", help="films that were not liked")
     add("--seen", **several, metavar="FILM", help="films not to suggest, for whatever reason")
-    add("--ratings", type=Path, metavar="FILE", help="your ratings: MovieLens, Letterboxd or IMDb")
-    add("--profile", type=Path, metavar="FILE", help="answers that a session has kept")
+    add("--ratings", type=_file, metavar="FILE", help="your ratings: MovieLens, Letterboxd or IMDb")
+    add("--profile", type=_file, metavar="FILE", help="answers that a session has kept")
     add("--seed", type=_whole(0), help="draws the same random films each time")
     add("--search", nargs="+", metavar="TEXT", help="list the films that a text may mean")
 

@@ -12,7 +12,11 @@ class CommandError(Exception):
 
 
 class NothingLeft(CommandError):
-    """Fewer films than asked for are left to suggest."""
+    """Fewer films than asked for are left to suggest, only so many."""
+
+    def __init__(self, sentence: str, left: int) -> None:
+        super().__init__(sentence)
+        self.left = left
 
 
 def first_line(error: Exception | str) -> str:

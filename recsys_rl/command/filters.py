@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from recsys_rl.command.errors import CommandError
+from recsys_rl.data.notes import shortened
 
 if TYPE_CHECKING:
     from recsys_rl.data.films import Film
@@ -63,5 +64,6 @@ def _genre(text: str, known: dict[str, str]) -> str:
     if len(begin) == 1:
         return known[begin[0]]
     raise CommandError(
-        f"no film has the genre {text!r}: choose among {', '.join(sorted(known.values()))}"
+        f"no film has the genre {shortened(text)!r}: choose among "
+        f"{', '.join(sorted(known.values()))}"
     )

@@ -16,11 +16,14 @@ from recsys_rl.command.spelling import split_year
 from recsys_rl.command.taste import Taste
 from recsys_rl.command.title_index import TitleIndex
 from recsys_rl.data.films import Film
+from recsys_rl.data.layouts import tells_separator
+from recsys_rl.data.notes import shortened
 from recsys_rl.data.regular_files import content_of
 from recsys_rl.data.titles import display_title
 from recsys_rl.data.written_ids import Id
 
 LARGEST = 2**26  # bytes
+END = "(end)"  # behind the last line, where it stands alone unless a quote is open
 ARCHIVE = b"PK\x03\x04"  # how a zip file begins, and a spreadsheet too
 SEPARATORS = ",;\t"  # of columns, as programs of different countries write them
 MOST_FILES = 99  # of what was not found, beside one export
@@ -122,15 +125,25 @@ def _table(path: Path) -> tuple[list[str], list[list[str]]]:
         raise CommandError(f"the ratings cannot be read: {first_line(error)}") from error
     if raw.startswith(ARCHIVE):
         raise CommandError(f"{path} is an archive: unpack it, and name the file of your ratings")
-    text = _decoded(raw)
-    first = text.lstrip().partition("\n")[0]
+    text = _decoded(raw).lstrip()
+    first, _, rest = text.partition("\n")
+    if tells_separator(first):
+        text, first = rest, rest.partition("\n")[0]
     separator = max(SEPARATORS, key=first.count)
+    reader = csv.reader(io.StringIO(f"{text}\n{END}", newline=""), delimiter=separator)
+    rows: list[list[str]] = []
     try:
-        rows = [
-            row for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator) if row
-        ]
+        for row in filter(None, reader):
+            rows.append(row)
+            if any(map(str.strip, row[len(rows[0]) :])):
+                raise CommandError(
+                    f"{path}: row {len(rows)}, {shortened(separator.join(row))}, has a column more "
+                    "than the header: a value that holds what separates columns stands in quotes"
+                )
     except csv.Error as error:
         raise CommandError(f"{path} is no CSV file ({error})") from error
+    if rows.pop() != [END]:
+        raise CommandError(f"{path}: a quote opens a value and none closes it")
     if len(rows) < 2:
         raise CommandError(f"{path} holds no rating")
     return rows[0], rows[1:]

@@ -14,6 +14,7 @@ from recsys_rl.command.taste import Taste
 from recsys_rl.command.title_index import TitleIndex
 from recsys_rl.data.atomic_files import InUse, locked_file, rewrite_atomically
 from recsys_rl.data.films import Film
+from recsys_rl.data.notes import shortened
 from recsys_rl.data.regular_files import NotRegular, content_of
 
 FORMAT = 1
@@ -55,7 +56,9 @@ def read_profile(path: Path, dataset: str, index: TitleIndex) -> tuple[list[Answ
         saved = json.loads(content_of(path, LARGEST).decode("utf-8-sig"))
         answers = saved["answers"]
         if saved["format"] != FORMAT:
-            raise ValueError(f"it has format {saved['format']!r}, this program reads {FORMAT}")
+            raise ValueError(
+                f"it has format {shortened(saved['format'])}, this program reads {FORMAT}"
+            )
         if not isinstance(answers, list):
             raise ValueError("its answers are no list")
         rows = [(row["id"], row["title"], row["year"], row["answer"]) for row in answers]

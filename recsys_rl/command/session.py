@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -98,10 +97,12 @@ class Session:
 
     def suggestions(self) -> list[Suggestion]:
         """As many as are asked for, or as are left."""
-        for k in range(self.wishes.k, 0, -1):
-            with contextlib.suppress(NothingLeft):
-                return self.suggester.suggest(self.taste, replace(self.wishes, k=k))
-        return []
+        try:
+            return self.suggester.suggest(self.taste, self.wishes)
+        except NothingLeft as error:
+            if not error.left:
+                return []
+            return self.suggester.suggest(self.taste, replace(self.wishes, k=error.left))
 
     def play(
         self,

@@ -96,7 +96,8 @@ class Suggester:
                 "to suggest"
                 if left
                 else "no film is left to suggest: ask for other genres or years (the films of "
-                f"{self.source.dataset} end in {self.source.last_year})"
+                f"{self.source.dataset} end in {self.source.last_year})",
+                len(left),
             )
         return left[: wishes.k] if wishes.series else apart(left, wishes.k, series_of)
 

@@ -8,6 +8,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from recsys_rl.data.notes import shortened
+
+LONGEST = 500  # characters of what is said of an argument
 _TWO_DASHES = re.compile(r"(-[^=]*)=--|(-[^-=])--", re.DOTALL)  # --seed=--, -k=--, -k--
 
 
@@ -15,7 +18,7 @@ class Parser(argparse.ArgumentParser):
     """Raises ValueError with one sentence in place of leaving with the usage."""
 
     def error(self, message: str) -> NoReturn:
-        raise ValueError(f"{message} (--help shows what can be asked)")
+        raise ValueError(f"{shortened(message, LONGEST)} (--help shows what can be asked)")
 
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
         given = sys.argv[1:] if args is None else list(args)

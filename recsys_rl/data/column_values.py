@@ -10,7 +10,7 @@ import pandas as pd
 
 from recsys_rl.data.likes import POSITIVE
 from recsys_rl.data.notes import note, shortened
-from recsys_rl.data.written_ids import MISSING, whole_numbers
+from recsys_rl.data.written_ids import MISSING, holds_control, whole_numbers
 
 SCALE = 0.5, 5.0  # ratings of MovieLens
 LARGEST = 1e30  # ratings of any scale, whose differences are to be numbers
@@ -54,6 +54,9 @@ def as_ids(values: pd.Series, what: str, path: Path | str = "") -> np.ndarray:
         if text is None or text.lower() in MISSING:
             problem = "missing" if text is not None else f"neither a number nor text: {found[code]}"
             raise BadRow((codes == code).argmax(), f"the {what} is {problem}")
+        if holds_control(text):
+            odd = shortened(text)
+            raise BadRow((codes == code).argmax(), f"the {what} holds a control character: {odd!r}")
     whole = whole_numbers(texts)
     if all(whole):
         return _smallest(np.array(list(map(int, texts)), np.int64)[codes])
@@ -86,10 +89,10 @@ def refuse_first(bad: np.ndarray, reason: Callable[[int], str]) -> None:
 
 def as_numbers(values: pd.Series, what: str) -> np.ndarray:
     """Finite float64 [N]; BadRow for anything else."""
-    if pd.api.types.is_numeric_dtype(values.dtype):
+    if pd.api.types.is_numeric_dtype(values.dtype) and not pd.api.types.is_complex_dtype(values):
         numbers = values.to_numpy(np.float64, na_value=np.nan)
     else:
-        numbers = pd.to_numeric(values.astype(object), errors="coerce").to_numpy(np.float64)
+        numbers = _numeric(values).to_numpy(np.float64)
         absent = values.isna() | (values.astype(str).str.strip() == "")
         wrong = np.isnan(numbers) & ~absent.to_numpy()
         refuse_first(wrong, lambda row: f"the {what} {shortened(values.iloc[row])!r} is no number")
@@ -97,6 +100,18 @@ def as_numbers(values: pd.Series, what: str) -> np.ndarray:
         ~(np.abs(numbers) < LARGEST),
         lambda row: f"a {what} is missing or outside {-LARGEST:g} .. {LARGEST:g}",
     )
+    return numbers
+
+
+def _numeric(values: pd.Series) -> pd.Series:
+    """Numbers as numbers, infinite where they are too large; NaN for what is no real number."""
+    try:
+        numbers = pd.to_numeric(values.astype(object), errors="coerce")
+    except OverflowError:  # whole numbers of hundreds of digits
+        large = [isinstance(value, int) and abs(value) >= LARGEST for value in values]
+        numbers = pd.to_numeric(values.astype(object).mask(large, np.inf), errors="coerce")
+    if numbers.dtype.kind == "c":
+        return numbers.map(lambda value: np.nan if value.imag else value.real)
     return numbers
 
 
@@ -149,7 +164,7 @@ def as_seconds(values: pd.Series) -> tuple[np.ndarray, np.ndarray | None]:
     if not pd.api.types.is_numeric_dtype(values.dtype):
         absent = values.isna() | values.astype(str).str.strip().str.lower().isin(MISSING)
         refuse_first(absent.to_numpy(), lambda row: "a timestamp is missing")
-        numbers = pd.to_numeric(values.astype(object), errors="coerce")
+        numbers = _numeric(values)
         known = numbers.notna()
         if not known.all():
             dates = pd.to_datetime(values, errors="coerce", utc=True, format="ISO8601")

@@ -5,18 +5,33 @@ from __future__ import annotations
 import numbers
 from typing import Any
 
+from recsys_rl.data.notes import written
 
-def check_counts(**counts: Any) -> None:
-    """ValueError unless every count is a whole number of at least 1."""
+LARGEST = 2**62  # of anything that is counted: it fits into a tensor
+MOST = 100_000  # draws or resamples: more take hours and change no figure that is shown
+LONGEST = 1000  # items of a list or steps of a session, or as many as there are items
+
+
+def check_counts(most: int = LARGEST, /, **counts: Any) -> None:
+    """ValueError unless every count is a whole number of at least 1, and of `most` at most."""
     for name, count in counts.items():
         if not isinstance(count, numbers.Integral) or isinstance(count, bool) or count < 1:
-            raise ValueError(f"{name} is a whole number of at least 1, not {count!r}")
+            raise ValueError(f"{name} is a whole number of at least 1, not {written(count)}")
+        if count > most:
+            raise ValueError(f"{name} is at most {most:,}, not {count}")
 
 
-def check_list_of_counts(**lists: Any) -> None:
-    """ValueError unless every list holds such counts, one at least."""
+def check_lengths(n_items: int, **lengths: Any) -> None:
+    """The same for lists and sessions, which memory is taken for: of so many items."""
+    check_counts(max(n_items, LONGEST), **lengths)
+
+
+def check_list_of_lengths(n_items: int, **lists: Any) -> None:
+    """ValueError unless every list holds such lengths, one at least."""
     for name, counts in lists.items():
         if not isinstance(counts, (list, tuple)) or not counts:
-            raise ValueError(f"{name} is a list of whole numbers, one at least, not {counts!r}")
+            raise ValueError(
+                f"{name} is a list of whole numbers, one at least, not {written(counts)}"
+            )
         for count in counts:
-            check_counts(**{name: count})
+            check_lengths(n_items, **{name: count})

@@ -8,6 +8,7 @@ with the same ones.
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -36,7 +37,11 @@ def resolved(name: str) -> torch.device:
 
 
 def generator_on(device: torch.device, seed: int) -> torch.Generator:
-    return torch.Generator(device=device).manual_seed(seed)
+    """ValueError for what is no whole number of 64 bits."""
+    whole = isinstance(seed, Integral) and not isinstance(seed, bool)
+    if not whole or not -(2**63) <= seed < 2**64:
+        raise ValueError(f"seed is a whole number of 64 bits, not {seed!r}")
+    return torch.Generator(device=device).manual_seed(int(seed))
 
 
 def set_state(generator: torch.Generator, state: Tensor) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 
 from recsys_rl.data.notes import shortened
 from recsys_rl.data.written_ids import Id as Id
+from recsys_rl.data.written_ids import holds_control
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,13 +27,17 @@ class IdMap:
     """Ids of a data set <-> contiguous indices 0..n-1. One object, saved with the weights.
 
     `ids`: int64 or str [n], strictly ascending; the index of an id is its place in it. Integers and
-    text are never taken for each other: 10 is not "10".
+    text are never taken for each other: 10 is not "10". No text holds a control character.
     """
 
     ids: np.ndarray
 
     def __post_init__(self) -> None:
-        ids = _texts(self.ids) if _is_text(self.ids) else _integers(self.ids)
+        text = _is_text(self.ids)
+        ids = _texts(self.ids) if text else _integers(self.ids)
+        as_given = np.asarray(self.ids, object).flat if text else ()  # numpy's text has no last NUL
+        if odd := next(filter(holds_control, as_given), None):
+            raise ValueError(f"the id {shortened(odd)!r} holds a control character: rename it")
         if ids.ndim != 1 or (ids[1:] <= ids[:-1]).any():
             raise ValueError("ids must be one ascending row without repetition")
         object.__setattr__(self, "ids", ids)
@@ -47,11 +52,14 @@ class IdMap:
 
     def places(self, ids: Ids) -> np.ndarray:
         """Ids of any shape -> int64 indices of that shape; an unknown id -> -1."""
-        ids = _texts(ids) if self.text else _integers(ids)
+        given, ids = ids, _texts(ids) if self.text else _integers(ids)
         if not len(self.ids):
             return np.full(ids.shape, -1)
         place = np.searchsorted(self.ids, ids).clip(max=len(self.ids) - 1)
-        return np.where(self.ids[place] == ids, place, -1)
+        known = self.ids[place] == ids
+        if self.text:  # numpy has cut off a NUL at the end
+            known &= np.char.str_len(ids) == np.vectorize(len, [int])(np.asarray(given, object))
+        return np.where(known, place, -1)
 
     def index(self, ids: Ids) -> Tensor:
         """The same as a tensor."""

@@ -91,6 +91,8 @@ class Interactions:
 
     def select(self, mask: Tensor) -> Interactions:
         """The rows where `mask` (bool [N]) is true; same id maps."""
+        if not isinstance(mask, Tensor):
+            raise ValueError(f"a mask is a tensor, bool [{len(self)}], not {type(mask).__name__}")
         if mask.dtype != torch.bool or mask.shape != self.user.shape:
             raise ValueError(f"a mask is bool [{len(self)}], not {mask.dtype} {list(mask.shape)}")
         return self._take(mask)
@@ -228,7 +230,7 @@ def _refuse_odd(ratings: pd.DataFrame) -> None:
     )
     if ratings["timestamp"].dtype.kind not in "iufM":
         raise TypeError("the column 'timestamp' must hold numbers or dates")
-    if ratings["timestamp"].dtype.kind == "f":
+    if ratings["timestamp"].dtype.kind in "uf":
         time = ratings["timestamp"].to_numpy(np.float64)
         large = ~(np.abs(time) < 2.0**63)
         refuse_first(large, lambda row: f"the timestamp {time[row]:g} is too large")

@@ -5,12 +5,14 @@ This file needs no pandas.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from recsys_rl.data.archives import check_unpacked
 
 LAYOUTS = (("ratings.dat", "movies.dat"), ("u.data", "u.item"), ("ratings.csv", "movies.csv"))
 PARQUET = (".parquet", ".pq")
+_TOLD = re.compile(r'"?sep=.?"?')  # of what separates columns, for Excel, in front of the header
 
 # Ratings, users, rated movies, and all rows of the movie file. None: not checked.
 PUBLISHED = {
@@ -46,3 +48,9 @@ def check_count(path: Path, what: str, found: int, published: int | None) -> Non
     """Raises ValueError where a published set has another number of rows than published."""
     if published is not None and found != published:
         raise ValueError(f"{path} has {found:,} {what} where {published:,} are published")
+
+
+def tells_separator(line: str) -> bool:
+    """Whether a line is no row of a table but "sep=;", as spreadsheets write it first. The header
+    says the same."""
+    return _TOLD.fullmatch(line.strip(" \r\n").casefold()) is not None

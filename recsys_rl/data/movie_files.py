@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from recsys_rl.data.layouts import GENRES_100K, PUBLISHED, check_count, file_of
-from recsys_rl.data.notes import note
-from recsys_rl.data.written_ids import MISSING, Id, whole_numbers
+from recsys_rl.data.layouts import GENRES_100K, PUBLISHED, check_count, file_of, tells_separator
+from recsys_rl.data.notes import note, shown
+from recsys_rl.data.written_ids import MISSING, Id, holds_control, whole_numbers
 
 _NO_GENRE = {"(no genres listed)", "unknown"}
 _CSV_COLUMNS = ["movieId", "title", "genres"]
@@ -66,6 +66,8 @@ def _checked(rows: list[Row], path: Path) -> list[Movie]:
     for (line, *_), text in zip(rows, texts, strict=True):
         if text.lower() in MISSING:
             raise _BadLine(line, "the movie is missing")
+        if holds_control(text):
+            raise _BadLine(line, f"the movie id holds a control character: {shown(text)[:80]!r}")
     whole = whole_numbers(texts)
     if any(whole) and not all(whole):
         odd = texts[whole.index(False)]
@@ -150,6 +152,9 @@ def _item_rows(text: str) -> Iterator[Row]:
 
 def _csv_rows(text: str) -> Iterator[Row]:
     lines = text.split("\n")
+    if tells_separator(lines[0]):  # left empty, so that lines keep their numbers
+        lines[0] = ""
+        text = "\n".join(lines)
     start = next((place for place, line in enumerate(lines) if line.strip()), 0)
     headers = [_header(lines[start], separator) for separator in _SEPARATORS]
     at = next((i for i, found in enumerate(headers) if set(_CSV_COLUMNS) <= set(found)), 0)

@@ -27,3 +27,8 @@ def shortened(value: object, length: int = 80) -> str:
     """A value as text on one line, of at most `length` characters."""
     text = shown(str(value))
     return text if len(text) <= length else f"{text[: length - 3]}..."
+
+
+def written(value: object) -> str:
+    """What was given in place of something else, for an error: on one line, and not whole."""
+    return shortened(" ".join(repr(value).split()))

@@ -16,7 +16,12 @@ def own_stream(seed: int, name: str) -> torch.Generator:
     `generator_on(CPU, 0)` is what anybody may have used for a model or the negatives.
     Were ties or seed items drawn from the same numbers, they would be correlated with the scores.
     """
-    if not isinstance(seed, Integral) or isinstance(seed, bool) or seed < 0:
-        raise ValueError(f"seed is a whole number of at least 0, not {seed!r}")
+    check_seed(seed)
     entropy = np.random.SeedSequence([int(seed), *name.encode()]).generate_state(1, np.uint64)
     return generator_on(CPU, int(entropy[0]) >> 1)
+
+
+def check_seed(seed: int) -> None:
+    """ValueError unless it is a whole number of at least 0."""
+    if not isinstance(seed, Integral) or isinstance(seed, bool) or seed < 0:
+        raise ValueError(f"seed is a whole number of at least 0, not {seed!r}")

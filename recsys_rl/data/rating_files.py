@@ -21,7 +21,7 @@ from recsys_rl.data.column_values import (
     on_scale,
     refuse_first,
 )
-from recsys_rl.data.layouts import PARQUET
+from recsys_rl.data.layouts import PARQUET, tells_separator
 from recsys_rl.data.notes import shortened
 
 COLUMNS = ("user", "item", "rating", "timestamp")
@@ -92,9 +92,6 @@ def _checked(raw: pd.DataFrame, path: Path, layout: Layout, positive: float | No
         seconds = np.arange(len(raw))
     table = {name: as_ids(raw[name], name, path) for name in ("user", "item")}
     for name, ids in table.items():
-        if ids.dtype == object:  # numpy's text cannot end with this character
-            nul = pd.Series(ids, dtype=object).str.contains("\0", regex=False)
-            refuse_first(nul.to_numpy(bool), lambda row, name=name: f"the {name} holds a NUL")
         if layout.least_id is not None and ids.dtype != object:
             refuse_first(
                 ids < layout.least_id,
@@ -128,6 +125,7 @@ def _text(path: Path, layout: Layout) -> tuple[pd.DataFrame, str]:
     options = {
         "sep": separator,
         "header": None if header is None else 0,
+        "skiprows": _skipped(path),
         "names": [f"column {place}" for place in range(width)],
         "usecols": sorted(places.values()),
         "keep_default_na": False,
@@ -223,6 +221,13 @@ def _refuse_uneven_lines(path: Path, layout: Layout, separator: str, width: int)
             )
 
 
+def _skipped(path: Path) -> int:
+    """How many lines stand before the table: 1 where the first one tells Excel the separator."""
+    with path.open("rb") as file:
+        first = file.readline(64).removeprefix(b"\xef\xbb\xbf")
+    return int(tells_separator(first.decode("latin-1")))
+
+
 def _even(path: Path, layout: Layout, separator: str, width: int) -> bool:
     """Whether every line surely has as many columns as the first; False where quotes may matter."""
     with path.open("rb") as file:
@@ -246,12 +251,14 @@ def _rows(path: Path, separator: str, quoted: bool) -> Iterator[tuple[int, list[
     try:
         with path.open(encoding="utf-8-sig", errors="replace") as file:
             quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
-            rows = csv.reader(file, delimiter=separator, quoting=quoting, skipinitialspace=True)
-            line = 1
+            skipped = _skipped(path)
+            lines = itertools.islice(file, skipped, None)
+            rows = csv.reader(lines, delimiter=separator, quoting=quoting, skipinitialspace=True)
+            line = skipped + 1
             for row in rows:
                 if len(row) > 1 or any(field.strip(" ") for field in row):  # else it is empty
                     yield line, row
-                line = rows.line_num + 1
+                line = rows.line_num + skipped + 1
     finally:
         csv.field_size_limit(limit)
 
@@ -281,7 +288,7 @@ def _fields(line: str, separator: str) -> list[str]:
 def first_line(path: Path) -> str:
     """The first that is not empty. Raises ValueError where there is none, or no text."""
     with path.open("rb") as file:
-        for raw in file:
+        for raw in itertools.islice(file, _skipped(path), None):
             line = raw.removeprefix(b"\xef\xbb\xbf").strip(b" \r\n")
             if line:
                 try:

@@ -54,6 +54,8 @@ def after_a_pause(interactions: Interactions, pause: int = A_DAY) -> Split:
     All that follows it is in no part, users who never paused are in train whole, and there is no
     validation part.
     """
+    if not isinstance(pause, Real) or not 0 <= pause < 2**63:
+        raise ValueError(f"pause is a number of seconds, not {pause!r}")
     user, time = interactions.user, interactions.timestamp
     paused = torch.zeros_like(user, dtype=torch.bool)
     paused[1:] = (user[1:] == user[:-1]) & (time[1:] - time[:-1] >= pause)

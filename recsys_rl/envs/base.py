@@ -199,7 +199,8 @@ class SessionEnv:
         return stand | {"generator": self.generator.get_state()}
 
     def load_state_dict(self, state: Info) -> None:
-        """Go on where `state_dict` stood; ValueError, and nothing changes, for unknown names."""
+        """Go on where `state_dict` stood; ValueError, and nothing changes, for unknown names, and
+        for a step beyond the limit."""
         state = copy.deepcopy(state)  # sessions write into their tensors
         generator = state.pop("generator")
         state = {n: v.to(self.device) if isinstance(v, Tensor) else v for n, v in state.items()}
@@ -208,6 +209,8 @@ class SessionEnv:
             state["_histories"] = Histories(*parts)
         if unknown := set(state) - set(self.running):
             raise ValueError(f"these are no parts of a session: {sorted(unknown)}")
+        if not 0 <= state.get("_steps", 0) <= self.horizon:
+            raise ValueError(f"a session has {self.horizon} steps, and not {state['_steps']}")
         set_state(self.generator, generator)
         for name in self.running:  # sessions may be running here and none there
             vars(self).pop(name, None)

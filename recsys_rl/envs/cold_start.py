@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from recsys_rl.data.candidates import columns_of, drawn
-from recsys_rl.data.counts import check_counts
+from recsys_rl.data.counts import MOST, check_counts
 from recsys_rl.data.devices import CPU
 from recsys_rl.data.histories import POSITIVE, SHOWN, Histories
 from recsys_rl.data.interactions import Interactions
@@ -115,7 +115,7 @@ class ColdStartEnv(SessionEnv):
 
         The draws of a user stand next to each other; they depend on `seed` alone.
         """
-        check_counts(draws=draws)
+        check_counts(MOST, draws=draws)
         generator = own_stream(seed, "seeds")
         position, row = (each.cpu() for each in self.liked.rows_of(self.eligible))
         item, there = self.liked.item.cpu(), self.eligible.device

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from recsys_rl.data.counts import check_counts
+from recsys_rl.data.counts import MOST, check_counts
 from recsys_rl.data.devices import CPU
 from recsys_rl.data.histories import POSITIVE, SHOWN, Histories
 from recsys_rl.data.interactions import Interactions
@@ -130,7 +130,7 @@ class ElicitationEnv(SessionEnv):
 
         ValueError without a half of which they could name something.
         """
-        check_counts(draws=draws)
+        check_counts(MOST, draws=draws)
         if self.half is None:
             raise ValueError("sessions that start alike need one half: give its number")
         asked = asked_half(self.n_items, self.half, self.device)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import operator
-import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from recsys_rl.data.devices import CPU
 from recsys_rl.data.download import DATA_FOLDER
 from recsys_rl.data.ids import IdMap
 from recsys_rl.data.interactions import Interactions
+from recsys_rl.data.notes import shortened, written
 from recsys_rl.data.opening import Data, open_data
 from recsys_rl.envs.base import SessionEnv
 
@@ -38,14 +38,15 @@ def data_of(root: str | Path | None, dataset: str | Path, **opening: Any) -> Dat
     """
     for name, value in (("root", DATA_FOLDER if root is None else root), ("dataset", dataset)):
         if not isinstance(value, (str, Path)) or not str(value):
-            raise ValueError(f"{name} is a name or a path, not {value!r}")
+            raise ValueError(f"{name} is a name or a path, not {written(value)}")
     root = DATA_FOLDER if root is None else Path(root)
     try:
         return open_data(dataset, root, **opening, fetch=False)
     except FileNotFoundError as error:
+        name, place = (shortened(each, 255) for each in (dataset, root))
         raise FileNotFoundError(
-            f"{dataset} is not in {root}, and an environment downloads nothing: fetch it by "
-            f'recsys_rl.data.download.open_movielens("{dataset}", "{root}"), or name another root'
+            f"{name} is not in {place}, and an environment downloads nothing: fetch it by "
+            f'recsys_rl.data.download.open_movielens("{name}", "{place}"), or name another root'
         ) from error
 
 
@@ -54,7 +55,7 @@ def known_opening(opening: Any) -> dict[str, Any]:
     if opening is None:
         return {}
     if not isinstance(opening, Mapping) or not set(opening) <= set(OPENING):
-        raise ValueError(f"opening is a dict of {', '.join(OPENING)}, not {opening!r}")
+        raise ValueError(f"opening is a dict of {', '.join(OPENING)}, not {written(opening)}")
     return dict(opening)
 
 
@@ -62,19 +63,19 @@ def check_types(**parts: tuple[Any, type]) -> None:
     """ValueError unless every part is of its type."""
     for name, (value, kind) in parts.items():
         if not isinstance(value, kind):
-            raise ValueError(f"{name}: {kind.__name__} is needed, not {reprlib.repr(value)}")
+            raise ValueError(f"{name}: {kind.__name__} is needed, not {written(value)}")
 
 
 def check_choice(name: str, value: Any, known: tuple[str, ...]) -> None:
     """ValueError unless the value is one of those that are known."""
-    if value not in known:
-        raise ValueError(f"{name} is one of {known}, not {value!r}")
+    if not isinstance(value, str) or value not in known:
+        raise ValueError(f"{name} is one of {known}, not {written(value)}")
 
 
 def check_render_mode(render_mode: Any) -> None:
     """ValueError for any: there is nothing to draw."""
     if render_mode is not None:
-        raise ValueError(f"there is no render mode {render_mode!r}: render_mode is None")
+        raise ValueError(f"there is no render mode {written(render_mode)}: render_mode is None")
 
 
 def check_running(sessions: SessionEnv) -> None:
@@ -91,7 +92,7 @@ def user_index(user: Any, ids: IdMap, eligible: Tensor, otherwise: str = "") -> 
     known = _as_id(user, ids.text)
     index = -1 if known is None else int(ids.index([known])[0])
     if index not in eligible:
-        raise ValueError(f"user {user} is not here{otherwise}")
+        raise ValueError(f"user {shortened(user)} is not here{otherwise}")
     return index
 
 
@@ -99,11 +100,11 @@ def _as_id(user: Any, text: bool) -> int | str | None:
     """What names a user, of the type of the ids; None where no id has so many digits."""
     if text:
         if not isinstance(user, str):
-            raise ValueError(f"a user is named by text, not by {user!r}")
+            raise ValueError(f"a user is named by text, not by {written(user)}")
         return str(user)
     number = whole_number(user)
     if number is None:
-        raise ValueError(f"a user is named by a whole number, not by {user!r}")
+        raise ValueError(f"a user is named by a whole number, not by {written(user)}")
     return number if abs(number) < 2**63 else None
 
 

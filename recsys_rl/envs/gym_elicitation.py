@@ -25,6 +25,7 @@ from torch.nn import functional as F
 from recsys_rl.data.devices import CPU
 from recsys_rl.data.histories import POSITIVE, Histories, exclusion_mask
 from recsys_rl.data.interactions import Interactions
+from recsys_rl.data.notes import written
 from recsys_rl.embeddings.like_posterior import LikeGaussian
 from recsys_rl.envs.base import Info, known_options
 from recsys_rl.envs.elicitation import QUESTIONS, ElicitationEnv
@@ -145,7 +146,7 @@ class GymElicitationEnv(gymnasium.Env):
         item = whole_number(action)
         if item is None or not 0 <= item < self.users.n_items:
             last = self.users.n_items - 1
-            raise ValueError(f"an action is an item, 0 .. {last}, not {action!r}")
+            raise ValueError(f"an action is an item, 0 .. {last}, not {written(action)}")
         _, reward, terminated, _, info = self.sessions.step(torch.tensor([item], device=CPU))
         asked, stars = int(info["item"]), float(info["rating"])
         found: Info = {"answer": ANSWERS[0]}

@@ -26,6 +26,7 @@ from recsys_rl.data.devices import CPU, generator_on
 from recsys_rl.data.effects import WIDTH, effects
 from recsys_rl.data.histories import Histories
 from recsys_rl.data.ids import IdMap
+from recsys_rl.data.notes import written
 from recsys_rl.embeddings.rating_factors import RatingFactors, posterior_mean
 from recsys_rl.envs.base import Info, known_options
 from recsys_rl.envs.consequences import (
@@ -176,7 +177,7 @@ class GymSimulatedEnv(gymnasium.Env):
         """The film that an action shows."""
         item, n_items = whole_number(action), self.sessions.n_items
         if item is None or not 0 <= item < n_items:
-            raise ValueError(f"an action is a film, 0 .. {n_items - 1}, not {action!r}")
+            raise ValueError(f"an action is a film, 0 .. {n_items - 1}, not {written(action)}")
         return (item + int(np.roll(self._mask(), -item).argmax())) % n_items
 
     def _mask(self) -> np.ndarray:

@@ -27,6 +27,7 @@ from torch.nn import functional as F
 from recsys_rl.data.devices import CPU, generator_on
 from recsys_rl.data.histories import Histories, repadded
 from recsys_rl.data.ids import IdMap
+from recsys_rl.data.notes import written
 from recsys_rl.embeddings.rating_factors import RatingFactors, posterior_mean
 from recsys_rl.envs.base import Info, known_options
 from recsys_rl.envs.gym_common import (
@@ -226,7 +227,7 @@ class GymUserLeavesEnv(gymnasium.Env):
         item = whole_number(action)
         if item is None or not 0 <= item < self.world.n_items:
             last = self.world.n_items - 1
-            raise ValueError(f"an action is an item, 0 .. {last}, not {action!r}")
+            raise ValueError(f"an action is an item, 0 .. {last}, not {written(action)}")
         return item
 
     def _mask(self) -> np.ndarray:

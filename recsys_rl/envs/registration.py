@@ -169,10 +169,10 @@ class GymColdStartEnv(gymnasium.Env):
         if vectors is None:
             raise ValueError("users come with vectors: item_vectors makes them from others")
         check_types(users=(users, Interactions), vectors=(vectors, Tensor))
-        if len(vectors) != users.n_items:
-            raise ValueError(f"{len(vectors)} vectors for {users.n_items} items")
         if vectors.dim() != 2 or not vectors.numel() or not torch.isfinite(vectors).all():
             raise ValueError("vectors are finite numbers [n_items, k]")
+        if len(vectors) != users.n_items:
+            raise ValueError(f"{len(vectors)} vectors for {users.n_items} items")
         vectors = vectors.detach().float()
         self.users, self.vectors, self.observe = users, vectors, observe
         self.render_mode = render_mode

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from recsys_rl.data.counts import check_counts
+from recsys_rl.data.counts import MOST, check_counts
 from recsys_rl.data.histories import POSITIVE, Histories
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.memory_limit import refuse_dense
@@ -149,7 +149,7 @@ class SimulatedEnv(SessionEnv):
 
     def starts(self, draws: int, seed: int) -> tuple[Tensor, Tensor]:
         """Every user `draws` times -> users int64 [U * draws], seed items [U * draws, n_seed]."""
-        check_counts(draws=draws)
+        check_counts(MOST, draws=draws)
         generator, users = own_stream(seed, "simulated starts"), self.eligible
         users = users.repeat_interleave(draws)
         seed_items = [

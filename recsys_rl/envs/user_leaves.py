@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from recsys_rl.data.counts import check_counts
+from recsys_rl.data.counts import MOST, check_counts
 from recsys_rl.data.devices import CPU, generator_on
 from recsys_rl.data.histories import Histories
 from recsys_rl.data.ids import IdMap
@@ -184,7 +184,7 @@ class UserLeavesEnv(SessionEnv):
 
     def starts(self, draws: int, seed: int) -> tuple[Tensor, Tensor]:
         """Every user `draws` times -> users int64 [U * draws], first items [U * draws, 1]."""
-        check_counts(draws=draws)
+        check_counts(MOST, draws=draws)
         users = self.eligible.repeat_interleave(draws)
         generator = own_stream(seed, "first items")
         return users, _random_items(self.n_items, (len(users), 1), generator, users.device)

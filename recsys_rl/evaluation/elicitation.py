@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recsys_rl.data.counts import check_counts
+from recsys_rl.data.counts import MOST, check_counts
 from recsys_rl.data.histories import POSITIVE, Histories
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.random_streams import own_stream
@@ -48,7 +48,7 @@ def elicitation(
     seen, the shares of questions about items that the user likes or has rated. An asker whose
     scores are -inf asks nothing.
     """
-    check_counts(halves=halves)
+    check_counts(MOST, halves=halves)
     parts = []
     for half in range(halves):
         env = ElicitationEnv(users, rank, half=half, horizon=questions, n_seed=n_seed)
@@ -92,7 +92,7 @@ def all_answers_known(
     halves: int = HALVES,
 ) -> Evaluation:
     """What the Gaussian recommends who knows every answer of the asked half: the ceiling."""
-    check_counts(halves=halves)
+    check_counts(MOST, halves=halves)
     parts = []
     x, mean = gaussian.item_vectors[:, :-1], gaussian.item_vectors[:, -1]
     for half in range(halves):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from recsys_rl.data import ranks
-from recsys_rl.data.counts import check_counts
+from recsys_rl.data.counts import check_counts, check_lengths
 from recsys_rl.data.devices import CPU
 from recsys_rl.data.histories import Histories
 from recsys_rl.data.interactions import Interactions
@@ -50,7 +50,8 @@ def sample_negatives(
     repeat. -> int64 [B, n], in random order. ValueError if a user has fewer than `n` to draw from;
     with `allow_fewer` such a user's row is all -1, and sampled metrics leave them out.
     """
-    check_counts(n=n, batch_size=batch_size)
+    check_counts(batch_size=batch_size)
+    check_lengths(known.n_items, n=n)
     if not isinstance(users, Tensor) or users.dim() != 1 or users.dtype != torch.int64:
         raise ValueError("users are a tensor int64 [B] of user indices")
     if known.n_items < n and allow_fewer:
@@ -135,7 +136,7 @@ def leave_one_out_metrics(
     `sample_negatives`), NaN for a row of -1. `seed` orders ties in the lists only.
     reads: what a model that reads the clock is told, see `histories_before`.
     """
-    check_counts(k=k)
+    check_lengths(history.n_items, k=k)
     history.check_same_ids(target)
     if (target.user[1:] == target.user[:-1]).any():
         raise ValueError("leave-one-out needs one target row a user")
@@ -207,7 +208,7 @@ def random_positive_metrics(
     with rows of -1 counts as NaN. Figures
     are means over test *rows* (`weights` = a user's test rows); the bootstrap resamples users.
     """
-    check_counts(k=k)
+    check_lengths(train.n_items, k=k)
     _check_negatives(negatives, test)
     known, users = train.concat(test), test.user.unique()
     generator, parts, top = own_stream(seed, "ties"), [], []
@@ -244,7 +245,7 @@ def temporal_metrics(
     Users with a row on either side are ranked from all their `history`; every `target` row is
     relevant. hr@k: any of them in the top k; ndcg@k: binary gain, ideal of min(k, targets) hits.
     """
-    check_counts(k=k)
+    check_lengths(history.n_items, k=k)
     history.check_same_ids(target)
     users = ((history.offsets.diff() > 0) & (target.offsets.diff() > 0)).nonzero().squeeze(1)
     weight, generator = discounts(k), own_stream(seed, "ties")

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from recsys_rl.data.counts import check_list_of_counts
+from recsys_rl.data.counts import check_list_of_lengths
 from recsys_rl.data.devices import CPU
 from recsys_rl.data.histories import POSITIVE
 from recsys_rl.data.interactions import Interactions
@@ -47,7 +47,7 @@ def offline_reranking(
     2^rating - 1), binary_ndcg@k (gain 1 for rating >= 4; users without any do not count); with
     the prefix `long_` over the users with at least k test rows only. random is exact, not drawn.
     """
-    check_list_of_counts(ks=ks)
+    check_list_of_lengths(history.n_items, ks=ks)
     history.check_same_ids(test)
     generator, users = own_stream(seed, "ties"), test.user.unique()
     environment = RerankingEnv(history, test, reward=lambda rating: rating, horizon=max(ks))

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from recsys_rl.data import ranks
-from recsys_rl.data.counts import check_counts, check_list_of_counts
+from recsys_rl.data.counts import MOST, check_counts, check_lengths, check_list_of_lengths
 from recsys_rl.data.devices import CPU
 from recsys_rl.data.histories import POSITIVE, Histories
 from recsys_rl.data.interactions import Interactions
@@ -80,7 +80,7 @@ def cold_start_sessions(
     has nothing left to like earns 0. top: int64 [U, draws, max(horizons)], the items in the order
     in which they were shown.
     """
-    check_list_of_counts(horizons=horizons)
+    check_list_of_lengths(users.n_items, horizons=horizons)
     environment = ColdStartEnv(users, horizon=max(horizons), n_seed=n_seed)
     rewards, top = _played(score, environment, max(horizons), draws, batch_size, seed)
     shape = len(environment.eligible), draws, max(horizons)
@@ -92,7 +92,7 @@ def cold_start_oracle(
     users: Interactions, horizons: Sequence[int] = HORIZONS, n_seed: int = 3
 ) -> Evaluation:
     """The best that `cold_start_sessions` allows: every step a like until none is left."""
-    check_list_of_counts(horizons=horizons)
+    check_list_of_lengths(users.n_items, horizons=horizons)
     environment = ColdStartEnv(users, horizon=max(horizons), n_seed=n_seed)
     left = environment.liked.offsets.diff()[environment.eligible] - n_seed  # (U,)
     reward = torch.arange(max(horizons), device=CPU) < left.unsqueeze(1).cpu()
@@ -221,7 +221,8 @@ def seed_and_suggest(
     likes. No stars are given: every seed item enters with the rating POSITIVE, in random order.
     precision@k and hit@k are means over `draws` draws; what is shown is liked only if it was rated.
     """
-    check_counts(draws=draws, n_seed=n_seed, k=k)
+    check_counts(MOST, draws=draws)
+    check_lengths(users.n_items, n_seed=n_seed, k=k)
     liked, n_items = users.select(users.rating >= POSITIVE), users.n_items
     eligible = (liked.offsets.diff() >= n_seed + k).nonzero().squeeze(1)
     # Two generators, so that every model meets the same seeds however often its scores tie.

@@ -29,7 +29,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recsys_rl.data.counts import check_counts
+from recsys_rl.data.counts import MOST, check_counts
+from recsys_rl.data.random_streams import check_seed
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,8 @@ def resampled_means(
 
     The same seed draws the same users, so differences of two calls are paired.
     """
-    check_counts(n_boot=n_boot)
+    check_counts(MOST, n_boot=n_boot)
+    check_seed(seed)
     values = np.stack(columns, axis=1).astype(np.float64)  # (U, M)
     n = len(values)
     if n == 0:
@@ -208,7 +210,8 @@ def hierarchical_bootstrap(
     levels are crossed (Owen 2007), which errs on the safe side. ValueError for another shape, for
     no values, and for a seed without any.
     """
-    check_counts(n_boot=n_boot)
+    check_counts(MOST, n_boot=n_boot)
+    check_seed(seed)
     if isinstance(values, np.ndarray):
         if values.ndim != 2:
             raise ValueError(f"values must be [seeds, users], not of shape {values.shape}")
