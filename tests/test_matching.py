@@ -464,6 +464,7 @@ THIRD_LIST = [(2001, "Harry Potter and the Sorcerer's Stone"),
               (1957, "Throne of Blood"), (2009, "Inglourious Basterds"),
               (1978, "Inglorious Bastards"), (2003, "Pirates of the Caribbean: The Curse of the "
               "Black Pearl"), (1998, "X-Files, The"), (1995, "Heat"), (1940, "Pinocchio"),
+              (1997, "Commandments"),
               (2003, "Lord of the Rings: The Return of the King, The")]  # fmt: skip
 THIRD = TitleIndex(
     {
@@ -515,7 +516,14 @@ def test_what_may_be_a_better_known_film_is_only_offered(typed, offered):
 
 @pytest.mark.parametrize(
     "typed",
-    ["it chapter two", "friends", "game of thrones", "james bond", "heat season 2", "titanic 1999"],
+    [
+        "it chapter two",
+        "friends",
+        "game of thrones",
+        "james bond",
+        "heat season 2",
+        "ten commandments",
+    ],
 )
 def test_a_series_a_person_and_another_part_are_no_film(typed):
     for texts in [[typed], typed.split()]:

@@ -172,7 +172,7 @@ def _series(text: str, title: str, index: TitleIndex) -> Match | None:
     name = series_named(title)
     if not name or index.titled(title) or famous_films(title):
         return None
-    problem = f"{said(text)} is a television series, and the data hold films"
+    problem = f"{said(text)} is a television series, and the data hold films only"
     films = index.part_titled(title)[:MEANT]
     problem += f"; did you mean {names_of(films)}?" if films else ""
     return Match(text, problem=problem, choices=films, whole=True)

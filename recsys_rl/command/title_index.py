@@ -132,6 +132,8 @@ class TitleIndex:
         for name, fit in (*self._holding(typed), *self._alike(text)):
             if _is_another_part(typed, name):
                 fit -= OTHER_PART if numbers_of(typed) else A_PART
+            elif typed[:1] and typed[0].isdecimal() and typed[0] not in name.words:
+                fit -= A_PART  # "Ten Commandments" is not "Commandments"
             label = name.film.label  # a film that is listed twice is one
             if label not in best or self._rank(Candidate(name.film, fit)) > self._rank(best[label]):
                 best[label] = Candidate(name.film, fit)
