@@ -14,7 +14,7 @@ from typed_titles import HELD_BACK, SEEN
 
 from recsys_rl.command.answering import _search
 from recsys_rl.command.errors import CommandError
-from recsys_rl.command.matching import Match, find
+from recsys_rl.command.matching import NEWER, Match, find
 from recsys_rl.command.naming import MANY, named, titles_in
 from recsys_rl.command.spelling import words_of
 from recsys_rl.command.title_index import TitleIndex
@@ -390,7 +390,12 @@ def test_a_small_number_behind_a_title_names_its_sequel_where_there_is_one():
     }
     index = TitleIndex(films, {})
     assert named(["heat", "terminator", "2"], index).films == [films[5], films[4]]
-    assert named(["heat", "2"], index).films == [films[5], films[2]]
+    found = named(["heat", "2"], index)  # nobody names Jumanji so
+    assert not found.films
+    assert found.problems[0].choices == [films[5]]
+    assert "(Jumanji (1995) [id 2] is named by id:2)" in found.problems[0].problem
+    assert named(["heat", "id:2"], index).films == [films[5], films[2]]
+    assert named(["heat", "2", "3"], index).films == [films[5], films[2], films[3]]
     assert named(["2", "1"], index).films == [films[2], films[1]]
 
 
@@ -447,3 +452,89 @@ def test_an_id_that_is_none_is_called_an_id():
     assert find("id:777", LIST).problem == (
         "no film has the id 'id:777'; check it, or give a title"
     )
+
+
+# -------------------------------------------------------------------------- what a third list found
+
+THIRD_LIST = [(2001, "Harry Potter and the Sorcerer's Stone"),
+              (2004, "Harry Potter and the Prisoner of Azkaban"), (1972, "Godfather, The"),
+              (1987, "Vie est belle, La (Life is Rosey)"), (1946, "It's a Wonderful Life"),
+              (1997, "Life Is Beautiful"), (1997, "Titanic"), (1953, "Rats"),
+              (1960, "Psycho"), (1995, "It Takes Two"), (1986, "Two Friends"), (1997, "Game, The"),
+              (1957, "Throne of Blood"), (2009, "Inglourious Basterds"),
+              (1978, "Inglorious Bastards"), (2003, "Pirates of the Caribbean: The Curse of the "
+              "Black Pearl"), (1998, "X-Files, The"), (1995, "Heat"), (1940, "Pinocchio"),
+              (1997, "Commandments"),
+              (2003, "Lord of the Rings: The Return of the King, The")]  # fmt: skip
+THIRD = TitleIndex(
+    {
+        i: Film(i, display_title(title), title, year, ())
+        for i, (year, title) in enumerate(THIRD_LIST, start=400)
+    },
+    {404: 500, 405: 400, 413: 300},
+)
+
+
+@pytest.mark.parametrize(
+    ("typed", "label"),
+    [
+        ("harry potter 3", "Harry Potter and the Prisoner of Azkaban (2004)"),
+        (
+            "pirates of the caribean",
+            "Pirates of the Caribbean: The Curse of the Black Pearl (2003)",
+        ),
+        ("der pate", "The Godfather (1972)"),
+        ("le parain", "The Godfather (1972)"),
+        ("titanic leonardo di caprio", "Titanic (1997)"),
+        ("hitchcock's psycho", "Psycho (1960)"),
+        ("xfiles movie", "The X-Files (1998)"),
+        ("lotr return of the king", "The Lord of the Rings: The Return of the King (2003)"),
+    ],
+)
+def test_other_names_and_people_beside_a_film_name_it_with_a_note(typed, label):
+    for texts in [[typed], typed.split()]:
+        found = named(texts, THIRD)
+        assert [film.label for film in found.films] == [label]
+        assert found.notes
+        assert not found.problems
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("la vie est belle", "It's a Wonderful Life (1946)"),
+        ("inglorious bastards", "Inglourious Basterds (2009)"),
+        ("titanic the musical", "Titanic (1997)"),
+        ("heat 2", "Heat (1995)"),
+    ],
+)
+def test_what_may_be_a_better_known_film_is_only_offered(typed, offered):
+    found = named([typed], THIRD)
+    assert not found.films
+    assert offered in [film.label for film in found.problems[0].choices]
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "it chapter two",
+        "friends",
+        "game of thrones",
+        "james bond",
+        "heat season 2",
+        "ten commandments",
+    ],
+)
+def test_a_series_a_person_and_another_part_are_no_film(typed):
+    for texts in [[typed], typed.split()]:
+        assert not named(texts, THIRD).films
+
+
+def test_a_remake_that_is_less_known_is_said_beside_the_older_film():
+    match = find("pinocchio", INDEX_OF_2000)
+    assert match.film.label == "Pinocchio (1940)"
+    assert f"not for that of 2020, which is {NEWER}" in match.note
+    assert NEWER in find("pinocchio 2020", INDEX_OF_2000).problem
+
+
+INDEX_OF_2000 = TitleIndex({i: f for i, f in THIRD.films.items() if f.year < 2001}, {})

@@ -212,3 +212,18 @@ def test_links_that_cannot_be_read_are_none(tmp_path):
     assert read_links(tmp_path, FILMS) == {1: Links("0133093", "603")}
     (tmp_path / "links.csv").write_bytes(b"\xff\xfe\x00")
     assert read_links(tmp_path, FILMS) == {}
+
+
+def test_a_list_of_ones_own_has_names_years_and_maybe_ratings_to_ten(tmp_path):
+    found = read(tmp_path, "Title;Year;Rating\nThe Matrix;1999;9\npsycho;1960;4\npsycho;1998;7\n")
+    assert ids(found.taste.liked) == [1]
+    assert ids(found.taste.disliked) == [8]
+    assert ids(found.taste.seen) == [9]
+    assert "ratings to 10" in found.summary()
+    assert ids(read(tmp_path, "Name,Year,Rating\nPsycho,1960,5\n").taste.liked) == [8]
+
+
+def test_the_original_title_is_looked_for_too(tmp_path):
+    header = "Const,Your Rating,Title,Original Title,Title Type,Year"
+    text = f"{header}\ntt1,9,Die Elenden,Les Misérables,Movie,1995\n"
+    assert ids(read(tmp_path, text).taste.liked) == [11]

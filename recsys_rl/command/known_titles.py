@@ -1,18 +1,24 @@
-"""Titles that a data set may not have: well-known films that may be newer, and abbreviations."""
+"""Other names of films and series: abbreviations, translations, and those that no data set has."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Set
 from functools import cache
 from pathlib import Path
 
 from rapidfuzz import fuzz, process
 
-from recsys_rl.command.spelling import key_of
+from recsys_rl.command.spelling import key_of, words_of
 
-FILMS = Path(__file__).with_name("famous_films.txt")
+_FOLDER = Path(__file__).parent
+FILMS = _FOLDER / "famous_films.txt"
+TRANSLATED = _FOLDER / "translated_titles.txt"
+SERIES = _FOLDER / "famous_series.txt"
 LONGEST = 200  # letters of a text that are compared
 SAME, SHORT = 85, 5  # percent of the letters; names of fewer letters are alike by chance
+WORDS = 3  # typed of a title with more words between them
+NEARLY, OTHER = 90, 8  # percent of the letters of another name; and its letters, at least
 BEGUN = 10  # letters of a title that was not typed to its end
 
 ABBREVIATIONS = {
@@ -104,30 +110,72 @@ ABBREVIATIONS = {
 }
 
 
+# of a series, before the title of one of its films
+_SERIES_SHORT = {
+    "hp": "Harry Potter",
+    "lotr": "The Lord of the Rings",
+    "mi": "Mission Impossible",
+    "potc": "Pirates of the Caribbean",
+    "sw": "Star Wars",
+}
+_SEASON = re.compile(
+    r"\S.*\s(?:(?:season|staffel|saison|temporada|stagione)\s+\w+|s\d\d?(?:\s?e\d+)?)",
+    re.IGNORECASE,
+)
+
+
+def names_in(path: Path) -> Iterator[list[str]]:
+    """The names in each line of a list, the first one that of the film or person."""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line and not line.startswith("#"):
+            yield line.split(" | ")
+
+
 @cache
-def _abbreviations() -> dict[str, str]:
-    return {key_of(short): title for short, title in ABBREVIATIONS.items()}
+def _other_names() -> dict[str, list[str]]:
+    """Key of an abbreviation or translation -> titles of the films that it stands for."""
+    found = {key_of(short): title.split(" | ") for short, title in ABBREVIATIONS.items()}
+    for title, *others in names_in(TRANSLATED):
+        for other in others:
+            found.setdefault(key_of(other), []).append(title)
+    return found
 
 
 @cache
 def _famous() -> dict[str, list[tuple[int, str]]]:
     """Key of a title -> years and titles of the well-known films that are called so."""
     found: dict[str, list[tuple[int, str]]] = {}
-    for line in FILMS.read_text(encoding="utf-8").splitlines():
-        if line and not line.startswith("#"):
-            year, names = line.split(" ", 1)
-            title = names.split(" | ")[0]
-            for name in names.split(" | "):
-                found.setdefault(key_of(name), []).append((int(year), title))
+    for first, *others in names_in(FILMS):
+        year, title = first.rstrip("*").split(" ", 1)
+        for name in (title, *others):
+            found.setdefault(key_of(name), []).append((int(year), title))
     return found
 
 
+@cache
+def _series() -> dict[str, str]:
+    return {key_of(name): names[0] for names in names_in(SERIES) for name in names}
+
+
+def series_named(text: str) -> str:
+    """The well-known television series of this name, or one of its seasons; "" for none."""
+    text = text.strip()
+    return text if _SEASON.fullmatch(text) else _series().get(key_of(text), "")
+
+
+def other_names(text: str) -> list[str]:
+    """Titles that an abbreviation or translation stands for."""
+    return _other_names().get(key_of(text), [])
+
+
 def in_full(text: str) -> list[str]:
-    """A text, and the titles that it stands for where it is an abbreviation in common use."""
+    """A text, and the titles that it stands for where it is an abbreviation or a translation."""
     text = " ".join(text.split())  # a long gap takes a regular expression quadratic time
-    stands_for = _abbreviations().get(key_of(text), "")
     first = re.sub(r"\s+(1|I|one)$", "", text, flags=re.IGNORECASE)  # "Rocky 1"
-    return list(dict.fromkeys([text, *filter(None, stands_for.split(" | ")), first]))
+    short, _, rest = text.partition(" ")
+    series = _SERIES_SHORT.get(short.casefold(), "")
+    of_series = f"{series} {rest}" if series and rest else text
+    return list(dict.fromkeys([text, *other_names(text), first, of_series]))
 
 
 def famous_films(text: str) -> list[tuple[int, str]]:
@@ -140,25 +188,86 @@ def newer_films(text: str, last_year: int | None) -> list[tuple[int, str]]:
     return [film for film in famous_films(text) if last_year is not None and film[0] > last_year]
 
 
+@cache
+def _lesser() -> frozenset[tuple[int, str]]:
+    films = [first[:-1].split(" ", 1) for first, *_ in names_in(FILMS) if first.endswith("*")]
+    return frozenset((int(year), title) for year, title in films)
+
+
+def is_lesser(film: tuple[int, str]) -> bool:
+    """Whether a well-known film is less known than an older one of its name."""
+    return film in _lesser()
+
+
 def newer_alike(text: str, last_year: int | None) -> tuple[float, int, str] | None:
     """How alike, year and title of the well-known newer film that is spelt most like a text."""
     if last_year is None or len(text) > LONGEST:
         return None
     typed = key_of(text)
+    digits = _digits(typed)
     keys = [
         key
         for key, films in _famous().items()
-        if any(year > last_year for year, _ in films) and _digits(key) == _digits(typed)
+        if _digits(key) == digits
+        and any(film[0] > last_year and not is_lesser(film) for film in films)
     ]
     best = process.extractOne(typed, keys, scorer=fuzz.ratio, score_cutoff=SAME)
     if best is None and len(typed) >= BEGUN:
         best = next(((key, SAME) for key in keys if key.startswith(typed)), None)
+        best = best or _with_more_words(words_of(text), set(keys))
     if best is None or len(best[0]) < SHORT:
         return None
     year, title = max(_famous()[best[0]])
     return best[1], year, title
 
 
+def _with_more_words(typed: list[str], keys: Set[str]) -> tuple[str, float] | None:
+    """One of these well-known films with more words between those typed: "Indiana Jones and the
+    Crystal Skull"."""
+    if len(typed) < WORDS:
+        return None
+    for words in _famous_words().get(typed[0], []):
+        left = iter(words)
+        if "".join(words) in keys and all(word in left for word in typed):
+            return "".join(words), SAME
+    return None
+
+
+@cache
+def _famous_words() -> dict[str, list[list[str]]]:
+    """First word -> the names of well-known films that begin with it, as words."""
+    found: dict[str, list[list[str]]] = {}
+    for first, *others in names_in(FILMS):
+        for name in (first.rstrip("*").split(" ", 1)[1], *others):
+            words = words_of(name)
+            found.setdefault(words[0], []).append(words)
+    return found
+
+
+def others_alike(text: str) -> tuple[float, list[str]] | None:
+    """How alike, and the titles that the other name stands for which is spelt most like a text;
+    of a well-known film with its year."""
+    typed = key_of(text)
+    if len(typed) > LONGEST:
+        return None
+    digits = _digits(typed)
+    keys = [key for key in _spelt_out() if len(key) >= OTHER and _digits(key) == digits]
+    best = process.extractOne(typed, keys, scorer=fuzz.ratio, score_cutoff=NEARLY)
+    return (best[1], _spelt_out()[best[0]]) if best else None
+
+
+@cache
+def _spelt_out() -> dict[str, list[str]]:
+    """Key of every other name -> titles that it stands for, those of well-known films with years"""
+    found = dict(_other_names())
+    for key, films in _famous().items():
+        titles = [f"{title} ({year})" for year, title in films if key_of(title) != key]
+        if titles:
+            found.setdefault(key, titles)
+    return found
+
+
+@cache
 def _digits(key: str) -> str:
     """Of another part of a series they are others."""
     return "".join(filter(str.isdecimal, key))

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from recsys_rl.command.known_titles import famous_films, in_full, newer_alike, newer_films
+from recsys_rl.command.known_titles import (
+    famous_films,
+    in_full,
+    is_lesser,
+    newer_alike,
+    newer_films,
+    other_names,
+    others_alike,
+    series_named,
+)
+from recsys_rl.command.people import are_people, without_people
 from recsys_rl.command.spelling import key_of, split_year, year_of
 from recsys_rl.command.title_index import Candidate, TitleIndex
 from recsys_rl.data.films import Film
@@ -20,7 +30,9 @@ AHEAD = 5  # percent by which it must be ahead of the next
 KNOWN = 5  # times as many likes as a namesake: then it is meant
 NEWER = "newer than the data"
 SHORT = 3  # digits; a number of fewer is rather an id
+MOST_WORDS = 8  # of a title that is looked for in a longer text
 SAID = 200  # letters of a text that are repeated
+LONG = 10  # letters of a title from which it is compared with those of its namesakes
 CLASSIC = 0.15  # of the likes of the most liked film: a newer namesake is not what is meant
 
 _SHORT_YEAR = re.compile(r"(.*\S)\s+['(’]?(\d\d)\)?")
@@ -61,7 +73,11 @@ def find(text: str, index: TitleIndex) -> Match:
     if not key_of(typed):
         return Match(text, problem=f"no film has the title {said(text)}; check it, or give its id")
     title, year = _title_and_year(typed, index)
-    return _newer(text, title, year, index) or _exact(text, title, year, index)
+    return (
+        _newer(text, title, year, index)
+        or _series(text, title, index)
+        or _exact(text, title, year, index)
+    )
 
 
 def _title_and_year(typed: str, index: TitleIndex) -> tuple[str, int | None]:
@@ -69,6 +85,8 @@ def _title_and_year(typed: str, index: TitleIndex) -> tuple[str, int | None]:
     without, year = split_year(typed)
     spellings = [(title, None) for title in in_full(typed)]
     spellings += [(title, year) for title in in_full(without)]
+    if year is None:  # "Harry Potter 3"
+        spellings += [(title, when) for when, title in famous_films(typed)]
     for known in (index.titled, famous_films, index.part_titled):
         for title, of_year in spellings:
             if known(title):
@@ -123,16 +141,23 @@ def _newer(text: str, title: str, year: int | None, index: TitleIndex) -> Match 
     if known and year is not None and not later:
         return None
     classic = bool(older) and index.liked(older[0]) >= CLASSIC * index.most_liked
+    if year is None and (older or _better_known(title, index)) and all(map(is_lesser, known)):
+        return None
     if year is None and classic and not _is_only_the_newer(title, known, older):
         return None
     newest, name = max(known, default=(year, title))
     problem = f"{name} ({newest}) is {NEWER}, whose films end in {last}"
     if key_of(name) != key_of(text.strip()):
         problem = f"{said(text)}: {problem}"
-    older = older or index.part_titled(title)
+    older = older or index.part_titled(title) or _better_known(title, index)
     if older:
         problem += f"; if you mean {names_of(older[:MEANT])}, add the year"
     return Match(text, problem=problem, choices=older[:MEANT], whole=bool(known))
+
+
+def _better_known(title: str, index: TitleIndex) -> list[Film]:
+    """Classics with these words in their titles: "Snow White and the Seven Dwarfs"."""
+    return [f for f in index.holding(title) if index.liked(f) >= CLASSIC * index.most_liked]
 
 
 def _is_only_the_newer(title: str, known: Sequence[tuple[int, str]], older: Sequence[Film]) -> bool:
@@ -140,6 +165,17 @@ def _is_only_the_newer(title: str, known: Sequence[tuple[int, str]], older: Sequ
     typed = as_words(title)
     newer = any(as_words(name) == typed for _, name in known)
     return newer and all(as_words(film.title) != typed for film in older)
+
+
+def _series(text: str, title: str, index: TitleIndex) -> Match | None:
+    """A television series, unless a film of the data is called so too."""
+    name = series_named(title)
+    if not name or index.titled(title) or famous_films(title):
+        return None
+    problem = f"{said(text)} is a television series, and the data hold films only"
+    films = index.part_titled(title)[:MEANT]
+    problem += f"; did you mean {names_of(films)}?" if films else ""
+    return Match(text, problem=problem, choices=films, whole=True)
 
 
 def _exact(text: str, title: str, year: int | None, index: TitleIndex) -> Match:
@@ -171,7 +207,14 @@ def _of_namesakes(
     if year is None:  # "Romeo and Juliet" may be "William Shakespeare's Romeo and Juliet"
         fuller = index.holding(title)
         known = KNOWN * max(1, index.liked(film))
-        others = others + [f for f in fuller if f not in films and index.liked(f) > known]
+        fuller += _called_alike(text, title, index)
+        others = others + [
+            f for f in dict.fromkeys(fuller) if f not in films and index.liked(f) > known
+        ]
+        typed = index.titled(text)
+        others += [
+            f for f in _called(text, index) if f not in others and f not in typed and f is not film
+        ]
     if any(KNOWN * max(1, index.liked(other)) > index.liked(film) for other in others):
         choices = [film, *others][:MEANT]
         years = "add the year, or " if len({film.year for film in films}) > 1 else ""
@@ -192,6 +235,18 @@ def _of_namesakes(
     if missing:
         note += f", not for that of {max(missing)}, which is not in this data set"
     return Match(text, film, note)
+
+
+def _called(text: str, index: TitleIndex) -> list[Film]:
+    """Films that an abbreviation or translation stands for."""
+    return [film for name in other_names(text) for film in index.titled(name)]
+
+
+def _called_alike(text: str, title: str, index: TitleIndex) -> list[Film]:
+    """Films that the text also stands for, or that have nearly its letters: "La vie est belle" and
+    "Inglorious Bastards" may be better known films than the ones that are called just so."""
+    alike = index.spelt_like(title) if len(key_of(title)) >= LONG else []
+    return [*_called(text, index), *alike]
 
 
 def _also_called(film: Film, title: str, others: Sequence[Film], index: TitleIndex) -> list[Film]:
@@ -215,11 +270,18 @@ def _missing(title: str, films: Sequence[Film]) -> list[int]:
 def _likely(text: str, title: str, year: int | None, index: TitleIndex) -> Match:
     """The film that is clearly meant, by its words or its letters; else those to choose from."""
     parts = [film for film in index.part_titled(title) if year in (None, film.year)]
+    if not parts and are_people(title):
+        return Match(text, problem=f"{said(text)} is a name, and no film: name a film", whole=True)
     found = [Candidate(film, PART) for film in parts]
     found += [each for each in index.candidates(title) if each.film not in parts]
+    found = _with_other_names(found, title, index)
     if year is not None:
         found = [each for each in found if each.film.year == year] or found
-    famous = [film for film in famous_films(title) if film[0] == (year or film[0])]
+    famous = [
+        film
+        for film in famous_films(title)
+        if film[0] == year or year is None and not is_lesser(film)
+    ]
     if famous and not (found and _may_be(found[0], famous[0][0])):
         when, name = famous[0]
         return Match(
@@ -239,6 +301,8 @@ def _likely(text: str, title: str, year: int | None, index: TitleIndex) -> Match
     if found and _is_clear(found, index) and year in (None, found[0].film.year):
         film = found[0].film
         return Match(text, film, f"{said(text)} is taken for {names_of([film])}")
+    if beside := _without_people(text, title, year, index):
+        return beside
     choices = [each.film for each in found if each.fit >= OFFERED][:MEANT]
     kind, other = ("id", "a title") if text.strip().isdecimal() else ("title", "its id")
     if choices:
@@ -248,6 +312,62 @@ def _likely(text: str, title: str, year: int | None, index: TitleIndex) -> Match
         problem = f"no film has the {kind} {said(text)}{end}; check it, or give {other}"
     whole = bool(choices) and found[0].fit >= SURE
     return Match(text, problem=problem, choices=choices, whole=whole)
+
+
+def _with_other_names(found: list[Candidate], title: str, index: TitleIndex) -> list[Candidate]:
+    """And the films whose other names are spelt alike, "pirates of the caribean", before those that
+    fit no better."""
+    alike = others_alike(title)
+    if alike is None:
+        return found
+    fit, names = alike
+    films = []
+    for name in names:
+        without, year = split_year(name)
+        films += [f for f in index.titled(without) if year is None or _near(f, year)]
+    called = [Candidate(film, fit) for film in films]
+    rest = [each for each in found if each.film not in films]
+    return sorted([*called, *rest], key=lambda each: -each.fit) if called else found
+
+
+def _near(film: Film, year: int) -> bool:
+    return film.year is not None and abs(film.year - year) <= 1
+
+
+def part_of(match: Match, index: TitleIndex) -> Match:
+    """A problem, and the films whose titles begin or end a text that holds more than a title."""
+    words = match.text.split()
+    last = words[-1] if words else ""
+    film = index.by_id(last) if len(words) > 1 and last.isdecimal() else None
+    hint = f" ({names_of([film])} is named by id:{last})" if film and len(last) < SHORT else ""
+    if not match.choices and NEWER not in match.problem and not series_named(match.text):
+        lengths = range(min(len(words) - 1, MOST_WORDS), 0, -1)
+        parts = [" ".join(part) for n in lengths for part in (words[:n], words[-n:])]
+        films = next((f for p in parts if len(p) >= SHORT and (f := index.titled(p))), [])[:MEANT]
+        if films:
+            problem = f"no film has the title {said(match.text)}; did you mean {names_of(films)}?"
+            match = replace(match, problem=problem, choices=films)
+    return replace(match, problem=match.problem + hint) if hint else match
+
+
+def _without_people(text: str, title: str, year: int | None, index: TitleIndex) -> Match | None:
+    """The film beside which its people are named; one of several only offered, since they may
+    tell it from the others."""
+    rest = without_people(title) if len(title) <= SAID else ""
+    match = find(f"{rest} ({year})" if year else rest, index) if rest else None
+    if match is None or match.problem and not match.choices:
+        return None if match is None or NEWER not in match.problem else replace(match, text=text)
+    if match.problem:
+        return replace(match, text=text, whole=True)
+    film = match.film
+    doubtful = "not for" in match.note or len(index.titled(rest)) > 1
+    if doubtful:
+        choices = list(
+            dict.fromkeys([film, *index.titled(rest), *_also_called(film, rest, [], index)])
+        )[:MEANT]
+        problem = f"no film has the title {said(text)}; did you mean {names_of(choices)}?"
+        return Match(text, problem=problem, choices=choices, whole=True)
+    return Match(text, film, f"{said(text)} is taken for {names_of([film])}")
 
 
 def _may_be(found: Candidate, year: int) -> bool:

@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from recsys_rl.command.known_titles import famous_films, in_full
-from recsys_rl.command.matching import NEWER, Match, find, names_of
-from recsys_rl.command.spelling import split_year, year_of
+from recsys_rl.command.known_titles import famous_films, in_full, series_named
+from recsys_rl.command.matching import NEWER, Match, find, names_of, part_of
+from recsys_rl.command.spelling import split_year, words_of, year_of
 from recsys_rl.command.title_index import TitleIndex
 from recsys_rl.data.films import Film
 
@@ -56,7 +56,7 @@ def named(texts: Sequence[str], index: TitleIndex, pick: Pick | None = None) -> 
             found.notes.append(f"{text} is taken for the id of {names_of([film])}, not for a part")
         before = text
         if film is None:
-            found.problems.append(match)
+            found.problems.append(part_of(match, index))
         elif film.id not in known:
             known.add(film.id)
             found.films.append(film)
@@ -128,7 +128,7 @@ def _fits(title: str, year: int, index: TitleIndex) -> bool:
 
 def _is_known(text: str, index: TitleIndex) -> bool:
     """Whether it is an id or a whole title, with its year or without."""
-    if index.by_id(text) or index.titled(text) or famous_films(text):
+    if index.by_id(text) or index.titled(text) or famous_films(text) or series_named(text):
         return True
     title, year = split_year(text)
     return year is not None and _fits(title, year, index)
@@ -144,7 +144,7 @@ def _together(words: list[str], index: TitleIndex) -> list[str]:
         titles, total = _cheapest(words, lambda *text, cost=cost: cost(*text, index))
         if total == EXACT * len(titles):
             break
-    return _with_parts(_rejoined(titles, index), index)
+    return _with_parts(_with_series(_rejoined(titles, index), index), index)
 
 
 def _rejoined(titles: list[str], index: TitleIndex) -> list[str]:
@@ -171,18 +171,47 @@ def _rejoined(titles: list[str], index: TitleIndex) -> list[str]:
     return joined
 
 
-def _with_parts(titles: list[str], index: TitleIndex) -> list[str]:
-    """A small number behind a title is that of a sequel, where there is one: terminator, 2; and
-    where the title is not that of a film here. Two digits may be its year: braveheart, 95."""
+def _with_series(titles: list[str], index: TitleIndex) -> list[str]:
+    """The name of a series in front of the rest of a title: star wars, return of the jedi."""
     joined: list[str] = []
     for text in titles:
+        if joined and " " in text and _continues(joined[-1], text, index):
+            joined[-1] += f" {text}"
+        else:
+            joined.append(text)
+    return joined
+
+
+def _continues(title: str, rest: str, index: TitleIndex) -> bool:
+    """Whether a film is called by both, with other words between them at most."""
+    films = [film.title for film in (*index.titled(rest), *index.part_titled(rest))]
+    films += [name for _, name in famous_films(rest)]
+    for name in in_full(title):
+        typed = [*words_of(name), *words_of(rest)]
+        for film in films:
+            left = iter(words_of(film))
+            if all(word in left for word in typed):
+                return True
+    return False
+
+
+def _with_parts(titles: list[str], index: TitleIndex) -> list[str]:
+    """A small number behind a title is that of a sequel, here or elsewhere: terminator, 2; heat, 2;
+    one of several in a row is an id. Two digits may be its year: braveheart, 95."""
+    joined: list[str] = []
+    for text, after in zip(titles, [*titles[1:], ""], strict=True):
+        if joined and _is_its_year(joined[-1], text, index) and not _is_title(text, index):
+            joined[-1] += f" {text}"
+            continue
         short = text.isdecimal() and len(text) <= len(str(PARTS))
         if short and joined and not joined[-1].isdecimal():
             alone, sequel = (
                 find(title, index).film for title in (joined[-1], f"{joined[-1]} {text}")
             )
-            if _is_short_year(text, sequel) or (
-                int(text) <= PARTS and _is_part(alone, sequel, joined[-1], index)
+            if (
+                _is_short_year(text, sequel)
+                or (1 < int(text) <= PARTS and not after.isdecimal())
+                or (int(text) <= PARTS and _is_part(alone, sequel, joined[-1], index))
             ):
                 joined[-1] += f" {text}"
                 continue
@@ -263,7 +292,9 @@ def _cost(text: str, before: str, index: TitleIndex) -> float:
 
 
 def _is_stray(text: str, before: str, index: TitleIndex) -> bool:
-    """Whether it is a year that belongs to the word before it."""
+    """Whether it is a year that belongs to the word before it, or several ids."""
+    if " " in text and text.replace(" ", "").isdecimal():
+        return True
     year = year_of(text)
     return (
         year is not None and not before.isdecimal() and before != "" and not _is_title(text, index)

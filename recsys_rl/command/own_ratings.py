@@ -6,7 +6,7 @@ import codecs
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from recsys_rl.command.errors import CommandError, first_line
@@ -41,6 +41,7 @@ class Format:
     stars: float
     needed: Sequence[str]
     title: Sequence[str] = ()
+    original: Sequence[str] = ()  # title in the language of the film
     year: Sequence[str] = ()
     imdb: Sequence[str] = ()
     item: Sequence[str] = ()
@@ -50,11 +51,11 @@ class Format:
 
 
 FORMATS = (
-    Format("Letterboxd", ("rating",), 5, ("letterboxd uri", "name"), ("name",), ("year",),
+    Format("Letterboxd", ("rating",), 5, ("letterboxd uri", "name"), ("name",), year=("year",),
            time=("date",)),
-    Format("IMDb", ("your rating",), 10, ("const", "your rating"), ("title",), ("year",),
-           imdb=("const",), time=("date rated",), kind=("title type",)),
-    Format("MovieLens", ("rating",), 5, ("rating",), ("title",),
+    Format("IMDb", ("your rating",), 10, ("const", "your rating"), ("title",), ("original title",),
+           ("year",), imdb=("const",), time=("date rated",), kind=("title type",)),
+    Format("MovieLens", ("rating",), 5, ("rating",), ("title", "name"), year=("year",),
            imdb=("imdb_id", "imdbid"), item=("movieid", "movie_id"),
            time=("timestamp", "date"), user=("userid", "user_id")),
 )  # fmt: skip
@@ -90,6 +91,8 @@ def read_ratings(
     without ratings."""
     header, rows = _table(path)
     form, columns = _format(path, header)
+    if form is FORMATS[-1] and "item" not in columns and _is_of_ten(rows, columns["rating"]):
+        form = replace(form, name="a list with ratings to 10", stars=10)
     by_imdb = {_digits(link.imdb): item for item, link in links.items() if link.imdb}
     own_ids = dataset in MOVIELENS_IDS
     found = OwnRatings(form.name, header=header)
@@ -162,7 +165,7 @@ def _format(path: Path, header: Sequence[str]) -> tuple[Format, dict[str, int]]:
     names = [name.strip().casefold() for name in header]
     for form in FORMATS:
         columns = {}
-        for part in ("rating", "title", "year", "imdb", "item", "time", "user", "kind"):
+        for part in ("rating", "title", "original", "year", "imdb", "item", "time", "user", "kind"):
             places = [names.index(name) for name in getattr(form, part) if name in names]
             if places:
                 columns[part] = places[0]
@@ -174,6 +177,12 @@ def _format(path: Path, header: Sequence[str]) -> tuple[Format, dict[str, int]]:
         "rating), Letterboxd (Name, Year, Letterboxd URI, Rating) or IMDb (Const, Your Rating) is "
         "expected"
     )
+
+
+def _is_of_ten(rows: Iterable[Sequence[str]], place: int) -> bool:
+    """Whether ratings that somebody has written down are of ten, and not of five."""
+    stars = [_stars(row[place], 10) for row in rows if place < len(row)]
+    return any(each is not None and each > 5 / 2 for each in stars)
 
 
 def _stars(text: str, most: float) -> float | None:
@@ -205,7 +214,11 @@ def _film(
         return None
     others = set(by_imdb.values()) if imdb else set()
     if year.isdecimal():
-        return _titled(title, int(year), index, others) if len(year) <= 4 else None
+        if len(year) > 4:
+            return None
+        film = _titled(title, int(year), index, others)
+        original = value.get("original", "")
+        return film or _titled(original, int(year), index, others) if original else film
     return _titled(*split_year(display_title(title)), index, others)
 
 

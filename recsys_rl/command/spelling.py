@@ -54,7 +54,10 @@ def words_of(text: str) -> list[str]:
 def counted_words(plain: str) -> list[str]:
     """The same of what `as_words` has made of a text."""
     words = [_SAME.get(word, word) for word in _EDGE.sub(" ", _in_digits(plain)).split()]
-    words[1:] = [_NUMERALS.get(word, word) for word in words[1:]]  # "X-Men" has no number
+    first = (
+        2 if words[:1] in (["the"], ["a"], ["an"]) else 1
+    )  # "X-Men" and "The X-Files" have no number
+    words[first:] = [_NUMERALS.get(word, word) for word in words[first:]]
     following = [*words[1:], ""][: len(words)]
     kept = [
         word

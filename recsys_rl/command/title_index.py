@@ -6,6 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from functools import cached_property
+from itertools import pairwise
 from typing import NamedTuple
 
 from rapidfuzz import fuzz, process
@@ -23,6 +24,7 @@ from recsys_rl.data.written_ids import Id
 
 LONGEST = 200  # characters that are compared letter by letter
 SIMILAR = 70  # percent of the letters that must agree
+NEARLY = 88  # percent of the letters of a title that may be meant for one's own
 SLIP = 3  # percent less for a slip in letters than for words left out
 SHORT, LESS = 5, 8  # in names of fewer letters a slip makes another word
 RARE = 5  # more letters than that, and a word of one title alone names it
@@ -110,12 +112,28 @@ class TitleIndex:
             first.setdefault(film.label, film)
         return list(first.values())
 
+    def spelt_like(self, text: str) -> list[Film]:
+        """Films of other titles that have nearly all of its letters, and its numbers."""
+        typed = key_of(text)
+        keys = process.extract(
+            typed, self._titles.keys(), scorer=fuzz.ratio, score_cutoff=NEARLY, limit=9
+        )
+        numbers = _digits(typed)
+        return self._best(
+            film
+            for key, _, _ in keys
+            if key != typed and _digits(key) == numbers
+            for film in self._titles[key]
+        )
+
     def candidates(self, text: str) -> list[Candidate]:
         """Films whose title holds the words or is spelt alike, the likeliest first."""
         typed, best = words_of(text), {}
         for name, fit in (*self._holding(typed), *self._alike(text)):
             if _is_another_part(typed, name):
                 fit -= OTHER_PART if numbers_of(typed) else A_PART
+            elif typed[:1] and typed[0].isdecimal() and typed[0] not in name.words:
+                fit -= A_PART  # "Ten Commandments" is not "Commandments"
             label = name.film.label  # a film that is listed twice is one
             if label not in best or self._rank(Candidate(name.film, fit)) > self._rank(best[label]):
                 best[label] = Candidate(name.film, fit)
@@ -185,10 +203,18 @@ def spelling_of(film: Film) -> Spelling:
 
 
 def _is_another_part(typed: list[str], name: Name) -> bool:
-    """Whether the numbers differ; none is needed beside words of the part's own title, in order."""
+    """Whether the numbers differ; none is needed beside words of the part's own title, in order.
+
+    One that counts something is that of no part: "It Takes Two" is not "It 2".
+    """
     mine, theirs = numbers_of(typed), numbers_of(name.words)
-    if mine in (theirs, theirs - spelt_numbers(name.plain)):
-        return False
+    counting = spelt_numbers(name.plain)
+    if mine in (theirs, theirs - counting):
+        beside = set(pairwise(name.words))
+        return any(
+            word in mine & counting and not {(before, word), (word, after)} & beside
+            for before, word, after in zip(typed, typed[1:], [*typed[2:], ""], strict=False)
+        )
     own = name.words[max(map(name.words.index, theirs), default=0) + 1 :]
     left = iter(name.words)
     in_order = all(word in left for word in typed)
@@ -202,6 +228,10 @@ def _titles(film: Film) -> list[str]:
         titles.append(film.filed)  # "illusion, La" without its article in front
     parts = [part for title in titles for part in _PARTS.split(title) if part != title]
     return [plain for plain in dict.fromkeys(map(as_words, [*titles, *parts])) if plain]
+
+
+def _digits(key: str) -> str:
+    return "".join(filter(str.isdecimal, key))
 
 
 def _stem(word: str) -> str:
