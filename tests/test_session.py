@@ -138,7 +138,7 @@ def test_help_undo_and_suggestions_in_between(terminal):
 
 
 def test_one_of_several_films_is_picked(terminal):
-    run = terminal("Told", "2", "--json")
+    run = terminal("Told", "id:2", "--json")
     assert "Which film is 'Told'?" in run.until("none of them: ")
     run.type("1\n")
     assert run.end() == 0
