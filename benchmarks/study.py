@@ -88,8 +88,8 @@ def run(
         rows = []
         for protocol, found in task.tested(training.agent, score).items():
             full = key | {"stage": stage, "protocol": protocol}
-            kept = kept_by_user(found.metrics)
-            rows.append(results.rows_of(found, by_user=kept, counts=counts, **full))
+            by_user = kept_by_user(found.metrics) if found.weights is None else ()
+            rows.append(results.rows_of(found, by_user=by_user, counts=counts, **full))
         measured.add(rows)
     record(measured.rows)
     measured.remove()

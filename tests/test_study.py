@@ -55,6 +55,13 @@ def test_the_agent_of_the_paper_is_evaluated_with_parts_taken_away(data, tmp_pat
     assert means["untrained"] != means["final"]
 
 
+def test_where_rows_are_averaged_no_values_by_user_are_kept(data, tmp_path):
+    task = task_of(data, "random-positives")
+    found = study.run(task, "ml-100k", "random-positives", "DRR-ave", 0, tmp_path)
+    assert found["user"].isna().all()
+    assert "sampled_hr@10" in set(found["metric"])
+
+
 def test_what_is_taken_away():
     log = random_log(8, 30)
     seen = []
