@@ -312,8 +312,8 @@ def of_others() -> list[Section]:
                 "3) / 2 each, 5 training seeds.",
                 [f"-m benchmarks.simulated --dataset {dataset}"],
                 "In *series* a film's reward rises or falls by 0.1 for every like or dislike in a "
-                "row just before it, five at most. Values by user were not kept, so no difference "
-                "here has an interval and none is claimed.",
+                "row just before it, five at most; no agent was trained for it. Values by user of "
+                "the baselines were not kept.",
                 simulated(dataset),
             )
         )

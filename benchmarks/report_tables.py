@@ -236,7 +236,8 @@ def simulated(dataset: str) -> pd.DataFrame:
         for simulator in "AB":
             key = {"dataset": dataset, "split": split, "protocol": f"simulated-{simulator}"}
             parts.append(compared({"reward@10": f"{simulator}{ending}"}, SIMULATED, **key))
-    return pd.concat([part.iloc[:, :1] for part in parts] + [parts[0][BESIDE]], axis=1)
+    columns = [part.iloc[:, :1] for part in parts] + [parts[0][BESIDE]]
+    return pd.concat(columns, axis=1).fillna("")
 
 
 def explored(dataset: str) -> pd.DataFrame:

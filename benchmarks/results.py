@@ -1,6 +1,6 @@
 """The table of all results, and the settings that validation data chose for the baselines.
 
-`results/results.csv.gz` is one tidy table, one number a row:
+`results/results.csv.xz` is one tidy table, one number a row:
 
     dataset   ml-1m, ml-100k, sardine
     split     leave-one-out, after-a-pause, random-positives, ratings, temporal; cold-start (users
@@ -42,8 +42,8 @@ Which values are kept by user: `study.kept_by_user`. `record` adds runs, `select
 from __future__ import annotations
 
 import contextlib
-import gzip
 import json
+import lzma
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -61,7 +61,7 @@ try:
 except ImportError:  # Windows: two studies at the same time may not record there
     fcntl = None
 
-PATH = Path(__file__).parent / "results" / "results.csv.gz"
+PATH = Path(__file__).parent / "results" / "results.csv.xz"
 TUNED = Path(__file__).parent / "tuned.json"
 KEY = ["dataset", "split", "agent", "seed", "stage", "protocol"]  # together: one evaluation
 AGENT = [column for column in KEY if column != "seed"]  # the same evaluation over seeds
@@ -245,7 +245,7 @@ def _write(table: pd.DataFrame) -> None:
     """The same rows give the same bytes."""
     table = _tidy(table).astype({"user": "Int64"})
     text = table.to_csv(index=False, lineterminator="\n").encode()
-    write_atomically(PATH, gzip.compress(text, compresslevel=9, mtime=0))
+    write_atomically(PATH, lzma.compress(text))
 
 
 @contextlib.contextmanager

@@ -296,7 +296,7 @@ def test_tune_takes_the_best_on_validation_and_never_sees_the_test_part(train):
 @pytest.fixture
 def recorded(tmp_path, monkeypatch):
     """The driver records here and not into the committed files."""
-    monkeypatch.setattr(results, "PATH", tmp_path / "results.csv.gz")
+    monkeypatch.setattr(results, "PATH", tmp_path / "results.csv.xz")
     monkeypatch.setattr(results, "TUNED", tmp_path / "tuned.json")
     monkeypatch.chdir(tmp_path)
 

@@ -40,7 +40,7 @@ def _short(monkeypatch, tmp_path):
     monkeypatch.setattr(study, "config_of", shortened)
     monkeypatch.setattr(study, "load_ratings", partial(load_ratings, check_counts=False))
     monkeypatch.setattr(study, "PROBED", ())
-    monkeypatch.setattr(results, "PATH", tmp_path / "results.csv.gz")
+    monkeypatch.setattr(results, "PATH", tmp_path / "results.csv.xz")
 
 
 def command(monkeypatch, root: Path, folder: Path, *more: str) -> None:

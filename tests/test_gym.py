@@ -621,7 +621,7 @@ def test_stable_baselines3_learns_here_and_is_evaluated_as_it_steps(
 def test_the_example_records_test_users_only(
     example: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(results, "PATH", tmp_path / "results.csv.gz")
+    monkeypatch.setattr(results, "PATH", tmp_path / "results.csv.xz")
     write_movielens(tmp_path / "tiny", "csv")
     arguments = f"--dataset tiny --root {tmp_path} --seed 3 --steps 120"
     arguments += " --k 4 --envs 2 --learning_starts 40 --net_arch [8] --users"

@@ -78,7 +78,7 @@ def test_a_probe_changes_the_request_alone():
 def recorded(tmp_path, monkeypatch):
     """A table with the agent trained for a moment, on both splits, and what they are worth."""
     monkeypatch.setattr(PooledDropout, "SIZE", 2**14)
-    monkeypatch.setattr(results, "PATH", tmp_path / "results.csv.gz")
+    monkeypatch.setattr(results, "PATH", tmp_path / "results.csv.xz")
     monkeypatch.setattr(study, "config_of", lambda *names: config_of(*names).with_fields(SHORT))
     folder = write_movielens(tmp_path / "tiny", "csv", 40, 240)
     data = Interactions.from_ratings(load_ratings(folder))
@@ -118,7 +118,7 @@ def test_every_table_says_what_is_read(recorded):
 
 
 def test_without_runs_there_is_no_section_and_no_picture(tmp_path, monkeypatch):
-    monkeypatch.setattr(results, "PATH", tmp_path / "results.csv.gz")
+    monkeypatch.setattr(results, "PATH", tmp_path / "results.csv.xz")
     monkeypatch.setattr(curve, "PATH", tmp_path / "next_item_peer.csv")
     assert report_next_item.gap_picture() is None
     assert not any(len(section.table) for section in report_sections.of_the_next_item())

@@ -27,7 +27,7 @@ OURS, BEFORE = Agent("DRR-set"), Agent("DRR-set", "pretrained")
 
 @pytest.fixture
 def empty(tmp_path, monkeypatch):
-    monkeypatch.setattr(results, "PATH", tmp_path / "results.csv.gz")
+    monkeypatch.setattr(results, "PATH", tmp_path / "results.csv.xz")
 
 
 def run(agent: Agent, seed: int, values, users: bool = True, split: str = "cold-start") -> None:

@@ -63,7 +63,7 @@ STAGES = {
 @pytest.fixture
 def empty(tmp_path, monkeypatch):
     """A table without rows, in a folder that is not there yet."""
-    monkeypatch.setattr(results, "PATH", tmp_path / "results" / "results.csv.gz")
+    monkeypatch.setattr(results, "PATH", tmp_path / "results" / "results.csv.xz")
     monkeypatch.setattr(results, "TUNED", tmp_path / "tuned.json")
 
 
@@ -107,7 +107,7 @@ def test_a_run_is_replaced_as_a_whole_and_the_others_stay(empty):
     assert results.by_user("reward@3", **SESSIONS).index.tolist() == [2]
     results.record(results.rows_of(evaluation([0.1, 0.2]), ["reward@3"], **KEY))
     assert results.PATH.read_bytes() == before
-    assert [path.name for path in results.PATH.parent.iterdir()] == ["results.csv.gz"]
+    assert [path.name for path in results.PATH.parent.iterdir()] == ["results.csv.xz"]
 
 
 def test_the_order_of_recording_does_not_show(empty):

@@ -175,7 +175,7 @@ def test_rows_without_their_checkpoint_are_of_another_training(data, tmp_path):
 def test_the_study_records_before_a_checkpoint_goes(data, tmp_path, monkeypatch):
     """The command as a whole: interrupted while it evaluates, then called again."""
     root = write_movielens(tmp_path / "data" / "ml-100k", "ml-100k", 60, 240).parent
-    monkeypatch.setattr(study.results, "PATH", tmp_path / "results.csv.gz")
+    monkeypatch.setattr(study.results, "PATH", tmp_path / "results.csv.xz")
     monkeypatch.setattr(study, "load_ratings", lambda f: load_ratings(f, check_counts=False))
     monkeypatch.setattr("sys.argv", ["study", "--dataset", "ml-100k", "--root", str(root)]
         + ["--agents", "DRR-set", "--seeds", "0", "--checkpoints", str(tmp_path / "kept")]

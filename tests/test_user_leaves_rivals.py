@@ -79,7 +79,7 @@ def root(tmp_path_factory):
 
 @pytest.mark.parametrize("agent", ["A2C", "PPO", "DQN", "TD3", "DDPG"])
 def test_each_agent_is_trained_and_recorded(agent, rivals, root, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(results, "PATH", tmp_path / "results.csv.gz")
+    monkeypatch.setattr(results, "PATH", tmp_path / "results.csv.xz")
     words = *ARGUMENTS, "--root", str(root), "--agent", agent, "--turns", "104"
     with torch.random.fork_rng():
         rivals.main([*words, "--users", "validation"])
