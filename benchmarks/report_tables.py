@@ -173,7 +173,7 @@ def ablations(dataset: str) -> pd.DataFrame:
         rows[row] = found
     table = pd.DataFrame(rows).T
     titles = [title for metrics in columns.values() for title in metrics.values()]
-    return table.reindex(columns=titles + BESIDE).dropna(how="all").fillna("")
+    return table.reindex(columns=titles + BESIDE).dropna(how="all").astype(object).fillna("")
 
 
 BESIDE = ["seeds", "in brackets"]

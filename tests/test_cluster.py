@@ -59,7 +59,7 @@ def measured() -> pd.DataFrame:
 @pytest.fixture
 def in_one_process(monkeypatch, root, tmp_path) -> pd.DataFrame:
     with monkeypatch.context() as patch:
-        patch.setattr(results, "PATH", tmp_path / "one.csv.gz")
+        patch.setattr(results, "PATH", tmp_path / "one.csv.xz")
         command(patch, root, tmp_path / "one")
         return measured()
 
