@@ -309,7 +309,7 @@ def of_others() -> list[Section]:
                 f"Data set {dataset}, splits simulated and simulated-series, protocols simulated-A "
                 "(the simulator that the agents learn in, PMF on one half of the ratings) and "
                 "simulated-B (neighbours, on the other half); mean reward of ten steps, (stars - "
-                "3) / 2 each, 5 training seeds.",
+                "3) / 2 each; training seeds in the column.",
                 [f"-m benchmarks.simulated --dataset {dataset}"],
                 "In *series* a film's reward rises or falls by 0.1 for every like or dislike in a "
                 "row just before it, five at most; no agent was trained for it. Values by user of "

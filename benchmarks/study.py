@@ -100,10 +100,11 @@ def run(
 def kept_by_user(metrics: Iterable[str]) -> list[str]:
     """The metrics whose values by user go into the table, which all of them would fill.
 
-    Neither those of a step nor, where full ranking is there too, those among sampled negatives.
+    Neither those of a step or of all steps together nor, where full ranking is there too, those
+    among sampled negatives.
     """
     among = {f"sampled_{name}" for name in metrics}
-    return [name for name in metrics if not name.startswith("step@") and name not in among]
+    return [n for n in metrics if not n.startswith(("step@", "total@")) and n not in among]
 
 
 def calibration_rows(found: dict[str, Calibration], key: dict) -> list[pd.DataFrame]:

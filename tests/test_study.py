@@ -199,4 +199,4 @@ def test_the_study_records_before_a_checkpoint_goes(data, tmp_path, monkeypatch)
 def test_values_by_user_are_kept_once():
     among_all = ["hr@10", "ndcg@10", "sampled_hr@10", "sampled_ndcg@10"]
     assert study.kept_by_user(among_all) == ["hr@10", "ndcg@10"]
-    assert study.kept_by_user(["sampled_hr@10", "step@3"]) == ["sampled_hr@10"]
+    assert study.kept_by_user(["sampled_hr@10", "step@3", "total@10"]) == ["sampled_hr@10"]
