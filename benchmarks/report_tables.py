@@ -184,7 +184,7 @@ def reranked(dataset: str) -> pd.DataFrame:
     key = {"dataset": dataset, "split": "ratings", "protocol": "re-ranking"}
     metrics = {"precision@5": "P@5", "precision@10": "P@10", "ndcg@10": "nDCG@10"}
     metrics |= {"binary_ndcg@10": "nDCG@10, binary"}
-    rows = [*BASELINES, Agent("DRR-seq"), Agent("oracle")]
+    rows = [*BASELINES, *stages("DRR-ave"), Agent("oracle")]
     table = compared(metrics, rows, **key)
 
     def level(agent: Agent) -> float:

@@ -78,7 +78,7 @@ BUDGETS = {
         "DRR-seq-clock": (11520, 300),  # 12 epochs: half of the rows hide something
         "DRR-set": (5000, 1200),
         "DRR-set-simulated": (1000, 2000),
-        "user-leaves": (0, 1500),
+        "user-leaves": (0, 1200),
         "consequences": (0, 200),
     },
 }

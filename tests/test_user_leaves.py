@@ -1,5 +1,7 @@
 """Users who leave: the rule, what ratings say of a user, and an agent that learns to stay."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from toys import random_log
@@ -10,7 +12,10 @@ from recsys_rl.agent.gated import GatedActor, PairGate
 from recsys_rl.agent.soft import SoftDDPG
 from recsys_rl.agent.training import train
 from recsys_rl.data.histories import Histories
+from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.splits import split_users
+from recsys_rl.embeddings.cautious_means import cautious_means
+from recsys_rl.embeddings.places import STEEPNESS, fit_places, places_of
 from recsys_rl.embeddings.rating_factors import RatingFactors
 from recsys_rl.envs.user_leaves import (
     TOO_CLOSE,
@@ -20,6 +25,7 @@ from recsys_rl.envs.user_leaves import (
     UserLeavesEnv,
     lists_far_apart,
     random_play,
+    random_turns,
 )
 from recsys_rl.evaluation.calibration import calibration
 from recsys_rl.evaluation.sessions import whole_sessions
@@ -234,16 +240,77 @@ def test_the_first_item_is_none_of_the_recent(shown):
 
 def test_gates_of_pairs_by_hand():
     gate = PairGate(N_ITEMS, K)
-    gate.start_from(world_of().item)
-    gate.own_vectors.data.normal_(generator=gen())
-    vectors = torch.cat([world_of().item, torch.zeros(1, K)])
+    x = 0.2 * torch.randn(N_ITEMS, K, generator=gen())
+    gate.start_from(x)
     recent = torch.tensor([[N_ITEMS, 3, 4]])
-    x = vectors[:-1] @ gate.map + gate.own_vectors
     square = [(x[5] - x[other]).square().sum() for other in (3, 4)]
-    expected = torch.stack([(gate.steepness * (s - gate.middle)).sigmoid() for s in square]).prod()
-    assert torch.allclose(gate(vectors, recent, torch.tensor([5])), expected)
-    logs = gate.log_gates(vectors[:-1])
+    expected = torch.stack([(STEEPNESS * (s - 1)).sigmoid() for s in square]).prod()
+    assert torch.allclose(gate(recent, torch.tensor([5])), expected)
+    logs = gate.log_gates()
     assert torch.allclose(logs[recent[0]].sum(0)[5].exp(), expected)
+
+
+def test_who_left_tells_which_items_are_close():
+    world = world_of(300)
+    turns = random_turns(world, torch.arange(300))
+    places = fit_places(turns, N_ITEMS, K, gen())
+    pairs = torch.ones(N_ITEMS, N_ITEMS, dtype=torch.bool).triu(1)
+    told = torch.cdist(places, places) < 1
+    assert (told == world.close)[pairs].float().mean() > 0.98
+    critic = GatedActor(belief_of(world), 30, 0.9)
+    critic.state.places = places
+    critic.initialise(gen())
+    assert torch.equal(critic.pairs.places, places)
+
+
+def test_turns_say_what_was_shown_before_and_who_left():
+    world = world_of()
+    turns = random_turns(world, torch.tensor([3, 8]))
+    first = (turns.recent == N_ITEMS).all(1)
+    assert not turns.left[first].any()
+    for item, recent, left in zip(turns.item, turns.recent, turns.left, strict=True):
+        lately = recent[recent < N_ITEMS]
+        assert bool(world.close[item, lately].any()) == bool(left)
+    rating = world.ratings(turns.user).gather(1, turns.item[:, None])[:, 0]
+    assert torch.allclose(turns.rating, rating)
+    assert set(random_play(world, torch.tensor([3, 8]), random_log(40, 30, 20)).user.tolist()) == {
+        3,
+        8,
+    }
+
+
+def test_where_nobody_left_vectors_are_places_and_none_is_nan():
+    nobody = random_turns(world_of(), torch.tensor([3]))
+    nobody = replace(nobody, recent=torch.full_like(nobody.recent, N_ITEMS))
+    assert torch.isfinite(fit_places(nobody, N_ITEMS, K, gen())).all()
+    places = places_of(world_of().item)
+    assert float(torch.cdist(places, places).square().median()) == pytest.approx(4, rel=0.01)
+    assert torch.isfinite(places_of(torch.ones(5, 2))).all()
+
+
+def test_means_of_few_ratings_are_drawn_to_their_prior_and_lowered():
+    draw, n_users, n_items = gen(), 400, 300
+    truth = 3 + 0.6 * torch.randn(n_items, generator=draw)
+    seen = torch.rand(n_users, n_items, generator=draw) < torch.linspace(0.005, 0.2, n_items)
+    user, item = seen.nonzero(as_tuple=True)
+    rating = truth[item] + 0.9 * torch.randn(len(item), generator=draw)
+    ids = random_log(n_users, n_items, 5)
+    data = Interactions(user, item, rating, torch.zeros_like(user), ids.user_ids, ids.item_ids)
+
+    def means(caution):
+        found = cautious_means(data, caution)
+        return (found.user @ found.item.T).mean(0)
+
+    plain, cautious = means(0.0), means(1.0)
+    counts = torch.bincount(item, minlength=n_items)
+    average = torch.zeros(n_items).index_add_(0, item, rating) / counts.clamp(min=1)
+    there = counts > 0
+    assert (plain - truth)[there].square().mean() < (average - truth)[there].square().mean()
+    lowered = plain - cautious
+    assert (lowered > 0).all()
+    assert lowered[:10].mean() > 2 * lowered[-10:].mean()
+    assert lowered[-1] < 0.15
+    assert torch.isfinite(cautious_means(random_log(30, 40, 3)).item).all()
 
 
 def test_q_of_all_is_q_of_each():

@@ -13,53 +13,39 @@ from recsys_rl.agent.networks import HIDDEN, steps_left
 from recsys_rl.agent.q_policy import QPolicy
 from recsys_rl.data.devices import CPU
 from recsys_rl.data.histories import Histories
+from recsys_rl.embeddings.places import log_gate, log_gates, places_of
 from recsys_rl.states.base import initialise_linear
 from recsys_rl.states.belief import Belief
 
 WIDTH = 32  # of what the value of the steps to come knows of an item
 MOST = 5.0  # stars
-STEEPNESS = 4.0
-NEAR = 0.25  # of the median squared distance: where a gate is half open before any training
 
 
 class PairGate(nn.Module):
     """How likely a session goes on after an item: a product over the latest W items.
 
-    gate(i, j) = sigmoid(a (|x_i - x_j|^2 - b)), x_i = A v_i + u_i: two items that are alike close
-    it. In what, and how much alike, the rewards have to tell: a, b, A and every u_i are learned.
+    gate(i, j) = sigmoid(a (|x_i - x_j|^2 - 1)): two items that are alike close it. In what they are
+    alike, the places x_i say, which are learned.
     """
 
     def __init__(self, n_items: int, k: int, device: torch.device = CPU) -> None:
         super().__init__()
-        self.own_vectors = nn.Parameter(torch.zeros(n_items, k, device=device))
-        self.map = nn.Parameter(torch.eye(k, device=device))
-        self.steepness = nn.Parameter(torch.tensor(STEEPNESS, device=device))
-        self.middle = nn.Parameter(torch.tensor(1.0, device=device))
+        self.places = nn.Parameter(torch.zeros(n_items, k, device=device))
 
     @torch.no_grad()
-    def start_from(self, vectors: Tensor) -> None:
-        """Scaled by the item vectors [V, k], of which some thousand tell the median distance."""
-        some = vectors[:: max(1, len(vectors) // 1000)]
-        median = torch.cdist(some, some).square().median()
-        self.map.div_(median.sqrt())
-        self.middle.fill_(NEAR)
+    def start_from(self, places: Tensor) -> None:
+        """float32 [V, k]."""
+        self.places.copy_(places)
 
-    def log_gates(self, vectors: Tensor) -> Tensor:
+    def log_gates(self) -> Tensor:
         """log gate of every pair, 0 for padding -> float32 [V + 1, V]."""
-        mapped = vectors @ self.map + self.own_vectors
-        length = mapped.square().sum(1)
-        square = length.unsqueeze(1) + length - 2 * mapped @ mapped.T
-        return F.pad(self._log(square.clamp(min=0)), (0, 0, 0, 1))
+        length = self.places.square().sum(1)
+        square = length.unsqueeze(1) + length - 2 * self.places @ self.places.T
+        return F.pad(log_gate(square.clamp(min=0)), (0, 0, 0, 1))
 
-    def forward(self, vectors: Tensor, recent: Tensor, item: Tensor) -> Tensor:
-        """After items int64 [B], latest ones [B, W], vectors [V + 1, k] -> float32 [B]."""
-        mapped = vectors @ self.map + F.pad(self.own_vectors, (0, 0, 0, 1))
-        square = (mapped[recent] - mapped[item].unsqueeze(1)).square().sum(2)  # (B, W)
-        there = recent < len(vectors) - 1
-        return (self._log(square) * there).sum(1).exp()
-
-    def _log(self, square: Tensor) -> Tensor:
-        return F.logsigmoid(self.steepness * (square - self.middle))
+    def forward(self, recent: Tensor, item: Tensor) -> Tensor:
+        """After items int64 [B] and the latest ones before them [B, W] -> float32 [B]."""
+        return log_gates(self.places, recent, item).exp()
 
 
 class GatedCritic(nn.Module):
@@ -89,7 +75,8 @@ class GatedCritic(nn.Module):
         initialise_linear(self.map, generator)
         initialise_linear(self.body, generator)
         nn.init.normal_(self.own_vectors, std=0.01, generator=generator)
-        self.pairs.start_from(self.item_vectors)
+        known = self.state.places
+        self.pairs.start_from(places_of(self.item_vectors) if known is None else known)
 
     @property
     def item_vectors(self) -> Tensor:
@@ -104,8 +91,7 @@ class GatedCritic(nn.Module):
         rating = self.state.ratings(histories)
         weight, later = self._later(histories)
         worth = later.squeeze(1) + (weight * self._items()[item]).sum(1)
-        vectors = self.state.item_vectors.weight
-        gate = self.pairs(vectors, self.state.recent(histories), item)
+        gate = self.pairs(self.state.recent(histories), item)
         now = rating.gather(1, item.unsqueeze(1)).squeeze(1)
         return now + gate * (self.left(histories) - 1) * (rating.mean(1) + worth)
 
@@ -117,7 +103,7 @@ class GatedCritic(nn.Module):
         """Q of every item -> float32 [B, V]."""
         rating = self.state.ratings(histories)
         weight, later = self._later(histories)
-        gates = self.pairs.log_gates(self.item_vectors)
+        gates = self.pairs.log_gates()
         recent = self.state.recent(histories)
         gate = sum(gates[column] for column in recent.unbind(1)).exp()  # (B, V)
         steps = (self.left(histories) - 1).unsqueeze(1)

@@ -7,7 +7,7 @@ U = users, V = items, k = factors, N = ratings.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -20,11 +20,13 @@ from recsys_rl.data.interactions import Interactions
 class RatingFactors:
     """rating of u for i ~ user[u] . item[i]; float32 [U, k] and [V, k].
 
-    Who has no rating, or what has none, has the vector 0.
+    Who has no rating, or what has none, has the vector 0. places: float32 [V, p], where the items
+    lie (`embeddings/places.py`), if somebody found out.
     """
 
     user: Tensor
     item: Tensor
+    places: Tensor | None = field(default=None, kw_only=True)
 
     @classmethod
     def fit(
@@ -66,7 +68,7 @@ class RatingFactors:
         eye = torch.eye(len(moment), device=moment.device)
         root = torch.linalg.cholesky(moment + 1e-6 * moment.trace() * eye)
         user = torch.linalg.solve_triangular(root, self.user.T, upper=False).T
-        return RatingFactors(user, self.item @ root)
+        return RatingFactors(user, self.item @ root, places=self.places)
 
     def prior(self) -> tuple[Tensor, Tensor]:
         """Mean [k] and precision [k, k] of the users who have ratings."""

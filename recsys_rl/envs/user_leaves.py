@@ -26,20 +26,20 @@ from recsys_rl.data.memory_limit import refuse_dense
 from recsys_rl.data.random_streams import own_stream
 from recsys_rl.data.rewards import stars_reward
 from recsys_rl.data.splits import split_users
-from recsys_rl.embeddings.pmf import PMF
+from recsys_rl.embeddings.cautious_means import cautious_means
+from recsys_rl.embeddings.places import Turns
 from recsys_rl.embeddings.rating_factors import RatingFactors
 from recsys_rl.envs.base import Info, SessionEnv, eligible_of
 
 FACTORS = 6
 RIDGE = 0.01  # distances between items are then distributed as in the authors' comment
-MODEL_FACTORS = 20  # beside the biases
 MODEL_SHARE = 0.1  # of the ratings, for the model whose rewards an agent may learn from
 TOO_CLOSE = 75 / 6040**0.5  # stars, root mean square over users; 75 in all over those of ML-1M
 WINDOW = 7  # items that are remembered
 HORIZON = 30
 CATALOGUE = 1000
 LEAST_RATINGS = 20  # of an item of the catalogue
-RANDOM_SESSIONS = 9  # of every train user, for item vectors
+RANDOM_SESSIONS = 12  # of every train user, for item vectors and places
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,8 +74,8 @@ class LeavingWorld:
 
 @dataclass(frozen=True, eq=False)
 class LeavingWorlds:
-    """truth: fitted on nine tenths of the ratings. model: on the last tenth; users leave it by the
-    rule of the truth."""
+    """truth: factors of nine tenths of the ratings. model: cautious means of the last tenth
+    (`embeddings/cautious_means.py`); users leave it by the rule of the truth."""
 
     truth: LeavingWorld
     model: LeavingWorld
@@ -88,7 +88,9 @@ def leaving_worlds(data: Interactions, seed: int = 0) -> LeavingWorlds:
     shuffled = torch.randperm(len(data), generator=generator, device=CPU).to(data.user.device)
     few, most = shuffled.tensor_split([int(len(data) * MODEL_SHARE)])
     truth = _fitted(data, most, RIDGE, generator)
-    model = _model(data, few, generator)
+    of_model = torch.zeros(len(data), dtype=torch.bool, device=few.device)
+    of_model[few] = True
+    model = cautious_means(data.select(of_model))
     counts = torch.bincount(data.item[most], minlength=data.n_items)
     pool = (counts >= LEAST_RATINGS).nonzero().squeeze(1)
     if len(pool) <= WINDOW:
@@ -110,21 +112,6 @@ def _fitted(
     columns = data.user[rows], data.item[rows], data.rating[rows]
     size = data.n_users, data.n_items, FACTORS
     return RatingFactors.fit(*columns, *size, ridge=ridge, generator=generator)
-
-
-def _model(data: Interactions, rows: Tensor, generator: torch.Generator) -> RatingFactors:
-    """A model with biases, which few ratings need; the biases are columns of the factors."""
-    mask = torch.zeros(len(data), dtype=torch.bool, device=rows.device)
-    mask[rows] = True
-    size, there = (data.n_users, data.n_items, MODEL_FACTORS), data.user.device
-    pmf = PMF(*size, generator=generator, device=there)
-    pmf.fit(data.select(mask), generator=generator)
-    user, item = pmf.user_bias.data + pmf.mean, pmf.item_bias.data
-    ones = torch.ones_like(user), torch.ones_like(item)
-    return RatingFactors(
-        torch.stack([user, ones[0], *pmf.user.data.T], 1),
-        torch.stack([ones[1], item, *pmf.item.data.T], 1),
-    )
 
 
 def _distances(truth: RatingFactors, items: Tensor) -> Tensor:
@@ -282,21 +269,38 @@ def in_turn(lists: Tensor, n_items: int) -> Callable[[Histories], Tensor]:
     return score
 
 
-def random_play(world: LeavingWorld, users: Tensor, data: Interactions) -> Interactions:
-    """The ratings that users give to random items until they leave; ids as in `data`."""
+def random_turns(world: LeavingWorld, users: Tensor) -> Turns:
+    """Random items for users until they leave, `RANDOM_SESSIONS` times each.
+
+    The items that were known at a start are among the turns, with nothing shown before them.
+    """
     env = UserLeavesEnv(world, users=users, generator=generator_on(CPU, 0))
     users, rows = env.eligible, []
     for _ in range(RANDOM_SESSIONS):
         first, _ = env.reset(options={"users": users})
-        rows.append((users, first.item[:, 0], first.rating[:, 0]))
+        nobody = torch.zeros_like(users, dtype=torch.bool)
+        rows.append((users, first.item[:, 0], first.rating[:, 0], env._recent, nobody))
         while not env.over:
             item = _random_items(world.n_items, (len(users),), env.generator, users.device)
+            recent = env._recent
             *_, info = env.step(item)
             active = info["active"]
-            rows.append((users[active], item[active], info["rating"][active]))
-    user, item, rating = (torch.cat(column).cpu().numpy() for column in zip(*rows, strict=True))
+            shown = users, item, info["rating"], recent, env._leaves
+            rows.append(tuple(column[active] for column in shown))
+    return Turns(*(torch.cat(column) for column in zip(*rows, strict=True)))
+
+
+def random_play(world: LeavingWorld, users: Tensor, data: Interactions) -> Interactions:
+    """The ratings that users give in `random_turns`; ids as in `data`."""
+    return rated(random_turns(world, users), world, data)
+
+
+def rated(turns: Turns, world: LeavingWorld, data: Interactions) -> Interactions:
+    """The ratings of turns, each pair of a user and an item once; ids as in `data`."""
+    columns = {"user": turns.user, "item": turns.item, "rating": turns.rating}
     ids = data.item_ids.id(world.items)
-    played = pd.DataFrame({"user": user, "item": item, "rating": rating, "timestamp": 0})
+    played = pd.DataFrame({name: column.cpu().numpy() for name, column in columns.items()})
+    played["timestamp"] = 0
     played = played.drop_duplicates(["user", "item"]).sort_values("user", kind="stable")
     there = world.item.device
     columns = (torch.tensor(played[name].to_numpy(), device=there) for name in played)

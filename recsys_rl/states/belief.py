@@ -23,12 +23,14 @@ class Belief(State):
     """Mean of the user's factors given the ratings, mean of the latest W items, the latest item.
 
     rating ~ N(u . q_i, noise), u ~ N(mean, covariance) of the users that were fitted. The item
-    vectors stay as they were fitted.
+    vectors stay as they were fitted. places: where items lie at first, for networks that read it;
+    None where nobody was seen to leave.
     """
 
     reads_from = 0.0
     pretrained = "ratings"
     noise = 0.0025
+    places: Tensor | None = None
 
     def __init__(self, n_users: int, n_items: int, k: int, n: int) -> None:
         super().__init__(n_users, n_items, k, n)
@@ -50,6 +52,7 @@ class Belief(State):
         factors = embeddings.rotated()
         self.item_vectors.weight.data[:-1] = factors.item
         self.mean, self.precision = factors.prior()
+        self.places = factors.places
 
     def forward(self, histories: Histories) -> Tensor:
         items = self.item_vectors(self.recent(histories))  # (B, W, k)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from recsys_rl.agent.build import MakeEnv
 from recsys_rl.agent.config import Config
 from recsys_rl.agent.ddpg import DDPG
+from recsys_rl.data.devices import CPU, generator_on
 from recsys_rl.data.interactions import Interactions
+from recsys_rl.embeddings.places import fit_places
+from recsys_rl.embeddings.rating_factors import RatingFactors
 from recsys_rl.envs.user_leaves import (
     MisledEnv,
     UserLeavesEnv,
     leaving_users,
     leaving_worlds,
-    random_play,
+    random_turns,
+    rated,
 )
 from recsys_rl.evaluation.calibration import Calibration, calibration
 from recsys_rl.evaluation.scores import ScoreFunction
@@ -26,7 +32,8 @@ def user_leaves_task(data: Interactions, trained_in: str = "truth") -> Task:
     train, validation, test_users = leaving_users(data.n_users)
     refuse_few(min(len(validation), len(test_users)) > 1, "one user is left to validate or to test")
     world = {"truth": worlds.truth, "model": worlds.model}[trained_in]
-    log = random_play(world, train, data)
+    turns = random_turns(world, train)
+    log = rated(turns, world, data)
 
     def validate(score: ScoreFunction) -> dict[str, float]:
         return whole_sessions(score, UserLeavesEnv(world, users=validation)).mean()
@@ -61,8 +68,24 @@ def user_leaves_task(data: Interactions, trained_in: str = "truth") -> Task:
             generator=generator,
         )
 
+    def embeddings(config: Config) -> RatingFactors:
+        """Ratings tell the vectors, and who left tells which items are too much of the same."""
+        width, drawn = config.state.k, (generator_on(CPU, config.seed) for _ in range(2))
+        factors = RatingFactors.of(log, width, next(drawn))
+        return replace(factors, places=fit_places(turns, world.n_items, width, next(drawn)))
+
     about = (
         f"users who leave when shown too much of the same; trained on the {trained_in}, tested "
         "with other users on the truth: the sum of the ratings of a session of 30 items at most"
     )
-    return Task(log, validate, "return", test, about, make_env, "user-leaves", calibrate=calibrate)
+    return Task(
+        log,
+        validate,
+        "return",
+        test,
+        about,
+        make_env,
+        "user-leaves",
+        embeddings=embeddings,
+        calibrate=calibrate,
+    )
