@@ -119,10 +119,7 @@ def leaving(dataset: str) -> pd.DataFrame:
     ours = "user-leaves"
     key = {"dataset": dataset, "split": ours, "protocol": ours}
     told = [Agent(ours, label="DDPG, fed another user's ratings")]
-    elsewhere = [
-        Agent(ours, label="DDPG, trained in the model's world"),
-        Agent(f"{ours}-noise-1", label="the same with state.noise = 1"),
-    ]
+    elsewhere = [Agent(f"{ours}-noise-1", label="DDPG, trained in the model's world")]
     parts = [
         compared(metrics, LEAVING[:-1], **key),
         compared(metrics, told, **key | {"protocol": f"{ours}, another's ratings"}),

@@ -39,7 +39,7 @@ def of_leaving_users() -> list[Section]:
     )
     commands = [
         study("ml-1m", "user-leaves", *names),
-        study("ml-1m", "user-leaves-model", "user-leaves", "user-leaves-noise-1"),
+        study("ml-1m", "user-leaves-model", "user-leaves-noise-1"),
         "-m benchmarks.worlds user-leaves --record",
         "-m benchmarks.user_leaves_rivals --agent PPO --seed 0",
     ]
