@@ -122,9 +122,8 @@ def test_it_is_made_from_a_data_set(trained_in, tmp_path):
         seen, *_, info = env.step(3)
         assert seen.shape == env.observation_space.shape
         assert info["item"] == data.item_ids.id(env.world.items)[3]
-    assert torch.allclose(factors[0], factors[1], atol=1e-3)
-    alike = torch.allclose(factors[0], factors[2], atol=1e-3)
-    assert alike, "of those held out nothing is learnt"
+    assert torch.equal(factors[0], factors[1])
+    assert torch.equal(factors[0], factors[2]), "of those held out nothing is learnt"
 
 
 # --------------------------------------------------------------------------- what is seen and shown

@@ -104,3 +104,17 @@ def test_after_a_pause_nothing_that_followed_it_is_trained_on(data):
         )
         after = split.test.item[split.test.user == user].tolist()
         assert after == (data.item[rows][kept : kept + 1].tolist() if pauses else [])
+
+
+def test_agents_of_users_who_leave_start_from_who_left(data):
+    task = task_of(data, "user-leaves")
+    config = config_of("user-leaves", "ml-100k")
+    known = task.embeddings(config)
+    agent = task.build(config).agent
+    assert known.places.std() > 0.1
+    for network in (agent.actor, agent.critic, agent.target_critic):
+        assert torch.equal(network.pairs.places, known.places)
+    for changes in ({"state.name": "DRR-ave"}, {"state.embeddings": "random"}):
+        assert task.embeddings(config.with_fields(changes)) is None
+    other = {"state.name": "DRR-ave", "state.k": 8, "ddpg.gradient": "expected"}
+    task.build(config.with_fields(other))

@@ -15,7 +15,7 @@ from recsys_rl.data.histories import Histories
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.splits import split_users
 from recsys_rl.embeddings.cautious_means import cautious_means
-from recsys_rl.embeddings.places import STEEPNESS, fit_places, places_of
+from recsys_rl.embeddings.places import STEEPNESS, fit_places, log_likelihood, places_of
 from recsys_rl.embeddings.rating_factors import RatingFactors
 from recsys_rl.envs.user_leaves import (
     TOO_CLOSE,
@@ -279,38 +279,76 @@ def test_turns_say_what_was_shown_before_and_who_left():
     }
 
 
-def test_where_nobody_left_vectors_are_places_and_none_is_nan():
-    nobody = random_turns(world_of(), torch.tensor([3]))
-    nobody = replace(nobody, recent=torch.full_like(nobody.recent, N_ITEMS))
-    assert torch.isfinite(fit_places(nobody, N_ITEMS, K, gen())).all()
-    places = places_of(world_of().item)
-    assert float(torch.cdist(places, places).square().median()) == pytest.approx(4, rel=0.01)
+def test_the_likelihood_of_leaving_by_hand():
+    left = torch.tensor([False, True, True])
+    found = log_likelihood(torch.tensor([0.25, 0.25, 1.0]).log(), left).exp()
+    assert torch.allclose(found, torch.tensor([0.25, 0.75, 1e-6]), rtol=0.1)
+    gates = torch.zeros(1, requires_grad=True)
+    log_likelihood(gates, left[1:2]).sum().backward()
+    assert gates.grad < -1e5  # what was thought impossible teaches most
+
+
+def test_places_where_nothing_is_known_of_who_left():
+    told = random_turns(world_of(), torch.tensor([3]))
+    told = replace(told, recent=torch.full_like(told.recent, N_ITEMS))
+    assert torch.isfinite(fit_places(told, N_ITEMS, K, gen())).all()
+    vectors = torch.cat([world_of().item, torch.zeros(3 * N_ITEMS, K)])
+    places = places_of(vectors)  # most items have no vector
+    square = torch.cdist(places, places).square()
+    assert float(square[square > 0].median()) == pytest.approx(4, rel=0.01)
     assert torch.isfinite(places_of(torch.ones(5, 2))).all()
 
 
-def test_means_of_few_ratings_are_drawn_to_their_prior_and_lowered():
+def few_ratings(least: float = 0.005) -> tuple[Interactions, torch.Tensor]:
+    """Films that more people rate are liked more; users differ. The means, too."""
     draw, n_users, n_items = gen(), 400, 300
-    truth = 3 + 0.6 * torch.randn(n_items, generator=draw)
-    seen = torch.rand(n_users, n_items, generator=draw) < torch.linspace(0.005, 0.2, n_items)
-    user, item = seen.nonzero(as_tuple=True)
-    rating = truth[item] + 0.9 * torch.randn(len(item), generator=draw)
+    share = torch.linspace(least, 0.2, n_items)
+    truth = 3 + 3 * share + 0.5 * torch.randn(n_items, generator=draw)
+    user, item = (torch.rand(n_users, n_items, generator=draw) < share).nonzero(as_tuple=True)
+    above = 0.45 * torch.randn(n_users, generator=draw)
+    rating = truth[item] + above[user] + 0.9 * torch.randn(len(item), generator=draw)
     ids = random_log(n_users, n_items, 5)
-    data = Interactions(user, item, rating, torch.zeros_like(user), ids.user_ids, ids.item_ids)
+    nothing = torch.zeros_like(user)
+    return Interactions(user, item, rating, nothing, ids.user_ids, ids.item_ids), truth
+
+
+def test_means_of_few_ratings():
+    data, truth = few_ratings()
 
     def means(caution):
         found = cautious_means(data, caution)
         return (found.user @ found.item.T).mean(0)
 
-    plain, cautious = means(0.0), means(1.0)
-    counts = torch.bincount(item, minlength=n_items)
-    average = torch.zeros(n_items).index_add_(0, item, rating) / counts.clamp(min=1)
-    there = counts > 0
-    assert (plain - truth)[there].square().mean() < (average - truth)[there].square().mean()
-    lowered = plain - cautious
-    assert (lowered > 0).all()
-    assert lowered[:10].mean() > 2 * lowered[-10:].mean()
-    assert lowered[-1] < 0.15
-    assert torch.isfinite(cautious_means(random_log(30, 40, 3)).item).all()
+    plain, deviation = means(0.0), means(0.0) - means(1.0)
+    counts = torch.bincount(data.item, minlength=data.n_items)
+    average = torch.zeros(data.n_items).index_add_(0, data.item, data.rating) / counts.clamp(min=1)
+    rare = (counts > 0) & (counts < 10)
+    error, plainly = (plain - truth)[rare].square().mean(), (average - truth)[rare].square().mean()
+    assert error < 0.7 * plainly
+    within = ((plain - truth).abs() < deviation).float().mean()
+    assert 0.6 < within < 0.76  # of a normal deviation .68
+    assert deviation[rare].mean() > 2 * deviation[-30:].mean()
+    users = cautious_means(data).user[:, 0]
+    theirs = torch.zeros(400).index_add_(0, data.user, data.rating - truth[data.item])
+    theirs = theirs / torch.bincount(data.user, minlength=400).clamp(min=1)
+    assert torch.corrcoef(torch.stack([users, theirs]))[0, 1] > 0.95
+
+
+def test_an_item_without_ratings_is_taken_for_a_rare_one():
+    data, _ = few_ratings(0.1)
+    kept = data.select(data.item > 1)
+    first, second = (cautious_means(kept, 0.0).item[:2, 1]).tolist()
+    assert first == pytest.approx(second)
+    assert abs(first) < 1.5
+    once = torch.zeros(len(data), dtype=torch.bool).index_fill_(0, first_rows(data), True)
+    assert cautious_means(data.select(once)).item[:, 1].std() < 0.1  # a rating alone tells little
+
+
+def first_rows(data: Interactions) -> torch.Tensor:
+    """One rating of every item."""
+    order = data.item.argsort(stable=True)
+    item = data.item[order]
+    return order[torch.cat([torch.tensor([True]), item[1:] != item[:-1]])]
 
 
 def test_q_of_all_is_q_of_each():

@@ -4,8 +4,7 @@ Who picks the best of many estimates picks those that err upwards, so every item
 some standard deviations below what its ratings say: pessimism, in the words of offline
 reinforcement learning.
 
-Sources: Efron and Morris, JASA 70, 1975 (empirical Bayes); DerSimonian and Laird, Controlled
-Clinical Trials 7, 1986 (variance between groups by moments); Jin, Yang and Wang, ICML 2021, arXiv
+Sources: Efron and Morris, JASA 70, 1975 (empirical Bayes); Jin, Yang and Wang, ICML 2021, arXiv
 2012.15085 (pessimism).
 
 U = users, V = items.
@@ -55,15 +54,17 @@ def _posterior(item: Tensor, residual: Tensor, n_items: int) -> tuple[Posterior,
     """Means of the items, and the variance of ratings within an item.
 
     Before its ratings are seen, an item's mean is a parabola of log(1 + their number), for films
-    that few people rate are liked less; the variance around it is found by moments.
+    that few people rate are liked less; the variance around it has the greatest likelihood if all
+    is normal. Items without ratings are taken for the least rated ones.
     """
     count = torch.bincount(item, minlength=n_items).to(residual.dtype)
     there = count > 0
     total = torch.zeros_like(count).index_add_(0, item, residual)
     average = total / count.clamp(min=1)
-    free = (len(item) - there.sum()).clamp(min=1)
-    within = ((residual - average[item]).square().sum() / free).clamp(min=LEAST)
-    size = torch.log1p(count)
+    scatter, free = (residual - average[item]).square().sum(), len(item) - there.sum()
+    # one rating an item tells nothing of how they scatter: then all of them together do
+    within = (scatter / free if free > 0 else residual.square().mean()).clamp(min=LEAST)
+    size = torch.log1p(count).clamp(min=torch.log1p(count[there].min()))
     known = torch.stack([torch.ones_like(size), size, size.square()], 1)  # (V, 3)
     sampling, between = within / count[there], torch.ones_like(within)
     for _ in range(20):

@@ -5,6 +5,7 @@ V = items, W = items that are looked back on, N = turns, p = width of a place. I
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +18,7 @@ STEEPNESS = 5.0
 NEAR = 0.25  # of the median squared distance of vectors: there a gate is half open
 START = 0.4  # standard deviation of places before the first update
 UPDATES, BATCH, LR = 2000, 2048, 0.02
-SURE = 1e-6  # nobody is certain that a session goes on
+ANYHOW = 1e-6  # of leaving though all gates are open: no certainty, and no gradient that vanishes
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,8 +54,17 @@ def log_gates(places: Tensor, recent: Tensor, item: Tensor) -> Tensor:
     return (log_gate(square) * (recent < len(places))).sum(1)
 
 
+def log_likelihood(gates: Tensor, left: Tensor) -> Tensor:
+    """Of who left, bool [B], and who stayed, by the logarithms of the gates [B] -> [B]."""
+    stays = gates + math.log1p(-ANYHOW)
+    return torch.where(left, torch.log1p(-stays.exp()), stays)
+
+
 def fit_places(turns: Turns, n_items: int, p: int, generator: torch.Generator) -> Tensor:
-    """Maximum likelihood of who left and who stayed, by Adam -> float32 [V, p]."""
+    """Maximum likelihood of who left and who stayed, by Adam -> float32 [V, p].
+
+    Turns with nothing shown before tell nothing; without any other the places are random.
+    """
     there = turns.item.device
     told = ((turns.recent < n_items).any(1) & (turns.item < n_items)).nonzero().squeeze(1)
     start = START * torch.randn(n_items, p, generator=generator, device=generator.device)
@@ -64,9 +74,8 @@ def fit_places(turns: Turns, n_items: int, p: int, generator: torch.Generator) -
         optimizer.param_groups[0]["lr"] = LR * (1 - done / UPDATES)
         drawn = torch.randint(len(told), (BATCH,), generator=generator, device=generator.device)
         rows = told[drawn.to(there)]
-        stays = log_gates(places, turns.recent[rows], turns.item[rows]).clamp(max=-SURE)
-        leaves = torch.log1p(-stays.exp())
-        loss = -torch.where(turns.left[rows], leaves, stays).mean()
+        gates = log_gates(places, turns.recent[rows], turns.item[rows])
+        loss = -log_likelihood(gates, turns.left[rows]).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -74,10 +83,12 @@ def fit_places(turns: Turns, n_items: int, p: int, generator: torch.Generator) -
 
 
 def places_of(vectors: Tensor) -> Tensor:
-    """Item vectors float32 [V, p] as places, where nobody was seen to leave -> [V, p].
+    """Item vectors float32 [V, p] as places, where nothing is known of who left -> [V, p].
 
-    Some thousand of them tell the median squared distance, of which `NEAR` becomes 1.
+    Some thousand of them tell the median squared distance of two that differ, of which `NEAR`
+    becomes 1.
     """
     some = vectors[:: max(1, len(vectors) // 1000)]
-    median = torch.cdist(some, some).square().median().clamp(min=1e-12)
-    return vectors / (NEAR * median).sqrt()
+    square = torch.cdist(some, some).square()
+    apart = square[square > 0]
+    return vectors / (NEAR * apart.median()).sqrt() if len(apart) else vectors

@@ -23,8 +23,8 @@ class Belief(State):
     """Mean of the user's factors given the ratings, mean of the latest W items, the latest item.
 
     rating ~ N(u . q_i, noise), u ~ N(mean, covariance) of the users that were fitted. The item
-    vectors stay as they were fitted. places: where items lie at first, for networks that read it;
-    None where nobody was seen to leave.
+    vectors stay as they were fitted. places: where items lie at first, for networks that read it,
+    float32 [V, k]; None where nothing is known of who left.
     """
 
     reads_from = 0.0

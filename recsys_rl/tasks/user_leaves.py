@@ -9,6 +9,7 @@ from recsys_rl.agent.config import Config
 from recsys_rl.agent.ddpg import DDPG
 from recsys_rl.data.devices import CPU, generator_on
 from recsys_rl.data.interactions import Interactions
+from recsys_rl.data.random_streams import own_stream
 from recsys_rl.embeddings.places import fit_places
 from recsys_rl.embeddings.rating_factors import RatingFactors
 from recsys_rl.envs.user_leaves import (
@@ -23,6 +24,7 @@ from recsys_rl.evaluation.calibration import Calibration, calibration
 from recsys_rl.evaluation.scores import ScoreFunction
 from recsys_rl.evaluation.sessions import whole_sessions
 from recsys_rl.evaluation.statistics import Evaluation
+from recsys_rl.states.registry import STATES
 from recsys_rl.tasks.base import Task, refuse_few
 
 
@@ -68,11 +70,15 @@ def user_leaves_task(data: Interactions, trained_in: str = "truth") -> Task:
             generator=generator,
         )
 
-    def embeddings(config: Config) -> RatingFactors:
+    def embeddings(config: Config) -> RatingFactors | None:
         """Ratings tell the vectors, and who left tells which items are too much of the same."""
-        width, drawn = config.state.k, (generator_on(CPU, config.seed) for _ in range(2))
-        factors = RatingFactors.of(log, width, next(drawn))
-        return replace(factors, places=fit_places(turns, world.n_items, width, next(drawn)))
+        state, seed = config.state, config.seed
+        reads = getattr(STATES.get(state.name), "pretrained", "")
+        if state.embeddings == "random" or reads != "ratings":
+            return None  # `build` makes what the state needs
+        factors = RatingFactors.of(log, state.k, generator_on(CPU, seed))
+        places = fit_places(turns, world.n_items, state.k, own_stream(seed, "places"))
+        return replace(factors, places=places)
 
     about = (
         f"users who leave when shown too much of the same; trained on the {trained_in}, tested "
