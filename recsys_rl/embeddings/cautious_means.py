@@ -33,7 +33,7 @@ class Posterior(NamedTuple):
     deviation: Tensor
 
 
-def cautious_means(data: Interactions, caution: float = 1.0) -> RatingFactors:
+def cautious_means(data: Interactions, caution: float = 2.0) -> RatingFactors:
     """rating ~ mean + b_u + b_i - caution x standard deviation of b_i, as factors of width 2."""
     rating = data.rating.to(exact(data.rating.device))
     mean, above = rating.mean(), rating.new_zeros(data.n_users)
