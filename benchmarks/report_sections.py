@@ -98,16 +98,12 @@ def of_logs() -> list[Section]:
         Section(
             "Random positives",
             "Data set ml-1m, split and protocol random-positives (ratings above 3 split 80/20 by "
-            "rows, each test row against 99 items that are no positive of the user), 5 training "
-            "seeds.",
-            [
-                tuning("ml-1m", "random-positives"),
-                study("ml-1m", "random-positives", "DRR-ave"),
-            ],
+            "rows, each test row against 99 items that are no positive of the user).",
+            [tuning("ml-1m", "random-positives")],
             "",
             compared(
                 {"sampled_hr@10": "Hit@10", "sampled_ndcg@10": "nDCG@10"},
-                [*BASELINES, *stages("DRR-ave")],
+                BASELINES,
                 dataset="ml-1m",
                 split="random-positives",
                 protocol="random-positives",

@@ -119,7 +119,10 @@ def leaving(dataset: str) -> pd.DataFrame:
     ours = "user-leaves"
     key = {"dataset": dataset, "split": ours, "protocol": ours}
     told = [Agent(ours, label="DDPG, fed another user's ratings")]
-    elsewhere = [Agent(f"{ours}-noise-1", label="DDPG, trained in the model's world")]
+    elsewhere = [
+        Agent(f"{ours}-noise-1", label="DDPG, trained in the model's world"),
+        Agent(f"{ours}-no-ratings", label="the same without ratings in its state"),
+    ]
     parts = [
         compared(metrics, LEAVING[:-1], **key),
         compared(metrics, told, **key | {"protocol": f"{ours}, another's ratings"}),

@@ -88,7 +88,8 @@ def run(
         rows = []
         for protocol, found in task.tested(training.agent, score).items():
             full = key | {"stage": stage, "protocol": protocol}
-            by_user = kept_by_user(found.metrics) if found.weights is None else ()
+            told = found.weights is None and stage not in TAKEN_AWAY
+            by_user = kept_by_user(found.metrics) if told else ()
             rows.append(results.rows_of(found, by_user=by_user, counts=counts, **full))
         measured.add(rows)
     record(measured.rows)
@@ -97,13 +98,19 @@ def run(
     return measured.rows
 
 
+# stages without values by user
+TAKEN_AWAY = "untrained", "no history", "history shuffled", "one user's action for all"
+
+
 def kept_by_user(metrics: Iterable[str]) -> list[str]:
     """The metrics whose values by user go into the table, which all of them would fill.
 
     Neither those of a step or of all steps together nor, where full ranking is there too, those
-    among sampled negatives.
+    among sampled negatives; of re-ranking, those of the paper.
     """
     among = {f"sampled_{name}" for name in metrics}
+    if "long_precision@5" in metrics:
+        return ["precision@5", "precision@10"]
     return [n for n in metrics if not n.startswith(("step@", "total@")) and n not in among]
 
 

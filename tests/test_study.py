@@ -200,3 +200,5 @@ def test_values_by_user_are_kept_once():
     among_all = ["hr@10", "ndcg@10", "sampled_hr@10", "sampled_ndcg@10"]
     assert study.kept_by_user(among_all) == ["hr@10", "ndcg@10"]
     assert study.kept_by_user(["sampled_hr@10", "step@3", "total@10"]) == ["sampled_hr@10"]
+    reranked = ["precision@5", "long_precision@5", "precision@10", "ndcg@5", "ndcg@10"]
+    assert study.kept_by_user(reranked) == ["precision@5", "precision@10"]
