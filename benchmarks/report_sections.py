@@ -98,7 +98,8 @@ def of_logs() -> list[Section]:
         Section(
             "Random positives",
             "Data set ml-1m, split and protocol random-positives (ratings above 3 split 80/20 by "
-            "rows, each test row against 99 items that are no positive of the user).",
+            "rows, each test row against 99 items that are no positive of the user); baselines, "
+            "which have no training seed.",
             [tuning("ml-1m", "random-positives")],
             "",
             compared(
