@@ -41,7 +41,6 @@ def of_leaving_users() -> list[Section]:
         study("ml-1m", "user-leaves", *names),
         study("ml-1m", "user-leaves-model", "user-leaves-noise-1", "user-leaves-no-ratings"),
         "-m benchmarks.worlds user-leaves --record",
-        "-m benchmarks.user_leaves_rivals --agent A2C --seed 0",
     ]
     note = (
         "*Return* is the sum of the ratings until the user leaves, 30 films at most; rows that "
