@@ -26,16 +26,16 @@ from recsys_rl.envs.elicitation import ElicitationEnv
 
 LENGTHS = 3, 5, 10, 20  # questions of a round's sessions
 NAMED = 0, 3  # liked items that are named before
-CRITIC_LR, CRITIC_UPDATES = 3e-3, 200  # in a round
-CRITIC_ROUNDS, CRITIC_BATCH = 8, 1024  # rounds and questions of an update
+CRITIC_LR, CRITIC_UPDATES = 3e-3, 50  # in a round
+CRITIC_ROUNDS, CRITIC_BATCH = 32, 1024  # rounds and questions of an update
 
 
 @dataclass(frozen=True)
 class Budget:
-    rounds: int = 96  # each asks about another half of the items
-    users: int = 64  # in a round
+    rounds: int = 384  # each asks about another half of the items
+    users: int = 16  # in a round
     siblings: int = 8  # sessions of each of them
-    lr: float = 4e-3
+    lr: float = 2e-3
 
     def left(self, done: int) -> float:
         """Of the learning rates; falls to a tenth."""
