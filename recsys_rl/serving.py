@@ -309,6 +309,8 @@ class Recommender:
         left = len(scores) - len(named)
         whole = isinstance(k, Integral) and not isinstance(k, bool)
         if not (whole and 1 <= k <= left):
+            if not left:
+                raise ValueError("all items are named: none is left to recommend")
             raise ValueError(f"k must be between 1 and {left}, not {k}")
         best = np.argsort(-scores, kind="stable")[:k]
         return list(zip(self._ids.id(best).tolist(), scores[best].tolist(), strict=True))

@@ -127,7 +127,7 @@ def run(options: argparse.Namespace, command: str) -> None:
         task = task.without_clock()
     checkpoints = options.checkpoints and Checkpoints(
         options.checkpoints,
-        f"{dataset}-{split}-{options.agent}",
+        f"{dataset}-{split}-{options.agent}{task.mark}",
         config,
         task.train,
         every=options.checkpoint_every,
@@ -146,16 +146,18 @@ def run(options: argparse.Namespace, command: str) -> None:
     for name, text in metrics.items():
         print(f"{name:16} {text}")
     if options.out:
-        release(
-            agent,
-            task.train,
-            options.out,
-            dataset=dataset,
-            command=command,
-            protocol=f"{task.about}; test part of {dataset}; 95 % bootstrap interval over users",
-            metrics=metrics,
-            history=trained.history,
-        )
+        about = f"{task.about}; test part of {dataset}; 95 % bootstrap interval over users"
+        with _released(options.out, checkpoints):
+            release(
+                agent,
+                task.train,
+                options.out,
+                dataset=dataset,
+                command=command,
+                protocol=about,
+                metrics=metrics,
+                history=trained.history,
+            )
         print(f"released to {options.out}")
     if checkpoints:
         checkpoints.remove()
@@ -173,6 +175,24 @@ def _trained(checkpoints: Checkpoints | None) -> Iterator[None]:
             else "nothing was kept, since no folder for checkpoints was given"
         )
         raise Interrupted(f"stopped after the training: {kept}", signal.SIGINT) from None
+
+
+@contextlib.contextmanager
+def _released(folder: Path, checkpoints: Checkpoints | None) -> Iterator[None]:
+    """A full disk says which folder it was, and what is left of the training."""
+    try:
+        yield
+    except FolderInUse:
+        raise
+    except OSError as error:
+        left = (
+            f"{checkpoints.latest} holds the training: make room, and the same call with --resume "
+            "releases it"
+            if checkpoints
+            else "make room and train again, with --checkpoints, which would have kept the training"
+        )
+        reason = error.strerror or error
+        raise OSError(f"the release {folder} cannot be written ({reason}): {left}") from error
 
 
 def bracketed(found: dict[str, Evaluation]) -> dict[str, str]:

@@ -293,6 +293,23 @@ def test_tune_takes_the_best_on_validation_and_never_sees_the_test_part(train):
     assert settings == {}
 
 
+def test_tune_takes_nan_for_the_worst_and_says_what_it_cannot_choose(train):
+    def evaluate(value):
+        values = {"m": np.full(5, value, np.float32)}
+        return statistics.Evaluation("toy", values, torch.arange(5))
+
+    def tuned(values, metric="m"):
+        return tuning.tune(lambda _, x: x, {"x": values}, train, evaluate, metric=metric)[1]
+
+    assert tuned([np.nan, 2, 3]) == {"x": 3}
+    with pytest.raises(ValueError, match="no settings to choose"):
+        tuned([])
+    with pytest.raises(ValueError, match=r"no metric 'ndcg': m, fit_seconds"):
+        tuned([1, 2], metric="ndcg")
+    with pytest.raises(ValueError, match="m is NaN for all settings"):
+        tuned([np.nan])
+
+
 @pytest.fixture
 def recorded(tmp_path, monkeypatch):
     """The driver records here and not into the committed files."""

@@ -7,6 +7,7 @@ import hashlib
 import io
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -336,3 +337,5 @@ def test_configuration_and_data_both_name_the_file(tmp_path: Path) -> None:
     assert len(names) == 9
     assert all(name.startswith("toy-") for name in names)
     assert checkpoints_in(tmp_path).latest == checkpoints_in(tmp_path, log=random_log()).latest
+    later = replace(LOG, timestamp=50 * LOG.timestamp)  # which some agents read
+    assert checkpoints_in(tmp_path, log=later).latest.name not in names

@@ -286,6 +286,27 @@ def test_scores_that_cannot_be_ranked_are_refused(split, bad):
         protocols.leave_one_out_metrics(score, history, target)
 
 
+@pytest.mark.parametrize("kind", [torch.int64, torch.float64])
+def test_scores_of_64_bits_are_ranked_as_they_are(split, kind):
+    """Moments in seconds differ by less than float32 can say."""
+    order = torch.randperm(N_ITEMS, generator=torch.Generator().manual_seed(0))
+    small, large = order.float(), (978_300_760 + order).to(kind)
+    small[3] = -torch.inf
+    if kind is torch.float64:
+        large[3] = -torch.inf
+    else:
+        small[3] = order[3]
+
+    def hits(scores):
+        history, target = split.train, split.validation
+        found = protocols.leave_one_out_metrics(
+            lambda histories: scores.expand(len(histories), -1), history, target
+        )
+        return found.metrics["ndcg@10"]
+
+    assert (hits(large) == hits(small)).all()
+
+
 def test_scores_of_the_wrong_shape_are_refused(split):
     history, target = protocols.ranking_task(split, "test")
     with pytest.raises(ValueError, match="expected"):

@@ -23,6 +23,7 @@ from recsys_rl.data.atomic_files import writable
 from recsys_rl.data.column_values import BadRow, as_ids
 from recsys_rl.data.films import read_films, with_all
 from recsys_rl.data.interactions import IdMap, Interactions, fingerprint
+from recsys_rl.data.movie_files import read_movies
 from recsys_rl.data.opening import NoSuchData, find_data, open_data
 from recsys_rl.embeddings.cooccurrence import Cooccurrence
 from recsys_rl.embeddings.pmf import PMF
@@ -684,6 +685,41 @@ def test_a_release_and_the_command_carry_text(own, capsys):
         assert [film["id"] for film in answer["liked"]] == ["0002", "0005"]
         assert all(isinstance(film["id"], str) for film in answer["suggestions"])
     assert main([*common, "--movies", "2"]) == 2
+
+
+def test_a_table_has_not_the_name_of_a_published_set(tmp_path):
+    """The command would give its items the titles of that set."""
+    (tmp_path / "ml-100k.csv").write_text("user,item,rating,timestamp\n1,1,5,1\n")
+    with pytest.raises(ValueError, match="the name of a published data set"):
+        find_data(tmp_path / "ml-100k.csv")
+
+
+def test_one_long_id_does_not_take_the_memory_of_all(tmp_path):
+    path = tmp_path / "scores.csv"
+    path.write_text(f"user,item,rating,timestamp\na,1,5,1\n{'u' * 100_000},1,5,1\n")
+    with pytest.raises(ValueError, match=r"line 3: the user has 100,000 characters: .* 255 at mo"):
+        open_data(path)
+
+
+@pytest.mark.parametrize("between", ["|", ";", ", "])
+def test_genres_are_separated_in_a_file_of_ones_own(tmp_path, between):
+    rows = f'1,Heat (1995),"Crime{between}Drama"\n2,Psycho (1960),Horror\n'
+    (tmp_path / "movies.csv").write_text(f"movieId,title,genres\n{rows}")
+    movies = read_movies(tmp_path)
+    assert [movie.genres for movie in movies] == [("Crime", "Drama"), ("Horror",)]
+
+
+@pytest.mark.parametrize("name", ["Elicitation", "Simulated", "UserLeaves"])
+def test_every_environment_takes_options_of_opening(own, name):
+    options = {"columns": COLUMNS, "positive": 8}
+    place = {"root": own / "data", "dataset": "scores"}
+    with pytest.raises(ValueError, match="opening is a dict of"):
+        gymnasium.make(f"recsys_rl/{name}-v0", **place, opening={"odd": 1})
+    with pytest.raises(ValueError, match="no column"):
+        gymnasium.make(f"recsys_rl/{name}-v0", **place)
+    if name == "Elicitation":
+        env = gymnasium.make(f"recsys_rl/{name}-v0", **place, opening=options)
+        assert re.fullmatch(r"u\d{3}", env.reset(seed=0)[1]["user"])
 
 
 def test_the_environment_takes_the_same_names_and_options(own):

@@ -129,7 +129,7 @@ def test_what_is_no_export_is_one_sentence(tmp_path, text):
 
 
 def test_rows_without_a_rating_are_counted_apart(tmp_path):
-    odd = "movieId,rating,timestamp\n1,nan,1\n8,99,1\n9,-1,1\n10,five,1\n8,,1\n"
+    odd = "movieId,rating,timestamp\n1,nan,1\n8,0,1\n9,-1,1\n10,inf,1\n8,,1\n"
     found = read(tmp_path, f"{odd}1,5,1\n")
     assert ids(found.taste.films) == [1]
     assert (found.unmatched, found.unrated) == ([], 5)
@@ -227,3 +227,55 @@ def test_the_original_title_is_looked_for_too(tmp_path):
     header = "Const,Your Rating,Title,Original Title,Title Type,Year"
     text = f"{header}\ntt1,9,Die Elenden,Les Misérables,Movie,1995\n"
     assert ids(read(tmp_path, text).taste.liked) == [11]
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later"),
+    [
+        ("12/31/2019", "1/2/2020"),
+        ("31/12/2019", "02/01/2020"),
+        ("31.12.2019", "02.01.2020"),
+        ("03.02.2019", "02.03.2019"),
+        ("12/31/19", "1/2/20"),
+        ("2020-1-9", "2020-1-10"),
+        ("1/31/2020 9:05:00 AM", "1/31/2020 1:05:00 PM"),
+        ("2020-01-09T10:00:00Z", "2020-01-09T10:00:01Z"),
+        ("999999999.5", "1000000000.5"),
+    ],
+)
+def test_the_latest_rating_counts_however_dates_are_written(tmp_path, earlier, later):
+    rows = f"{later},Psycho,1960,x,1", f"{earlier},Psycho,1960,x,5"
+    for order in (rows, rows[::-1]):
+        lines = "\n".join(order)
+        found = read(tmp_path, f"Date,Name,Year,Letterboxd URI,Rating\n{lines}\n")
+        assert ids(found.taste.disliked) == [8]
+
+
+@pytest.mark.parametrize("dates", [("3/2/2020", "2/3/2020"), ("yesterday", "2020-01-02")])
+def test_dates_that_say_no_order_are_told(tmp_path, dates, capsys):
+    rows = f"{dates[0]},Psycho,1960,x,1\n{dates[1]},Psycho,1960,x,5\n"
+    found = read(tmp_path, f"Date,Name,Year,Letterboxd URI,Rating\n{rows}")
+    assert ids(found.taste.liked) == [8]
+    assert "its rows count in their order" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "movieId,rating\n1,10\n8,9\n9,5\n",
+        "Date,Name,Year,Letterboxd URI,Rating\n,The Matrix,1999,x,10\n,Psycho,1960,x,9\n"
+        ",Psycho,1998,x,5\n",
+    ],
+)
+def test_a_rating_above_the_stars_tells_the_scale(tmp_path, text):
+    found = read(tmp_path, text)
+    assert (ids(found.taste.liked), ids(found.taste.disliked)) == ([1, 8], [9])
+    assert "ratings to 10" in found.summary()
+    with pytest.raises(CommandError, match=r"row 5, .*, has a rating of 95: write all ratings"):
+        read(tmp_path, f"{text}{text.splitlines()[-1][:-1]}95\n".replace(",595", ",95"))
+
+
+def test_ids_of_movielens_are_not_those_of_somebodys_own_data(tmp_path):
+    """Where the file has titles; ids alone may be those of the data."""
+    assert ids(read(tmp_path, WEBSITE.replace("8,", "9,"), "my-films").taste.liked) == [1, 8]
+    assert ids(read(tmp_path, MOVIELENS, "my-films").taste.liked) == [8, 1]

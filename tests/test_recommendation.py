@@ -707,13 +707,18 @@ def test_a_film_listed_twice_stands_at_the_place_of_its_better_ranked_duplicate(
     assert without_duplicates([first, other, second]) == [first, other]
 
 
+def test_films_of_one_title_are_told_apart_where_the_data_know_no_years():
+    films = [Film(i, "Untitled", "Untitled", None, ()) for i in (1, 2)]
+    assert without_duplicates(films) == films
+
+
 @pytest.mark.parametrize("better", [20, 23])  # the ids of one film: see `synthetic.ODD_TITLES`
 def test_the_better_duplicate_decides_the_place_of_a_suggestion(world, tmp_path, better, capsys):
     ids = [item for item in listed(world) if item != UNKNOWN]
     assert listed(world)[20] == listed(world)[23]
     scores = {item: -item / 100 for item in ids} | {better: 9.0, 26: 8.0}
-    save_model(tmp_path / "mine", ids, [scores[item] for item in ids])
-    arguments = ["--model", str(tmp_path / "mine"), "--root", str(world / "data"), "--json"]
+    save_model(tmp_path / DATASET, ids, [scores[item] for item in ids])
+    arguments = ["--model", str(tmp_path / DATASET), "--root", str(world / "data"), "--json"]
     assert main([*arguments, "--dataset", DATASET, "--movies", "2"]) == 0
     assert ids_of(capsys.readouterr().out, "suggestions")[:2] == [better, 26]
 
@@ -723,6 +728,16 @@ def test_one_model_is_asked_with_the_data_set_that_it_was_trained_on(world, caps
     assert main(["--model", str(folder), "--root", str(world / "data"), "--seed", "1"]) == 0
     one = capsys.readouterr().out
     assert f"Suggested by the agent in {folder}, data set {DATASET}." in one
+
+
+def test_a_model_of_other_data_is_not_answered_with_these_titles(world, tmp_path, capsys):
+    """Numbers of one's own data are numbers of other films here."""
+    models = copy_models(world, tmp_path)
+    config_with(dataset="my-films")(models)
+    common = ["--root", str(world / "data"), "--movies", "2", "--dataset", DATASET]
+    for given in (["--model", str(models / DATASET)], ["--models", str(models)]):
+        error = refused((main([*common, *given]), *capsys.readouterr()))
+        assert "was trained on my-films, whose films have other ids" in error
 
 
 def test_a_folder_without_a_model_is_one_sentence(world, tmp_path, capsys):

@@ -251,3 +251,15 @@ def test_a_cache_home_that_is_relative_is_none(tmp_path, monkeypatch, value):
     title_cache.films_of(place)
     assert {*place.iterdir()} == there
     assert len(list((tmp_path / "home" / ".cache" / "recsys_rl").iterdir())) == 1
+
+
+@pytest.mark.parametrize("damage", [lambda _: b"[" * 200_000, lambda raw: raw[:-9], lambda _: b""])
+def test_a_damaged_cache_is_made_again(tmp_path, monkeypatch, damage):
+    place = write_movielens(tmp_path / "films", "csv")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    films = title_cache.films_of(place)
+    (kept,) = (tmp_path / "cache" / "recsys_rl").iterdir()
+    whole = kept.read_bytes()
+    kept.write_bytes(damage(whole))
+    assert title_cache.films_of(place) == films
+    assert kept.read_bytes() == whole

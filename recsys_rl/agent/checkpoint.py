@@ -62,7 +62,10 @@ class Checkpoints:
         resume: bool = True,
     ) -> None:
         self.folder, self.every, self.resume = Path(folder), every, resume
-        self.identity = {"config": json.dumps(config.to_dict()), "data": fingerprint(log)}
+        self.identity = {
+            "config": json.dumps(config.to_dict()),
+            "data": fingerprint(log, times=True),
+        }
         key = hashlib.sha256(json.dumps(self.identity).encode()).hexdigest()[:12]
         self.latest = self.folder / f"{label}-{key}.ckpt"
         self.previous = self.folder / f"{label}-{key}.previous.ckpt"

@@ -37,8 +37,10 @@ def read_links(folder: Path, films: Mapping[Id, Film]) -> dict[Id, Links]:
     """By id of the film; nothing where the set has no such file, or one that cannot be read."""
     ids = {str(item): item for item in films}
     try:
-        text = content_of(folder / "links.csv", LARGEST).decode("utf-8")
-        rows = list(csv.DictReader(io.StringIO(text, newline="")))
+        text = content_of(folder / "links.csv", LARGEST).decode("utf-8-sig")
+        head = text.partition("\n")[0]
+        separator = max(",;\t", key=head.count)  # as spreadsheets of different countries save it
+        rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=separator))
     except (OSError, ValueError, csv.Error):
         return {}
     found = {}

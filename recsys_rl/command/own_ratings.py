@@ -7,17 +7,20 @@ import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
+from math import isfinite
 from pathlib import Path
 
+from recsys_rl.command.dates import moments
 from recsys_rl.command.errors import CommandError, first_line
 from recsys_rl.command.known_titles import in_full
 from recsys_rl.command.links import Links
 from recsys_rl.command.spelling import split_year
 from recsys_rl.command.taste import Taste
 from recsys_rl.command.title_index import TitleIndex
+from recsys_rl.data.download import SHARED_IDS, SOURCES
 from recsys_rl.data.films import Film
 from recsys_rl.data.layouts import tells_separator
-from recsys_rl.data.notes import shortened
+from recsys_rl.data.notes import note, shortened
 from recsys_rl.data.regular_files import content_of
 from recsys_rl.data.titles import display_title
 from recsys_rl.data.written_ids import Id
@@ -29,7 +32,6 @@ SEPARATORS = ",;\t"  # of columns, as programs of different countries write them
 MOST_FILES = 99  # of what was not found, beside one export
 LIKED, DISLIKED = 4.0, 3.0  # stars of five: from the first on liked, up to the second not
 NO_FILMS = ("series", "episode", "game", "podcast", "music")  # in a Title Type of IMDb
-MOVIELENS_IDS = ("ml-100k",)  # sets whose ids are their own, and not those of MovieLens
 
 
 @dataclass(frozen=True)
@@ -87,14 +89,14 @@ def read_ratings(
     path: Path, dataset: str, index: TitleIndex, links: Mapping[Id, Links]
 ) -> OwnRatings:
     """Films by MovieLens id or IMDb id where the file and the data set have them, else by title
-    and year. Raises CommandError for a file that is none of the exports, of several people, or
-    without ratings."""
+    and year. A data set of somebody's own has ids of its own: a file with titles goes by them.
+    Raises CommandError for a file that is none of the exports, of several people, or without
+    ratings, or with one above its scale."""
     header, rows = _table(path)
     form, columns = _format(path, header)
-    if form is FORMATS[-1] and "item" not in columns and _is_of_ten(rows, columns["rating"]):
-        form = replace(form, name="a list with ratings to 10", stars=10)
+    form = _on_scale(form, path, rows, columns.get("rating"))
     by_imdb = {_digits(link.imdb): item for item, link in links.items() if link.imdb}
-    own_ids = dataset in MOVIELENS_IDS
+    own_ids = dataset not in SHARED_IDS and (dataset in SOURCES or "title" in columns)
     found = OwnRatings(form.name, header=header)
     rated: list[tuple[str, Film, float]] = []
     users: set[str] = set()
@@ -107,7 +109,7 @@ def read_ratings(
         elif (film := _film(value, index, by_imdb, own_ids)) is None:
             found.unmatched.append(row)
         else:
-            rated.append((_when(value.get("time", "")), film, stars))
+            rated.append((value.get("time", ""), film, stars))
     if len(users) > 1:
         raise CommandError(
             f"{path} holds the ratings of {len(users)} people: keep the rows of one of them"
@@ -117,8 +119,16 @@ def read_ratings(
             f"{path} holds no rating above 0 and up to {form.stars:g}: give the file of your "
             "ratings (at Letterboxd ratings.csv), and not of what you have watched or plan to"
         )
-    found.taste = _taste(sorted(rated, key=lambda each: each[0]))
+    found.taste = _taste(_by_time(rated, path))
     return found
+
+
+def _by_time(rated: list[tuple[str, Film, float]], path: Path) -> list[tuple[str, Film, float]]:
+    times = moments([time for time, _, _ in rated])
+    if times is None:
+        note(f"the dates in {path} can be read in no way or in two: its rows count in their order")
+        return rated
+    return [rated[place] for place in sorted(range(len(rated)), key=times.__getitem__)]
 
 
 def _table(path: Path) -> tuple[list[str], list[list[str]]]:
@@ -179,24 +189,38 @@ def _format(path: Path, header: Sequence[str]) -> tuple[Format, dict[str, int]]:
     )
 
 
-def _is_of_ten(rows: Iterable[Sequence[str]], place: int) -> bool:
-    """Whether ratings that somebody has written down are of ten, and not of five."""
-    stars = [_stars(row[place], 10) for row in rows if place < len(row)]
-    return any(each is not None and each > 5 / 2 for each in stars)
+def _on_scale(form: Format, path: Path, rows: Sequence[Sequence[str]], place: int | None) -> Format:
+    """The format with the scale that the largest rating tells: of 5 or of 10.
+
+    Raises CommandError for a rating above.
+    """
+    if place is None:
+        return form
+    given = [_number(row[place]) if place < len(row) else 0.0 for row in rows]
+    top = max(given, default=0.0)
+    if top <= form.stars:
+        return form
+    if top <= 10:
+        return replace(form, name="a list with ratings to 10", stars=10)
+    row = given.index(top)
+    raise CommandError(
+        f"{path}: row {row + 2}, {shortened(','.join(rows[row]))}, has a rating of {top:g}: write "
+        "all ratings as stars up to 5, or as numbers up to 10"
+    )
+
+
+def _number(text: str) -> float:
+    """ "4,5" is 4.5; 0 for what is no rating."""
+    try:
+        number = float(text.replace(",", "."))
+    except ValueError:
+        return 0.0
+    return number if isfinite(number) else 0.0
 
 
 def _stars(text: str, most: float) -> float | None:
-    """Of five; None for what is no rating. "4,5" is 4.5."""
-    try:
-        stars = float(text.replace(",", ".")) * 5 / most
-    except ValueError:
-        return None
-    return stars if 0 < stars <= 5 else None
-
-
-def _when(text: str) -> str:
-    """Something that sorts by time: dates as they are written, seconds with leading zeros."""
-    return text.zfill(20) if text.isdecimal() else text
+    """Of five; None for what is no rating."""
+    return _number(text) * 5 / most if _number(text) > 0 else None
 
 
 def _film(
@@ -208,7 +232,7 @@ def _film(
     if imdb in by_imdb:
         return index.films[by_imdb[imdb]]
     if value.get("item") and not own_ids:
-        return index.by_id(value["item"])
+        return index.by_id(value["item"].removesuffix(".0"))  # as pandas writes numbers
     title, year = value.get("title", ""), value.get("year", "")
     if not title or _is_no_film(value.get("kind", "")):
         return None

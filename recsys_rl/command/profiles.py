@@ -16,6 +16,7 @@ from recsys_rl.data.atomic_files import InUse, locked_file, rewrite_atomically
 from recsys_rl.data.films import Film
 from recsys_rl.data.notes import shortened
 from recsys_rl.data.regular_files import NotRegular, content_of
+from recsys_rl.data.written_ids import Id
 
 FORMAT = 1
 LARGEST = 2**22  # bytes; an answer takes about 100
@@ -32,10 +33,10 @@ class Answer:
 
 def taste_of(answers: Iterable[Answer]) -> Taste:
     """A later answer about a film replaces an earlier one."""
-    latest: dict[str, Answer] = {}
+    latest: dict[Id, Answer] = {}
     for answer in answers:
-        latest.pop(answer.film.label, None)
-        latest[answer.film.label] = answer
+        latest.pop(answer.film.mark, None)
+        latest[answer.film.mark] = answer
     by_kind = {
         kinds: [answer.film for answer in latest.values() if answer.kind in kinds]
         for kinds in ((LIKE, SEEN_LIKED), (NO, SEEN_NOT), (SKIP,))

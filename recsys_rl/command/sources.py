@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from recsys_rl.command.errors import CommandError, first_line
 from recsys_rl.command.title_cache import Spellings, films_of
 from recsys_rl.command.title_index import TitleIndex
-from recsys_rl.data.download import SOURCES, DataUnavailable
+from recsys_rl.data.download import SHARED_IDS, SOURCES, DataUnavailable
 from recsys_rl.data.films import Film, with_all
 from recsys_rl.data.locating import NoSuchData, find_data, located
-from recsys_rl.data.notes import note
+from recsys_rl.data.notes import note, shortened
 from recsys_rl.data.written_ids import Id
 from recsys_rl.release_files import UnknownRelease, read_config
 
@@ -70,6 +70,7 @@ def open_source(dataset: str | None, root: Path, models: Path, model: Path | Non
         folder, name = models / dataset, f"{models.resolve().name}/{dataset}"
     films, spellings = open_films(data)
     config = _config(folder)
+    _check_trained_on(config.get("dataset"), dataset, folder)
     items = config["item_ids"]
     counts = config.get("positive_counts")
     known = _are_counts(counts, items)
@@ -183,6 +184,24 @@ def _trained_on(folder: Path) -> str:
             f"{folder} is not the folder of a released model ({first_line(error)}): name the "
             "folder that training wrote, or leave --model out"
         ) from error
+
+
+def _check_trained_on(trained: Any, dataset: str, folder: Path) -> None:
+    """Numbers of films mean other films in other data; the sets of `SHARED_IDS` alone share them.
+
+    Raises CommandError.
+    """
+    if not isinstance(trained, str) or trained == dataset or {trained, dataset} <= SHARED_IDS:
+        return
+    if trained in SOURCES or dataset in SOURCES:
+        raise CommandError(
+            f"{folder} was trained on {shortened(trained, 255)}, whose films have other ids than "
+            f"those of {dataset}: name the data that it was trained on with --dataset"
+        )
+    note(
+        f"{folder} was trained on {shortened(trained, 255)}, and titles are those of {dataset}: "
+        "right only where the two are the same data"
+    )
 
 
 def _config(folder: Path) -> dict[str, Any]:

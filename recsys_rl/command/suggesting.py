@@ -57,8 +57,8 @@ class Suggester:
         None where none is left, or where the agent has no Gaussian of likes.
         """
         films = [self.source.films[item] for item in self.source.items]
-        taken = {film.label for film in taste.films}
-        askable = np.array([wishes.fits(film) and film.label not in taken for film in films])
+        taken = {film.mark for film in taste.films}
+        askable = np.array([wishes.fits(film) and film.mark not in taken for film in films])
         if not askable.any():
             return None
         try:
@@ -87,19 +87,24 @@ class Suggester:
         if adventure:
             scores = scores - adventure * fading(count) * self.calibration.mean_scores
         films = [self.source.films[self.source.items[place]] for place in np.argsort(-scores)]
-        taken = {film.label for film in taste.films}
+        taken = {film.mark for film in taste.films}
         fitting = without_duplicates(film for film in films if wishes.fits(film))
-        left = [film for film in fitting if film.label not in taken]
+        left = [film for film in fitting if film.mark not in taken]
         if wishes.k > len(left):
             raise NothingLeft(
                 f"--k {wishes.k} is too large: give at most {len(left)}, as many films as are left "
                 "to suggest"
                 if left
-                else "no film is left to suggest: ask for other genres or years (the films of "
-                f"{self.source.dataset} end in {self.source.last_year})",
+                else f"no film is left to suggest: {self._others()}",
                 len(left),
             )
         return left[: wishes.k] if wishes.series else apart(left, wishes.k, series_of)
+
+    def _others(self) -> str:
+        dataset, last = self.source.dataset, self.source.last_year
+        if last is None:
+            return f"no film of {dataset} has a year, so leave --year out"
+        return f"ask for other genres or years (the films of {dataset} end in {last})"
 
     def _explained(self, films: list[Film], scores: np.ndarray, taste: Taste) -> list[Suggestion]:
         """With the liked film without which the score would be lowest."""

@@ -1,7 +1,8 @@
 """Films and the spellings of their titles, kept so that they need not be worked out every time.
 
 The name of the file holds a hash of the movie file and of the program that reads it: when one of
-the two changes, it is made again.
+the two changes, it is made again. Its first line is a hash of the rest: so it is when it is
+damaged.
 """
 
 from __future__ import annotations
@@ -60,15 +61,18 @@ def _cache_file(place: Path) -> Path | None:
 
 def _read(path: Path) -> tuple[dict[Id, Film], Spellings] | None:
     try:
-        rows = json.loads(content_of(path, LARGEST))
+        mark, _, text = content_of(path, LARGEST).partition(b"\n")
+        if hashlib.sha256(text).hexdigest().encode() != mark:
+            return None
         films, spellings = {}, {}
+        rows = json.loads(text)
         for item, title, filed, year, genres, names, parts in rows:
             films[item] = Film(item, title, filed, year, tuple(genres))
             spellings[title, filed] = Spelling(
                 [(plain, words.split()) for plain, words in names], parts
             )
         return (films, spellings) if films else None
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (OSError, ValueError):
         return None
 
 
@@ -81,4 +85,5 @@ def _write(path: Path, films: Mapping[Id, Film], spellings: Spellings, old: str)
     path.parent.mkdir(parents=True, exist_ok=True)
     for other in path.parent.glob(old):
         other.unlink(missing_ok=True)
-    write_atomically(path, json.dumps(rows).encode())
+    text = json.dumps(rows).encode()
+    write_atomically(path, hashlib.sha256(text).hexdigest().encode(), b"\n", text)

@@ -107,9 +107,9 @@ class TitleIndex:
 
     def _best(self, films: Iterable[Film]) -> list[Film]:
         """The most liked first; of a film that is listed twice, the more liked entry."""
-        first: dict[str, Film] = {}
+        first: dict[Id, Film] = {}
         for film in sorted(films, key=lambda film: -self.liked(film)):
-            first.setdefault(film.label, film)
+            first.setdefault(film.mark, film)
         return list(first.values())
 
     def spelt_like(self, text: str) -> list[Film]:
@@ -134,9 +134,9 @@ class TitleIndex:
                 fit -= OTHER_PART if numbers_of(typed) else A_PART
             elif typed[:1] and typed[0].isdecimal() and typed[0] not in name.words:
                 fit -= A_PART  # "Ten Commandments" is not "Commandments"
-            label = name.film.label  # a film that is listed twice is one
-            if label not in best or self._rank(Candidate(name.film, fit)) > self._rank(best[label]):
-                best[label] = Candidate(name.film, fit)
+            mark = name.film.mark  # a film that is listed twice is one
+            if mark not in best or self._rank(Candidate(name.film, fit)) > self._rank(best[mark]):
+                best[mark] = Candidate(name.film, fit)
         return sorted(best.values(), key=self._rank, reverse=True)
 
     def _rank(self, candidate: Candidate) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from recsys_rl.data.notes import note, shortened
 from recsys_rl.data.written_ids import MISSING, holds_control, whole_numbers
 
 SCALE = 0.5, 5.0  # ratings of MovieLens
+LONGEST = 255  # characters of an id
 LARGEST = 1e30  # ratings of any scale, whose differences are to be numbers
 
 _UNITS = ("seconds", "milliseconds", "microseconds", "nanoseconds")
@@ -54,6 +56,9 @@ def as_ids(values: pd.Series, what: str, path: Path | str = "") -> np.ndarray:
         if text is None or text.lower() in MISSING:
             problem = "missing" if text is not None else f"neither a number nor text: {found[code]}"
             raise BadRow((codes == code).argmax(), f"the {what} is {problem}")
+        if len(text) > LONGEST:  # every id would take as much memory as the longest
+            reason = f"the {what} has {len(text):,} characters: an id has {LONGEST} at most"
+            raise BadRow((codes == code).argmax(), reason)
         if holds_control(text):
             odd = shortened(text)
             raise BadRow((codes == code).argmax(), f"the {what} holds a control character: {odd!r}")
@@ -71,6 +76,8 @@ def as_ids(values: pd.Series, what: str, path: Path | str = "") -> np.ndarray:
 def _as_text(value: object) -> str | None:
     if isinstance(value, str):
         return value.strip()
+    if isinstance(value, Decimal) and value.is_finite() and value == value.to_integral_value():
+        return str(int(value))
     whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
     return str(value) if whole else None
 

@@ -105,6 +105,7 @@ SOURCES = {
         _CSV, "e4a68655d7386b8f95f2f2424b2ff975dfdd15ffd59e0d864a14dca43e99d6ee", 238_950_008
     ),
 }
+SHARED_IDS = frozenset(SOURCES) - {"ml-100k"}  # these sets number films alike
 
 
 class DataUnavailable(RuntimeError):

@@ -24,6 +24,12 @@ class Film:
     def label(self) -> str:
         return self.title if self.year is None else f"{self.title} ({self.year})"
 
+    @property
+    def mark(self) -> Id:
+        """The same for one film that is listed twice, as in ML-100K: its title and year, and where
+        the data know no year, which tells films of one title apart, its id."""
+        return self.id if self.year is None else self.label
+
     def as_json(self) -> dict:
         parts = {"id": self.id, "title": self.title, "year": self.year}
         return parts | {"genres": list(self.genres)}
@@ -64,7 +70,7 @@ def with_all(films: dict[Id, Film], ids: Iterable[Id]) -> dict[Id, Film]:
 
 def without_duplicates(films: Iterable[Film]) -> list[Film]:
     """ML-100K lists some films under two ids: the first of each stays, in its place."""
-    first: dict[str, Film] = {}
+    first: dict[Id, Film] = {}
     for film in films:
-        first.setdefault(film.label, film)
+        first.setdefault(film.mark, film)
     return list(first.values())

@@ -243,8 +243,11 @@ def _times(values: pd.Series) -> np.ndarray:
     return values.to_numpy().astype(np.int64)
 
 
-def fingerprint(interactions: Interactions) -> str:
-    """SHA-256 of users, items (their ids), ratings and order: the same data, the same mark."""
+def fingerprint(interactions: Interactions, times: bool = False) -> str:
+    """SHA-256 of users, items (their ids), ratings and order: the same data, the same mark.
+
+    times: and of the timestamps, which some agents read.
+    """
     digest = hashlib.sha256()
     for ids, index in (
         (interactions.user_ids, interactions.user),
@@ -252,6 +255,8 @@ def fingerprint(interactions: Interactions) -> str:
     ):
         digest.update(_numbers_of(ids)[index.cpu().numpy()].astype("<i8").tobytes())
     digest.update(interactions.rating.cpu().numpy().astype("<f4").tobytes())
+    if times:
+        digest.update(interactions.timestamp.cpu().numpy().astype("<i8").tobytes())
     return digest.hexdigest()
 
 

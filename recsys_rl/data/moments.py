@@ -12,6 +12,7 @@ import numpy as np
 
 from recsys_rl.data.notes import shortened
 
+MILLISECONDS = 1e11  # seconds reach it in 5138, milliseconds in 1973
 LARGEST = 2**53  # seconds that a float can count one by one
 
 
@@ -65,6 +66,11 @@ def _seconds(values: Sequence[float], where: str) -> np.ndarray:
     if numbers.ndim != 1 or (numbers.size and numbers.dtype.kind not in "iuf"):
         raise ValueError(f"{where} must be a list of numbers of seconds, not {shortened(values)}")
     inside = (numbers > -LARGEST) & (numbers < LARGEST)  # false for NaN, too
+    if (numbers >= MILLISECONDS).any():
+        raise ValueError(
+            f"{where} has {numbers.max()}, which is of the year 5138 in seconds: divide "
+            "milliseconds by 1000"
+        )
     if not inside.all():
         raise ValueError(
             f"{where} must be numbers of seconds below 2**53, not {numbers[inside.argmin()]}"

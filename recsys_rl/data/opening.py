@@ -176,6 +176,12 @@ def _alike(ids: pd.Series, wanted: pd.Series) -> pd.Series:
 # ------------------------------------------------------------------------- on a command line
 
 
+def _folder(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("must be a folder, not an empty text")
+    return Path(text)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `open_data`, the same for every command; `options_of` reads them."""
     add = parser.add_argument
@@ -184,7 +190,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="MovieLens set (default: ml-1m), or a folder or file of your own (data/README.md)",
     )
-    add("--root", type=Path, default=download.DATA_FOLDER, help="folder of the data sets")
+    add("--root", type=_folder, default=download.DATA_FOLDER, help="folder of the data sets")
     add(
         "--columns",
         nargs="+",

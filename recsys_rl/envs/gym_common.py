@@ -14,7 +14,7 @@ from gymnasium.error import ResetNeeded
 from torch import Tensor
 
 from recsys_rl.data.devices import CPU
-from recsys_rl.data.download import DATA_FOLDER
+from recsys_rl.data.download import DATA_FOLDER, SOURCES
 from recsys_rl.data.ids import IdMap
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.notes import shortened, written
@@ -44,9 +44,14 @@ def data_of(root: str | Path | None, dataset: str | Path, **opening: Any) -> Dat
         return open_data(dataset, root, **opening, fetch=False)
     except FileNotFoundError as error:
         name, place = (shortened(each, 255) for each in (dataset, root))
+        way = (
+            f'fetch it by recsys_rl.data.download.open_movielens("{name}", "{place}")'
+            if dataset in SOURCES
+            else f"no such set is published ({', '.join(SOURCES)} are); put it there"
+        )
         raise FileNotFoundError(
-            f"{name} is not in {place}, and an environment downloads nothing: fetch it by "
-            f'recsys_rl.data.download.open_movielens("{name}", "{place}"), or name another root'
+            f"{name} is not in {place}, and an environment downloads nothing: {way}, or name "
+            "another root"
         ) from error
 
 

@@ -11,7 +11,7 @@ B = batch, V = n_items, p = width of the Gaussian of likes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from recsys_rl.envs.gym_common import (
     check_render_mode,
     check_running,
     check_types,
+    known_opening,
     user_index,
     whole_number,
 )
@@ -86,7 +87,8 @@ class GymElicitationEnv(gymnasium.Env):
     users, gaussian: rows of those who may be met, and a Gaussian of others' likes. Without them
     they are `part` ("train", "validation" or "test") of the data set in root/dataset, and what its
     train users like. half: the number of the half that is asked about; without one every session
-    has another. n_seed: liked items that the user names before. render_mode: None.
+    has another. n_seed: liked items that the user names before. opening: other arguments of
+    `open_data`, such as {"positive": 7}. render_mode: None.
     """
 
     metadata = {"render_modes": []}  # noqa: RUF012 - the name and type are Gymnasium's
@@ -101,6 +103,7 @@ class GymElicitationEnv(gymnasium.Env):
         horizon: int = QUESTIONS,
         n_seed: int = 0,
         half: int | None = None,
+        opening: Mapping[str, Any] | None = None,
         render_mode: str | None = None,
     ) -> None:
         check_render_mode(render_mode)
@@ -108,7 +111,7 @@ class GymElicitationEnv(gymnasium.Env):
         if (users is None) != (gaussian is None):
             raise ValueError("users and a Gaussian of the likes of others come together")
         if users is None:
-            groups = load_users(root, dataset)
+            groups = load_users(root, dataset, **known_opening(opening))
             users, gaussian = getattr(groups, part), LikeGaussian.fit(groups.train)
         check_types(users=(users, Interactions), gaussian=(gaussian, LikeGaussian))
         if gaussian.n_items != users.n_items:

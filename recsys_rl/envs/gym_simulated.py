@@ -11,7 +11,7 @@ B = batch, V = films of the catalogue, k = width of an item vector. Index V is p
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ from recsys_rl.envs.gym_common import (
     check_running,
     check_types,
     data_of,
+    known_opening,
     user_index,
     whole_number,
 )
@@ -101,6 +102,7 @@ class GymSimulatedEnv(gymnasium.Env):
     simulator, consequence, factors, users (indices, int64 [U]): made of `part` ("train",
     "validation" or "test") of the data set in root/dataset where they are not given; form, dial:
     see `Consequence`; judged_in: the simulator, A to train in, B to be judged in.
+    opening: other arguments of `open_data`, such as {"positive": 7}.
     """
 
     metadata = {"render_modes": []}  # noqa: RUF012 - the name and type are Gymnasium's
@@ -118,6 +120,7 @@ class GymSimulatedEnv(gymnasium.Env):
         dial: float = 0.5,
         judged_in: str = "A",
         horizon: int = HORIZON,
+        opening: Mapping[str, Any] | None = None,
         render_mode: str | None = None,
     ) -> None:
         check_choice("part", part, PARTS)
@@ -127,7 +130,7 @@ class GymSimulatedEnv(gymnasium.Env):
         if any(part is None for part in given) and any(part is not None for part in given):
             raise ValueError("a simulator, a consequence and factors come together")
         if simulator is None:
-            known = _of_data(root, dataset, part, form, dial, judged_in)
+            known = _of_data(root, dataset, part, form, dial, judged_in, known_opening(opening))
             simulator, consequence, factors, met, self.user_ids, self.item_ids = known
             users = met if users is None else users
         else:
@@ -190,9 +193,15 @@ class GymSimulatedEnv(gymnasium.Env):
 
 
 def _of_data(
-    root: str | Path | None, dataset: str | Path, part: str, form: str, dial: float, simulator: str
+    root: str | Path | None,
+    dataset: str | Path,
+    part: str,
+    form: str,
+    dial: float,
+    simulator: str,
+    opening: dict,
 ) -> tuple[Simulator, Consequence, RatingFactors, Tensor, IdMap, IdMap]:
-    opened = data_of(root, dataset)
+    opened = data_of(root, dataset, **opening)
     data = opened.interactions()
     worlds, consequence, films = consequence_worlds(data, opened.movies, form, dial)
     groups = consequence_users(data.n_users)

@@ -12,7 +12,7 @@ padding.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,6 +38,7 @@ from recsys_rl.envs.gym_common import (
     check_types,
     direction,
     interactions_of,
+    known_opening,
     user_index,
     whole_number,
 )
@@ -155,6 +156,7 @@ class GymUserLeavesEnv(gymnasium.Env):
     world, factors, users (indices, int64 [U]): made of `part` ("train", "validation" or "test") of
     the data set in root/dataset where they are not given, the factors by `random_play` with the
     train users in the same world. trained_in: "truth", or "model" for the world of a rating model.
+    opening: other arguments of `open_data`, such as {"positive": 7}.
     render_mode: None, there is nothing to draw.
     """
 
@@ -170,6 +172,7 @@ class GymUserLeavesEnv(gymnasium.Env):
         part: str = "train",
         action: str = "item",
         trained_in: str = "truth",
+        opening: Mapping[str, Any] | None = None,
         render_mode: str | None = None,
     ) -> None:
         check_choice("action", action, ACTIONS)
@@ -178,7 +181,11 @@ class GymUserLeavesEnv(gymnasium.Env):
         check_render_mode(render_mode)
         if (world is None) != (factors is None):
             raise ValueError("a world and the factors that were learned in it come together")
-        known = _of_data(root, dataset, part, trained_in) if world is None else _of(world, factors)
+        known = (
+            _of_data(root, dataset, part, trained_in, known_opening(opening))
+            if world is None
+            else _of(world, factors)
+        )
         self.world, self.factors, met, self.user_ids, self.item_ids = known
         self.action, self.render_mode = action, render_mode
         self.features = Features.of(self.factors)
@@ -255,8 +262,10 @@ def _of(world: LeavingWorld, factors: RatingFactors) -> _Known:
     return _Known(world, factors, None, *ids)
 
 
-def _of_data(root: str | Path | None, dataset: str | Path, part: str, trained_in: str) -> _Known:
-    data = interactions_of(root, dataset)
+def _of_data(
+    root: str | Path | None, dataset: str | Path, part: str, trained_in: str, opening: dict
+) -> _Known:
+    data = interactions_of(root, dataset, **opening)
     groups = leaving_users(data.n_users)
     world = getattr(leaving_worlds(data), trained_in)
     played = random_play(world, groups[0], data)  # in the model nothing of the truth is known

@@ -50,12 +50,31 @@ def checked_scores(score: ScoreFunction, histories: Histories, n_items: int) -> 
     if not isinstance(scores, Tensor) or scores.is_complex():
         found = scores.dtype if isinstance(scores, Tensor) else type(scores).__name__
         raise ValueError(f"a score function gives a tensor of real numbers, not {found}")
-    scores = scores.to(histories.item.device, torch.float32)
+    scores = scores.to(histories.item.device)
     if scores.shape != (len(histories), n_items):
         raise ValueError(f"scores {tuple(scores.shape)}, expected {(len(histories), n_items)}")
     if not scores.max() < torch.inf:  # a NaN anywhere makes the maximum NaN
         raise NoScores("scores hold NaN or +inf")
-    return scores
+    exact = scores.is_floating_point() and scores.dtype.itemsize <= 4
+    return scores.float() if exact else _ranked(scores)
+
+
+def _ranked(scores: Tensor) -> Tensor:
+    """The scores in float32; the places of each row's values where that would make ties of them."""
+    rounded = scores.float()
+    values, order = scores.sort(dim=1)
+    above = values[:, 1:] != values[:, :-1]
+    kept = rounded.gather(1, order)
+    same = torch.equal(above, kept[:, 1:] != kept[:, :-1])
+    if (
+        same
+        and torch.equal(rounded == -torch.inf, scores == -torch.inf)
+        and rounded.max().isfinite()
+    ):
+        return rounded
+    places = torch.nn.functional.pad(above, (1, 0)).cumsum(1).float()
+    ranked = torch.empty_like(rounded).scatter_(1, order, places)
+    return ranked.masked_fill_(scores == -torch.inf, -torch.inf)
 
 
 def batches(users: Tensor, size: int) -> tuple[Tensor, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -73,7 +74,8 @@ def tune(
     -> table (a row for each combination, in grid order: settings, the means of the evaluator's
     metrics, seconds to fit) and the settings with the best `metric`, the first of equals.
     `leave_one_out_evaluator` is the usual one; whatever it is, it must never see the test part.
-    kept: where rows outlive an interrupt.
+    kept: where rows outlive an interrupt. NaN is worse than any value. ValueError for an empty
+    grid, a `metric` that is none of the evaluator's, or that is NaN everywhere.
     """
 
     def measured(settings: dict[str, Any]) -> dict[str, float]:
@@ -88,7 +90,15 @@ def tune(
         compute = partial(measured, settings)
         row = compute() if kept is None else kept.row(settings, compute)
         rows.append((settings, settings | row))
-    best, _ = max(rows, key=lambda row: row[1][metric])
+    if not rows:
+        raise ValueError(f"the grid has no settings to choose among: {grid}")
+    if metric not in rows[0][1]:
+        there = ", ".join(name for name in rows[0][1] if name not in grid)
+        raise ValueError(f"the evaluator has no metric {metric!r}: {there}")
+    measured_rows = [row for row in rows if not math.isnan(row[1][metric])]
+    if not measured_rows:
+        raise ValueError(f"{metric} is NaN for all settings: none is the best")
+    best, _ = max(measured_rows, key=lambda row: row[1][metric])
     return pd.DataFrame([row for _, row in rows]), best
 
 

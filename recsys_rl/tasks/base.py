@@ -40,7 +40,8 @@ class Task:
     rows of the users held out whole, where there are some. embeddings: for `build`, where they are
     made of more than the rows. calibrate: Q against returns with users the critic learned from and
     with others, where sessions have an end that counts. validate_clock, test_clock: for agents that
-    read the clock, in place of `validate` and beside `test`.
+    read the clock, in place of `validate` and beside `test`. mark: what
+    the rows do not say of the data, for names of checkpoints.
     """
 
     train: Interactions
@@ -55,6 +56,7 @@ class Task:
     calibrate: Callable[[DDPG], dict[str, Calibration]] | None = None
     validate_clock: Callable[[ScoreFunction], dict[str, float]] | None = None
     test_clock: Evaluate | None = None
+    mark: str = ""
 
     def build(self, config: Config, **options: Any) -> Training:
         """Agent, environment, demonstrations and replay for this task (`agent.build.build`)."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pandas as pd
 
 from recsys_rl.agent.build import MakeEnv
@@ -148,4 +150,5 @@ def consequences_task(
         "consequences",
         embeddings=embeddings,
         calibrate=calibrate,
+        mark="-" + hashlib.sha256(consequence.films.cpu().numpy().tobytes()).hexdigest()[:8],
     )
