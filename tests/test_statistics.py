@@ -141,3 +141,10 @@ def test_resamples_are_counted(count):
         one.interval(n_boot=count)
     with pytest.raises(ValueError, match="n_boot is a whole number"):
         hierarchical_bootstrap(np.ones((2, 3)), n_boot=count)
+
+
+@pytest.mark.parametrize("weights", [[0.0, 0.0], [1.0], [1.0, np.inf], [1.0, -1.0], [np.nan, 1.0]])
+def test_weights_that_can_average_nothing_are_refused(weights):
+    values = {"m": np.ones(2, np.float32)}
+    with pytest.raises(ValueError, match="^weights are"):
+        Evaluation("toy", values, torch.arange(2), weights=np.array(weights, np.float32))

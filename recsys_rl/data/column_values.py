@@ -65,7 +65,7 @@ def as_ids(values: pd.Series, what: str, path: Path | str = "") -> np.ndarray:
     whole = whole_numbers(texts)
     if all(whole):
         return _smallest(np.array(list(map(int, texts)), np.int64)[codes])
-    if any(whole):
+    if any(whole) and path:  # else whoever read the file has said so
         odd = texts[whole.index(False)]
         note(
             f"{path}: every {what} id is kept as text, since {shortened(odd)!r} is no whole number"

@@ -40,6 +40,7 @@ class Evaluation:
     `metrics`: name -> float32 [U], NaN where a user does not count towards that metric.
     `users` int64 [U] are user indices; `top` int64 [U, k] ([U, draws, k] in sessions) the lists
     shown, padded with n_items; `weights` float32 [U], where rows and not users are averaged.
+    ValueError for weights that can average nothing.
     """
 
     protocol: str
@@ -47,6 +48,17 @@ class Evaluation:
     users: Tensor
     top: Tensor | None = None
     weights: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        weights = self.weights
+        if weights is None:
+            return
+        if weights.shape != (len(self.users),):
+            raise ValueError(f"weights are one for each user, [{len(self.users)}]")
+        if not ((weights >= 0) & np.isfinite(weights)).all() or (
+            len(weights) and not weights.any()
+        ):
+            raise ValueError("weights are finite, 0 or more, and not all 0")
 
     def mean(self) -> dict[str, float]:
         """Metric name -> (weighted) mean over the users who count."""
