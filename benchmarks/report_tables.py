@@ -94,7 +94,7 @@ LEAVING = [
     Agent("greedy", label="greedy on the truth (knows the user)"),
     Agent("user-leaves-gamma-0", label="DDPG, gamma = 0"),
     Agent("user-leaves-deterministic", label="DDPG as in the paper: one vector"),
-    *agents("SB3 DDPG", "SB3 TD3", "SB3 DQN", "SB3 A2C", "SB3 PPO"),
+    *agents("SB3 TD3", "SB3 PPO", "SB3 DQN", "SB3 A2C"),
     Agent("list-model", label="one list by the model's means (knows the rule)"),
     Agent("user-leaves-no-ratings", label="DDPG without ratings in its state"),
     Agent("list", label="one list by the truth's means (knows the rule)"),
@@ -119,10 +119,7 @@ def leaving(dataset: str) -> pd.DataFrame:
     ours = "user-leaves"
     key = {"dataset": dataset, "split": ours, "protocol": ours}
     told = [Agent(ours, label="DDPG, fed another user's ratings")]
-    elsewhere = [
-        Agent(f"{ours}-noise-1", label="DDPG, trained in the model's world"),
-        Agent(f"{ours}-no-ratings", label="the same without ratings in its state"),
-    ]
+    elsewhere = [Agent(f"{ours}-no-ratings", label="DDPG, trained in the model's world")]
     parts = [
         compared(metrics, LEAVING[:-1], **key),
         compared(metrics, told, **key | {"protocol": f"{ours}, another's ratings"}),
@@ -130,6 +127,18 @@ def leaving(dataset: str) -> pd.DataFrame:
         compared(metrics, LEAVING[-1:], **key),
     ]
     return pd.concat(parts).fillna("")
+
+
+def turns_of_rivals(dataset: str) -> str:
+    """What ended the trainings of the agents of others, in words."""
+    found = []
+    for agent in (each.name for each in LEAVING if each.name.startswith("SB3")):
+        key = {"dataset": dataset, "split": "user-leaves", "agent": agent, "stage": "final"}
+        spent = results.means(**key, protocol="training")
+        if len(spent):
+            turns, seconds = spent["turns"].mean(), spent["training_seconds"].mean()
+            found.append(f"{agent} {turns:,.0f} turns in {seconds / 60:.1f} minutes")
+    return ", ".join(found) or "not run"
 
 
 def leaving_gains(dataset: str) -> pd.DataFrame:
