@@ -104,6 +104,7 @@ def worlds(dataset: str = "ml-1m") -> list[World]:
             "precision@10",
             Agent("ddpg", label="policy gradient"),
             Agent("knowledge gradient"),
+            Agent("ddpg-gamma-0"),
             oracle=Agent("all answers known"),
             calibration="elicitation-5",
         ),

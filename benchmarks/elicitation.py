@@ -55,7 +55,7 @@ POLICIES = Path(__file__).parent / "policies"
 QUESTIONS = 3, 5, 10, 20
 NAMED = 0, 3
 RANKERS = "Gaussian", "DRR-set"
-LEARNED = ("ddpg",)
+LEARNED = {"ddpg": 1.0, "ddpg-gamma-0": 0.0}  # by their gamma
 CHECKPOINTS = Path("checkpoints")
 METRIC = "precision@10"
 HOLDOUT = 0.25  # of the train users, whom the asker meets and its Gaussian does not
@@ -150,8 +150,8 @@ ABOUT = """# An asker that learned what to ask
 
 Two networks of one hidden layer of 32, which read 18 numbers of each of thirty candidate questions
 and correct the knowledge gradient, or say what the ten items at the end will be worth
-(`recsys_rl/agent/asking.py`). Trained with the train users of {dataset}, seed {seed}:
-{budget}. In training the Gaussian of likes is fitted
+(`recsys_rl/agent/asking.py`). Trained with the train users of {dataset}, seed {seed},
+γ = {gamma:g}: {budget}. In training the Gaussian of likes is fitted
 on three quarters of these users, and the sessions are with the others; here it is fitted anew on
 all, which takes seconds.
 
@@ -168,10 +168,11 @@ def train_policy(
     """
     first, later = split_holdout_users(Elicitation(data).parts["train"], HOLDOUT, seed)
     asker = Asker(LikeGaussian.fit(first), torch.Generator().manual_seed(seed))
-    rows = fit_asker(asker, later, seed, budget)
+    rows = fit_asker(asker, later, seed, budget, gamma=LEARNED[name])
     folder = policy_folder(name, seed)
     sessions = f"{budget.rounds} rounds of {budget.siblings} sessions with each of {budget.users}"
     about = {"name": name, "dataset": dataset, "seed": seed, "budget": f"{sessions} users"}
+    about["gamma"] = LEARNED[name]
     save_asker(folder, asker, data, ABOUT.format(**about))
     table = pd.DataFrame(rows).round(4)
     table.to_csv(folder / "training.csv", index_label="round", lineterminator="\n")
@@ -243,7 +244,8 @@ def judge(world: Elicitation, options: argparse.Namespace, rank: ScoreFunction) 
         for n_seed in options.named:
             rows, greedy = [], None
             names = options.askers or ["greedy", *world.askers(questions), "all answers known"]
-            names = LEARNED if world.seed else names  # the others have one fit
+            if world.seed:  # the others have one fit
+                names = [name for name in LEARNED if name in (options.askers or LEARNED)]
             for name in dict.fromkeys(names):
                 if name == "all answers known" and options.rank != "Gaussian":
                     continue
@@ -265,15 +267,14 @@ def record_calibration(
     world: Elicitation, dataset: str, questions: Sequence[int], only_print: bool
 ) -> None:
     """Rows as the study makes them, with the number of questions in the name of the split."""
-    for name in LEARNED:
-        for number in questions:
-            found = calibrations(world, name, number)
-            for who, each in found.items():
-                errors = {step: round(each.error(place), 3) for step, place in each.steps.items()}
-                print(f"{name}, {number} questions, {who}: {errors}", flush=True)
-            if not only_print:
-                key = {"dataset": dataset, "split": f"elicitation-{number}", "agent": name}
-                results.record(pd.concat(calibration_rows(found, key | {"seed": world.seed})))
+    for number in questions:
+        found = calibrations(world, "ddpg", number)
+        for who, each in found.items():
+            errors = {step: round(each.error(place), 3) for step, place in each.steps.items()}
+            print(f"{number} questions, {who}: {errors}", flush=True)
+        if not only_print:
+            key = {"dataset": dataset, "split": f"elicitation-{number}", "agent": "ddpg"}
+            results.record(pd.concat(calibration_rows(found, key | {"seed": world.seed})))
 
 
 def show(where: str, name: str, found: Evaluation, first: Evaluation, spent: float) -> None:

@@ -16,6 +16,7 @@ ASKERS = [
     GREEDY,
     *map(Agent, ("variance", "entropy", "tree")),
     GRADIENT,
+    Agent("ddpg-gamma-0", label="learned, γ = 0"),
     Agent("ddpg", label="learned"),
     Agent("all answers known"),
 ]

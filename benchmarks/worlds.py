@@ -75,7 +75,7 @@ ALPHAS, RIDGES = (0.0, 0.1, 0.3, 1.0), (0.03, 0.1, 0.3, 1.0)
 # the agent of the registry behind a policy that is trained
 AGENTS = {
     "user-leaves": {"ddpg": "user-leaves", "ddpg-gamma-0": "user-leaves-gamma-0"},
-    "elicitation": {"ddpg": ""},  # trained by `elicitation.train_policy`
+    "elicitation": {"ddpg": "", "ddpg-gamma-0": ""},  # trained by `elicitation.train_policy`
     "cold-start": {},
     "sardine": {"ddpg": "sardine", "ddpg-gamma-0": "sardine-gamma-0"},
     "simulated": {"ddpg": "consequences", "ddpg-gamma-0": "consequences-gamma-0"},

@@ -1,5 +1,7 @@
 """Ask first, recommend afterwards: the environment, its two forms, askers, their evaluation."""
 
+from copy import deepcopy
+
 import gymnasium
 import numpy as np
 import pandas as pd
@@ -10,7 +12,7 @@ from gymnasium.utils.env_checker import check_env, data_equivalence
 from test_gym import run_elsewhere
 
 from recsys_rl.agent.asking import Asker
-from recsys_rl.agent.asking_training import Budget, fit_asker
+from recsys_rl.agent.asking_training import Budget, fit_asker, improve_actor, play
 from recsys_rl.baselines.asking import (
     Belief,
     EntropyQuestions,
@@ -405,6 +407,21 @@ def test_an_asker_starts_at_the_knowledge_gradient_and_learns():
     assert all(not torch.equal(before[name], value) for name, value in asker.state_dict().items())
     with pytest.raises(ValueError, match="80 items are too few to learn 11 questions"):
         fit_asker(asker, data, lengths=(2, 11))
+
+
+def test_without_a_look_ahead_only_the_last_question_learns(data, gaussian):
+    """The gradient of the log-probabilities of the others is 0."""
+    asker = Asker(gaussian, torch.Generator().manual_seed(0), QUESTIONS)
+    env, generator = made(data, gaussian), torch.Generator().manual_seed(0)
+    played = play(asker, env, 2, generator)
+    played = played._replace(returns=torch.rand(len(played.returns), generator=generator))
+    moved = []
+    for features in (played.features, played.features.clone().index_fill_(1, torch.arange(2), 0)):
+        copy = deepcopy(asker)
+        optimizer = torch.optim.SGD(copy.actor.parameters(), 1.0)
+        improve_actor(copy, optimizer, played._replace(features=features), 2, gamma=0.0)
+        moved.append(torch.cat([p.detach().flatten() for p in copy.actor.parameters()]))
+    assert torch.equal(*moved)
 
 
 def test_its_critic_can_be_calibrated(data, gaussian):

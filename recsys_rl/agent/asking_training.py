@@ -4,8 +4,8 @@ A loop of its own, and not `agent.training`: an action is one of thirty candidat
 state, where the project's actors score all items by vectors; and the one reward at the end depends
 far more on the user than on the questions, so that each user plays several sessions at once, and a
 session is compared with its siblings (Kool et al., ICLR 2019 workshop, "Buy 4 REINFORCE samples,
-get a baseline for free!"). There is no bootstrap: gamma is 1, sessions are short, and the critic
-learns from whole returns.
+get a baseline for free!"). There is no bootstrap: sessions are short, and the critic learns from
+whole returns.
 
 B = sessions, C = candidates, T = questions, F = features.
 """
@@ -66,9 +66,11 @@ def fit_asker(
     seed: int = 0,
     budget: Budget = BUDGET,
     lengths: Sequence[int] = LENGTHS,
+    gamma: float = 1.0,
 ) -> list[dict[str, float]]:
     """Trains an asker with train users -> what was measured, a dict a round.
 
+    gamma: of the actor; with 0 only the last question learns, for the others earn nothing at once.
     ValueError where there would not always be as many candidates.
     """
     if train.n_items // 2 - max(NAMED) - max(lengths) < CANDIDATES - 1:
@@ -94,7 +96,7 @@ def fit_asker(
             optimizer.param_groups[0]["lr"] = rate * budget.left(done)
         asked.append(played.asked())
         losses = {
-            "actor_loss": improve_actor(asker, actor, played, budget.siblings),
+            "actor_loss": improve_actor(asker, actor, played, budget.siblings, gamma),
             "critic_loss": improve_critic(asker, critic, asked, generator),
         }
         earned = {"questions": length, "named": named, "return": played.returns.mean().item()}
@@ -125,7 +127,11 @@ def play(asker: Asker, env: ElicitationEnv, siblings: int, generator: torch.Gene
 
 
 def improve_actor(
-    asker: Asker, optimizer: torch.optim.Optimizer, played: Sessions, siblings: int
+    asker: Asker,
+    optimizer: torch.optim.Optimizer,
+    played: Sessions,
+    siblings: int,
+    gamma: float = 1.0,
 ) -> float:
     """A step along the gradient of the return less the mean return of its siblings."""
     returns = played.returns.view(-1, siblings)
@@ -134,7 +140,8 @@ def improve_actor(
     advantage = advantage / advantage.std().clamp(min=1e-6)
     policy = asker.logits(played.features).log_softmax(2)
     chosen = policy.gather(2, played.chosen.unsqueeze(2)).squeeze(2)  # (B, T)
-    return _descend(optimizer, -(chosen.sum(1) * advantage).mean())
+    ahead = torch.arange(chosen.shape[1] - 1, -1, -1, device=chosen.device)  # questions to come
+    return _descend(optimizer, -((gamma**ahead * chosen).sum(1) * advantage).mean())
 
 
 def improve_critic(
