@@ -42,7 +42,7 @@ def test_an_unknown_agent_is_refused_with_the_known_ones():
 
 RELEASED = {
     "ml-1m": "DRR-set-no-holdout-gamma-0",  # three suggestions need no critic that looks ahead
-    "ml-100k": "DRR-set",
+    "ml-100k": "DRR-set-no-holdout-gamma-0",
     "ml-latest-small": "DRR-set",
     "ml-1m-next": "DRR-seq",
     "ml-1m-next-clock": "DRR-seq-clock",

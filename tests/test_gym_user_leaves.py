@@ -14,7 +14,7 @@ from test_user_leaves import N_ITEMS, N_USERS, K, belief_of, gen, world_of
 
 from recsys_rl.data.histories import Histories
 from recsys_rl.embeddings.rating_factors import RatingFactors
-from recsys_rl.envs import gym_common
+from recsys_rl.envs import gym_common, gym_user_leaves
 from recsys_rl.envs.gym_user_leaves import ACTIONS, ID, Features, GymUserLeavesEnv
 from recsys_rl.envs.user_leaves import WINDOW, LeavingWorld, UserLeavesEnv, leaving_users
 
@@ -305,3 +305,20 @@ def test_options_of_a_reset_that_are_refused_change_nothing(options, words):
         env.reset(seed=2, options=options)
     assert data_equivalence(env.step(3), other.step(3))
     assert data_equivalence(env.reset(), other.reset())
+
+
+def test_a_world_is_made_once_for_the_same_data(tmp_path, monkeypatch):
+    write_movielens(tmp_path / "mine", "csv")
+    made = []
+    monkeypatch.setattr(gym_user_leaves, "_KEPT", {})
+    original = gym_user_leaves._made
+    monkeypatch.setattr(gym_user_leaves, "_made", lambda *a: made.append(a) or original(*a))
+    first, second, other = (
+        gymnasium.make(ID, root=tmp_path, dataset="mine", **options)
+        for options in ({}, {"part": "test"}, {"trained_in": "model"})
+    )
+    assert len(made) == 2
+    assert first.unwrapped.world is second.unwrapped.world
+    assert first.unwrapped.world is not other.unwrapped.world
+    runs = [env.reset(seed=0)[1]["user"] for env in (first, second)]
+    assert runs[0] != runs[1]

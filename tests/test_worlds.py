@@ -74,7 +74,7 @@ def test_an_asker_is_saved_and_comes_back(root, tmp_path):
 def test_an_asker_of_another_seed_is_trained_once_and_released_nowhere(root, tmp_path, monkeypatch):
     seeds = []
     monkeypatch.setattr(elicitation, "CHECKPOINTS", tmp_path)
-    monkeypatch.setattr(elicitation, "fit_asker", lambda *given: seeds.append(given[2]) or [])
+    monkeypatch.setattr(elicitation, "fit_asker", lambda *given, **_: seeds.append(given[2]) or [])
     data = Interactions.from_ratings(load_ratings(root / "tiny"))
     for _ in range(2):
         assert elicitation.Elicitation(data, seed=7).asker("ddpg", 3).questions == 3

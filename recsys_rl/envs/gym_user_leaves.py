@@ -27,6 +27,7 @@ from torch.nn import functional as F
 from recsys_rl.data.devices import CPU, generator_on
 from recsys_rl.data.histories import Histories, repadded
 from recsys_rl.data.ids import IdMap
+from recsys_rl.data.interactions import Interactions, fingerprint
 from recsys_rl.data.notes import written
 from recsys_rl.embeddings.rating_factors import RatingFactors, posterior_mean
 from recsys_rl.envs.base import Info, known_options
@@ -266,9 +267,20 @@ def _of_data(
     root: str | Path | None, dataset: str | Path, part: str, trained_in: str, opening: dict
 ) -> _Known:
     data = interactions_of(root, dataset, **opening)
-    groups = leaving_users(data.n_users)
+    key = fingerprint(data), trained_in
+    if key not in _KEPT:
+        _KEPT.clear()
+        _KEPT[key] = _made(data, trained_in)
+    return _KEPT[key]._replace(users=leaving_users(data.n_users)[PARTS.index(part)])
+
+
+# of the latest data, by their checksum: it takes seconds, and vectors of environments share it
+_KEPT: dict[tuple[str, str], _Known] = {}
+
+
+def _made(data: Interactions, trained_in: str) -> _Known:
     world = getattr(leaving_worlds(data), trained_in)
-    played = random_play(world, groups[0], data)  # in the model nothing of the truth is known
+    users, *_ = leaving_users(data.n_users)
+    played = random_play(world, users, data)  # in the model nothing of the truth is known
     factors = RatingFactors.of(played, FACTORS, generator_on(CPU, 0))
-    users = groups[PARTS.index(part)]
     return _Known(world, factors, users, data.user_ids, played.item_ids)
