@@ -116,9 +116,9 @@ def test_shares_do_not_fall():
 @pytest.fixture
 def source(tmp_path: Path) -> Source:
     """A small DRR-set beside its Gaussian, and films with the same ids."""
-    write_movielens(tmp_path / "data" / DATASET, "csv")
+    write_movielens(tmp_path / "data" / "toys", "csv")
     released(tmp_path / "toys", "DRR-set")
-    return open_source(DATASET, tmp_path / "data", tmp_path, tmp_path / "toys")
+    return open_source("toys", tmp_path / "data", tmp_path, tmp_path / "toys")
 
 
 def test_without_a_table_there_are_no_chances_and_no_variety(source):
