@@ -191,7 +191,7 @@ def loaded(source: Source, *arguments: str) -> str:
     argv = [*arguments, "--root", str(source.data.parent), "--model", str(source.folder)]
     code = (
         "import sys\nfrom recsys_rl.command.main import main\n"
-        f"code = main({[*argv, '--dataset', DATASET]})\n"
+        f"code = main({[*argv, '--dataset', source.dataset]})\n"
         "print(code, *sorted({'torch', 'pandas', 'numpy', 'gymnasium', 'tqdm'} & {*sys.modules}))"
     )
     command = [sys.executable, "-c", code]
