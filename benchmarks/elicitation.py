@@ -246,6 +246,8 @@ def judge(world: Elicitation, options: argparse.Namespace, rank: ScoreFunction) 
             names = options.askers or ["greedy", *world.askers(questions), "all answers known"]
             if world.seed:  # the others have one fit
                 names = [name for name in LEARNED if name in (options.askers or LEARNED)]
+                if not names:
+                    raise ValueError(f"only learned askers have seeds: {', '.join(LEARNED)}")
             for name in dict.fromkeys(names):
                 if name == "all answers known" and options.rank != "Gaussian":
                     continue

@@ -182,14 +182,12 @@ def _released(folder: Path, checkpoints: Checkpoints | None) -> Iterator[None]:
     """A full disk says which folder it was, and what is left of the training."""
     try:
         yield
-    except FolderInUse:
-        raise
     except OSError as error:
         left = (
-            f"{checkpoints.latest} holds the training: make room, and the same call with --resume "
+            f"{checkpoints.latest} holds the training: mend that, and the same call with --resume "
             "releases it"
             if checkpoints
-            else "make room and train again, with --checkpoints, which would have kept the training"
+            else "mend that and train again, with --checkpoints, which would have kept the training"
         )
         reason = error.strerror or error
         raise OSError(f"the release {folder} cannot be written ({reason}): {left}") from error

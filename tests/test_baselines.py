@@ -304,7 +304,7 @@ def test_tune_takes_nan_for_the_worst_and_says_what_it_cannot_choose(train):
     assert tuned([np.nan, 2, 3]) == {"x": 3}
     with pytest.raises(ValueError, match="no settings to choose"):
         tuned([])
-    with pytest.raises(ValueError, match=r"no metric 'ndcg': m, fit_seconds"):
+    with pytest.raises(ValueError, match=r"no metric 'ndcg': m$"):
         tuned([1, 2], metric="ndcg")
     with pytest.raises(ValueError, match="m is NaN for all settings"):
         tuned([np.nan])

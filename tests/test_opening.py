@@ -687,11 +687,11 @@ def test_a_release_and_the_command_carry_text(own, capsys):
     assert main([*common, "--movies", "2"]) == 2
 
 
-def test_a_table_has_not_the_name_of_a_published_set(tmp_path):
+def test_a_table_is_never_taken_for_a_published_set(tmp_path):
     """The command would give its items the titles of that set."""
     (tmp_path / "ml-100k.csv").write_text("user,item,rating,timestamp\n1,1,5,1\n")
-    with pytest.raises(ValueError, match="the name of a published data set"):
-        find_data(tmp_path / "ml-100k.csv")
+    assert find_data(tmp_path / "ml-100k.csv")[0] == "ml-100k.csv"
+    assert find_data("ml-100k.csv", tmp_path) == ("ml-100k.csv", tmp_path / "ml-100k.csv")
 
 
 def test_one_long_id_does_not_take_the_memory_of_all(tmp_path):

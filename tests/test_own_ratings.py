@@ -11,6 +11,8 @@ from test_matching import FILMS, INDEX
 from recsys_rl.command.errors import CommandError
 from recsys_rl.command.links import Links, read_links
 from recsys_rl.command.own_ratings import read_ratings, write_unmatched
+from recsys_rl.command.title_index import TitleIndex
+from recsys_rl.data.films import Film
 
 LETTERBOXD = """Date,Name,Year,Letterboxd URI,Rating
 2024-01-02,The Matrix,1999,https://boxd.it/2a1m,4.5
@@ -239,6 +241,10 @@ def test_the_original_title_is_looked_for_too(tmp_path):
         ("12/31/19", "1/2/20"),
         ("2020-1-9", "2020-1-10"),
         ("1/31/2020 9:05:00 AM", "1/31/2020 1:05:00 PM"),
+        ("1/31/2020 9:05AM", "1/31/2020 1:05pm"),
+        ("1/31/2020 12:30 am", "1/31/2020 1:05 am"),
+        ("12/31/99", "1/2/00"),
+        ("2020-01-31T10:00:00+02:00", "2020-01-31T09:30:00+00:00"),
         ("2020-01-09T10:00:00Z", "2020-01-09T10:00:01Z"),
         ("999999999.5", "1000000000.5"),
     ],
@@ -251,7 +257,17 @@ def test_the_latest_rating_counts_however_dates_are_written(tmp_path, earlier, l
         assert ids(found.taste.disliked) == [8]
 
 
-@pytest.mark.parametrize("dates", [("3/2/2020", "2/3/2020"), ("yesterday", "2020-01-02")])
+def test_rows_of_films_that_are_not_here_tell_how_dates_are_written(tmp_path, capsys):
+    rows = "02/03/2020,Psycho,1960,x,1\n03/02/2020,Psycho,1960,x,5\n25/12/2019,Nowhere,2000,x,5\n"
+    found = read(tmp_path, f"Date,Name,Year,Letterboxd URI,Rating\n{rows}")
+    assert ids(found.taste.disliked) == [8]
+    assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "dates",
+    [("3/2/2020", "2/3/2020"), ("yesterday", "2020-01-02"), ("19-12-31", "20-01-09")],
+)
 def test_dates_that_say_no_order_are_told(tmp_path, dates, capsys):
     rows = f"{dates[0]},Psycho,1960,x,1\n{dates[1]},Psycho,1960,x,5\n"
     found = read(tmp_path, f"Date,Name,Year,Letterboxd URI,Rating\n{rows}")
@@ -279,3 +295,15 @@ def test_ids_of_movielens_are_not_those_of_somebodys_own_data(tmp_path):
     """Where the file has titles; ids alone may be those of the data."""
     assert ids(read(tmp_path, WEBSITE.replace("8,", "9,"), "my-films").taste.liked) == [1, 8]
     assert ids(read(tmp_path, MOVIELENS, "my-films").taste.liked) == [8, 1]
+
+
+def test_films_without_years_are_found_by_their_id_beside_their_title(tmp_path):
+    """In one's own data, of which some know no titles."""
+    films = [Film("v1.0", "Heat", "Heat", None, ()), Film("v1", "film v1", "film v1", None, ())]
+    index = TitleIndex({film.id: film for film in films}, {})
+    path = tmp_path / "ratings.csv"
+    path.write_text("movieId,title,rating\nv1.0,Heat (1995),5\nv1,Anything (1999),1\n")
+    found = read_ratings(path, "my-films", index, {})
+    assert (ids(found.taste.liked), ids(found.taste.disliked)) == (["v1.0"], ["v1"])
+    path.write_text("movieId,title,rating\nv1.0,Psycho (1960),5\n")
+    assert not read_ratings(path, "my-films", index, {}).taste.films

@@ -164,7 +164,7 @@ def test_after_the_training_nothing_is_trained_again(data, tmp_path, monkeypatch
         assert train.main([*argv, "--resume"]) == 2
     told = capsys.readouterr().err
     assert "/out cannot be written (no space left on device)" in told
-    assert "holds the training: make room, and the same call with --resume releases it" in told
+    assert "holds the training: mend that, and the same call with --resume releases it" in told
     assert train.main([*argv, "--resume"]) == 0
     assert Recommender.load(tmp_path / "out").config["metrics"]
     assert not list((tmp_path / "kept").glob("*.ckpt"))

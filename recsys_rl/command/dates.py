@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import datetime
 import math
 import re
 from collections.abc import Sequence
 
-_AFTERNOON = re.compile(r"\bp\.?m\b", re.IGNORECASE)
+_HALF_OF_THE_DAY = re.compile(r"(?<![a-z])([ap])\.?m\b", re.IGNORECASE)
+_ZONE = re.compile(r"([+-])(\d\d):?(\d\d)$")
 _NUMBER = re.compile(r"\d+(\.\d+)?")
 _DATE = re.compile(r"(\d{1,4})([-./])(\d{1,2})\2(\d{1,4})(?!\d)(.*)", re.DOTALL)
 
@@ -41,20 +43,32 @@ def _moment(text: str, day: int, month: int) -> Moment | None:
     first, sign, second, third, rest = match.groups()
     if len(first) == 4:
         date = int(first), int(second), int(third)
-    elif len(third) in (2, 4) and len(first) <= 2:
+    elif len(third) in (2, 4) and len(first) <= 2 and (len(third) == 4 or sign != "-"):
         parts = int(first), int(second)
         if sign == "." and day:  # with dots the day comes first
             return None
-        year = int(third) + (2000 if len(third) == 2 else 0)
+        year = int(third) if len(third) == 4 else int(third) + (1900 if int(third) >= 70 else 2000)
         date = year, parts[month], parts[day]
     else:
         return None
-    if not (1 <= date[1] <= 12 and 1 <= date[2] <= 31):
+    try:
+        days = datetime.date(*date).toordinal()
+    except ValueError:  # the 31st of February
         return None
-    clock = [float(number) for number in re.findall(r"\d+(?:\.\d+)?", rest)[:3]]
-    if clock and re.search(r"[ap]\.?m\b", rest, re.IGNORECASE):
-        clock[0] = clock[0] % 12 + (12 if _AFTERNOON.search(rest) else 0)
-    return (*map(float, date), *clock)
+    return (days * 86_400 + _seconds(rest.strip()),)
+
+
+def _seconds(clock: str) -> float:
+    """Of a time of the day, at Greenwich where it names its zone."""
+    zone = _ZONE.search(clock)
+    numbers = re.findall(r"\d+(?:\.\d+)?", clock[: zone.start()] if zone else clock)[:3]
+    parts = [float(number) for number in numbers] + [0.0] * (3 - len(numbers))
+    if half := _HALF_OF_THE_DAY.search(clock):
+        parts[0] = parts[0] % 12 + 12 * (half[1].lower() == "p")
+    ahead = 0
+    if zone:
+        ahead = (3600 * int(zone[2]) + 60 * int(zone[3])) * (1 if zone[1] == "+" else -1)
+    return 3600 * parts[0] + 60 * parts[1] + parts[2] - ahead
 
 
 def _ranks(moments: Sequence[Moment | None]) -> list[int]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from recsys_rl.data.films import Film
+from recsys_rl.data.layouts import tells_separator
 from recsys_rl.data.regular_files import content_of
 from recsys_rl.data.written_ids import Id
 
@@ -38,6 +39,8 @@ def read_links(folder: Path, films: Mapping[Id, Film]) -> dict[Id, Links]:
     ids = {str(item): item for item in films}
     try:
         text = content_of(folder / "links.csv", LARGEST).decode("utf-8-sig")
+        first, _, rest = text.partition("\n")
+        text = rest if tells_separator(first) else text
         head = text.partition("\n")[0]
         separator = max(",;\t", key=head.count)  # as spreadsheets of different countries save it
         rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=separator))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from math import isfinite
 from pathlib import Path
 
-from recsys_rl.command.dates import moments
+from recsys_rl.command.dates import Moment, moments
 from recsys_rl.command.errors import CommandError, first_line
 from recsys_rl.command.known_titles import in_full
 from recsys_rl.command.links import Links
@@ -96,11 +96,13 @@ def read_ratings(
     form, columns = _format(path, header)
     form = _on_scale(form, path, rows, columns.get("rating"))
     by_imdb = {_digits(link.imdb): item for item, link in links.items() if link.imdb}
-    own_ids = dataset not in SHARED_IDS and (dataset in SOURCES or "title" in columns)
+    own_ids: bool | None = False  # whether ids are others than those of MovieLens; None: perhaps
+    if dataset not in SHARED_IDS:
+        own_ids = True if dataset in SOURCES else None if "title" in columns else False
     found = OwnRatings(form.name, header=header)
-    rated: list[tuple[str, Film, float]] = []
+    rated: list[tuple[int, Film, float]] = []
     users: set[str] = set()
-    for row in rows:
+    for number, row in enumerate(rows):
         value = {name: row[place].strip() for name, place in columns.items() if place < len(row)}
         users.add(value.get("user", ""))
         stars = _stars(value.get("rating", ""), form.stars)
@@ -109,7 +111,7 @@ def read_ratings(
         elif (film := _film(value, index, by_imdb, own_ids)) is None:
             found.unmatched.append(row)
         else:
-            rated.append((value.get("time", ""), film, stars))
+            rated.append((number, film, stars))
     if len(users) > 1:
         raise CommandError(
             f"{path} holds the ratings of {len(users)} people: keep the rows of one of them"
@@ -119,16 +121,19 @@ def read_ratings(
             f"{path} holds no rating above 0 and up to {form.stars:g}: give the file of your "
             "ratings (at Letterboxd ratings.csv), and not of what you have watched or plan to"
         )
-    found.taste = _taste(_by_time(rated, path))
+    order = _times(rows, columns.get("time"), path)
+    found.taste = _taste(sorted(rated, key=lambda each: order[each[0]]))
     return found
 
 
-def _by_time(rated: list[tuple[str, Film, float]], path: Path) -> list[tuple[str, Film, float]]:
-    times = moments([time for time, _, _ in rated])
+def _times(rows: Sequence[Sequence[str]], place: int | None, path: Path) -> Sequence[Moment]:
+    """Of every row, those whose films are not here, too: they tell how dates are written."""
+    if place is None:
+        return [()] * len(rows)
+    times = moments([row[place] if place < len(row) else "" for row in rows])
     if times is None:
         note(f"the dates in {path} can be read in no way or in two: its rows count in their order")
-        return rated
-    return [rated[place] for place in sorted(range(len(rated)), key=times.__getitem__)]
+    return times or [()] * len(rows)
 
 
 def _table(path: Path) -> tuple[list[str], list[list[str]]]:
@@ -224,15 +229,38 @@ def _stars(text: str, most: float) -> float | None:
 
 
 def _film(
-    value: Mapping[str, str], index: TitleIndex, by_imdb: Mapping[str, Id], own_ids: bool
+    value: Mapping[str, str], index: TitleIndex, by_imdb: Mapping[str, Id], own_ids: bool | None
 ) -> Film | None:
     """An IMDb id is certain: what it is not found by is another film, whatever its title. What
     IMDb calls no film may still be in the data set, but only its id says so."""
     imdb = _digits(value.get("imdb", "").removeprefix("tt"))
     if imdb in by_imdb:
         return index.films[by_imdb[imdb]]
-    if value.get("item") and not own_ids:
-        return index.by_id(value["item"].removesuffix(".0"))  # as pandas writes numbers
+    if value.get("item") and own_ids is False:
+        return _of_id(value["item"], index)
+    film = _of_title(value, index, by_imdb, imdb)
+    return film or (_untitled(value, index) if value.get("item") and own_ids is None else None)
+
+
+def _of_id(item: str, index: TitleIndex) -> Film | None:
+    """Numbers as pandas writes them, too: 7.0."""
+    whole = item.removesuffix(".0")
+    return index.by_id(item) or (index.by_id(whole) if whole.isdecimal() else None)
+
+
+def _untitled(value: Mapping[str, str], index: TitleIndex) -> Film | None:
+    """By id in somebody's own data, where these have no title, or the title of the file."""
+    film = _of_id(value["item"], index)
+    if film is None or film.year is not None:
+        return None
+    title, _ = split_year(display_title(value.get("title", "")))
+    known = film.title == f"film {film.id}" or film in index.titled(title)
+    return film if known else None
+
+
+def _of_title(
+    value: Mapping[str, str], index: TitleIndex, by_imdb: Mapping[str, Id], imdb: str
+) -> Film | None:
     title, year = value.get("title", ""), value.get("year", "")
     if not title or _is_no_film(value.get("kind", "")):
         return None
@@ -270,7 +298,7 @@ def _titled(title: str, year: int | None, index: TitleIndex, others: Set[Id]) ->
     return near[0] if near else None
 
 
-def _taste(rated: Iterable[tuple[str, Film, float]]) -> Taste:
+def _taste(rated: Iterable[tuple[int, Film, float]]) -> Taste:
     latest: dict[Id, tuple[Film, float]] = {}
     for _, film, stars in rated:
         latest.pop(film.id, None)

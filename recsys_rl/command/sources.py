@@ -188,12 +188,13 @@ def _trained_on(folder: Path) -> str:
 
 def _check_trained_on(trained: Any, dataset: str, folder: Path) -> None:
     """Numbers of films mean other films in other data; the sets of `SHARED_IDS` alone share them.
+    Somebody's own data may be a copy of those that it was trained on.
 
     Raises CommandError.
     """
     if not isinstance(trained, str) or trained == dataset or {trained, dataset} <= SHARED_IDS:
         return
-    if trained in SOURCES or dataset in SOURCES:
+    if dataset in SOURCES:
         raise CommandError(
             f"{folder} was trained on {shortened(trained, 255)}, whose films have other ids than "
             f"those of {dataset}: name the data that it was trained on with --dataset"

@@ -95,13 +95,15 @@ class Suggester:
                 f"--k {wishes.k} is too large: give at most {len(left)}, as many films as are left "
                 "to suggest"
                 if left
-                else f"no film is left to suggest: {self._others()}",
+                else f"no film is left to suggest: {self._others(wishes)}",
                 len(left),
             )
         return left[: wishes.k] if wishes.series else apart(left, wishes.k, series_of)
 
-    def _others(self) -> str:
+    def _others(self, wishes: Wishes) -> str:
         dataset, last = self.source.dataset, self.source.last_year
+        if last is None and wishes.years is None:
+            return "ask for other genres"
         if last is None:
             return f"no film of {dataset} has a year, so leave --year out"
         return f"ask for other genres or years (the films of {dataset} end in {last})"

@@ -45,13 +45,9 @@ def find_data(
         )
     resolved = path.resolve()  # "." and "a/.." have no name of their own
     given = path if path.name not in ("", "..") else resolved
-    name = given.stem if path.is_file() else given.name
-    if path.is_file() and name in download.SOURCES:
-        raise ValueError(
-            f"{path} is a table with the name of a published data set, whose titles its items "
-            "would get: call it something else"
-        )
-    return name, path
+    if path.is_dir() or given.stem in download.SOURCES:  # a table is none of the published sets
+        return given.name, path
+    return given.stem, path
 
 
 def located(dataset: str | Path, root: str | Path) -> Path | None:

@@ -66,13 +66,14 @@ def _seconds(values: Sequence[float], where: str) -> np.ndarray:
     if numbers.ndim != 1 or (numbers.size and numbers.dtype.kind not in "iuf"):
         raise ValueError(f"{where} must be a list of numbers of seconds, not {shortened(values)}")
     inside = (numbers > -LARGEST) & (numbers < LARGEST)  # false for NaN, too
-    if (numbers >= MILLISECONDS).any():
-        raise ValueError(
-            f"{where} has {numbers.max()}, which is of the year 5138 in seconds: divide "
-            "milliseconds by 1000"
-        )
     if not inside.all():
         raise ValueError(
             f"{where} must be numbers of seconds below 2**53, not {numbers[inside.argmin()]}"
+        )
+    late = numbers >= MILLISECONDS
+    if late.any():
+        raise ValueError(
+            f"{where} has {numbers[late.argmax()]}, in seconds a moment after the year 5138: "
+            "divide milliseconds by 1000"
         )
     return np.floor(numbers).astype(np.int64)

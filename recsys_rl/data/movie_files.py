@@ -79,19 +79,20 @@ def _checked(rows: list[Row], path: Path) -> list[Movie]:
             raise _BadLine(
                 line, f"it lists a movie id twice: {item}, first in line {first[item]}; remove one"
             )
-    movies, separator = [], _between(genres for *_, genres in rows)
+    movies, signs = [], _between(genres for *_, genres in rows)
     for item, (_, _, raw, genres) in zip(ids, rows, strict=True):
         title, year = split_year(raw)
-        known = [genre for each in genres.split(separator) if (genre := each.strip())]
+        known = [genre for each in re.split(signs, genres) if (genre := each.strip())]
         known = [] if "|".join(known) in _NO_GENRE else known
         movies.append(Movie(item, title or f"film {item}", year, tuple(known)))
     return movies
 
 
 def _between(genres: Iterable[str]) -> str:
-    """What separates the genres of a film: "|", or in a table of one's own ";" or ","."""
+    """What separates the genres of a film, as a pattern: "|" or ";", and where a table of one's own
+    has neither, ","."""
     text = "".join(genres)
-    return next((sign for sign in "|;," if sign in text), "|")
+    return "[|;]" if "|" in text or ";" in text else ","
 
 
 def split_year(raw: str) -> tuple[str, int | None]:

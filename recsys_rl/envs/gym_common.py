@@ -46,7 +46,7 @@ def data_of(root: str | Path | None, dataset: str | Path, **opening: Any) -> Dat
         name, place = (shortened(each, 255) for each in (dataset, root))
         way = (
             f'fetch it by recsys_rl.data.download.open_movielens("{name}", "{place}")'
-            if dataset in SOURCES
+            if str(dataset) in SOURCES
             else f"no such set is published ({', '.join(SOURCES)} are); put it there"
         )
         raise FileNotFoundError(

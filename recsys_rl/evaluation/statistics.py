@@ -53,6 +53,7 @@ class Evaluation:
         weights = self.weights
         if weights is None:
             return
+        weights = np.asarray(weights)
         if weights.shape != (len(self.users),):
             raise ValueError(f"weights are one for each user, [{len(self.users)}]")
         if not ((weights >= 0) & np.isfinite(weights)).all() or (

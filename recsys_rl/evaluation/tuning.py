@@ -82,7 +82,10 @@ def tune(
         start = time.perf_counter()
         score = model(train, **settings)
         seconds = round(time.perf_counter() - start, 2)
-        return evaluate(score).mean() | {"fit_seconds": seconds}
+        found = evaluate(score).mean()
+        if metric not in found:
+            raise ValueError(f"the evaluator has no metric {metric!r}: {', '.join(found)}")
+        return found | {"fit_seconds": seconds}
 
     rows = []
     for values in itertools.product(*grid.values()):
@@ -92,9 +95,6 @@ def tune(
         rows.append((settings, settings | row))
     if not rows:
         raise ValueError(f"the grid has no settings to choose among: {grid}")
-    if metric not in rows[0][1]:
-        there = ", ".join(name for name in rows[0][1] if name not in grid)
-        raise ValueError(f"the evaluator has no metric {metric!r}: {there}")
     measured_rows = [row for row in rows if not math.isnan(row[1][metric])]
     if not measured_rows:
         raise ValueError(f"{metric} is NaN for all settings: none is the best")
