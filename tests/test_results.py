@@ -180,7 +180,7 @@ def test_the_committed_table_keeps_to_its_names():
     beside |= {f"ridge regression ({name}, alpha = 0)" for name in ("LinUCB", "HLinUCB")}
     beside |= {"greedy", "greedy-model", "list", "list-model"}  # of users who leave
     beside |= {"sardine", "sardine-gamma-0", "rule"}  # of users who get bored
-    beside |= {*map(str, ASKERS), "ddpg"} - {"learned"}
+    beside |= {agent.name for agent in ASKERS}
     beside |= {"rollout", "linucb"}  # of simulated users with consequences
     agents = {name for name in agents if not name.endswith(" (a5157ef)")}
     assert agents - set(NAMES) <= beside | {*BASELINES, "oracle"}

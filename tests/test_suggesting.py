@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from test_serving import ids_of, released
 from benchmarks import variety
 from recsys_rl.command import calibration, title_cache
 from recsys_rl.command.calibration import TABLES, Calibration
-from recsys_rl.command.errors import CommandError
+from recsys_rl.command.errors import CommandError, NothingLeft
 from recsys_rl.command.filters import fitting, years_of
 from recsys_rl.command.series import series_of
 from recsys_rl.command.sources import Source, open_source
@@ -175,6 +176,15 @@ def test_because_of_the_film_without_which_the_score_would_be_lowest(source):
         rest = [[other for other in (9, 10, 11) if other != left] for left in (9, 10, 11)]
         parts = [source.model.scores_of([(places, [12])])[0][place] for places in rest]
         assert each.because == liked[int(np.argmin(parts))]
+
+
+def test_where_no_film_has_a_year_none_is_to_be_asked_for(source):
+    films = {item: replace(film, year=None) for item, film in source.films.items()}
+    nothing = Wishes(fits=lambda film: False)
+    for there, words in ((source, r"genres or years .*end in \d{4}"), (films, "for no years: no ")):
+        asked = there if there is source else replace(source, films=there)
+        with pytest.raises(NothingLeft, match=words):
+            Suggester(asked).suggest(Taste(films_of(source, 9)), nothing)
 
 
 def test_one_taste_after_another():

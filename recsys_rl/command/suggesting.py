@@ -95,17 +95,15 @@ class Suggester:
                 f"--k {wishes.k} is too large: give at most {len(left)}, as many films as are left "
                 "to suggest"
                 if left
-                else f"no film is left to suggest: {self._others(wishes)}",
+                else f"no film is left to suggest: {self._others()}",
                 len(left),
             )
         return left[: wishes.k] if wishes.series else apart(left, wishes.k, series_of)
 
-    def _others(self, wishes: Wishes) -> str:
+    def _others(self) -> str:
         dataset, last = self.source.dataset, self.source.last_year
-        if last is None and wishes.years is None:
-            return "ask for other genres"
         if last is None:
-            return f"no film of {dataset} has a year, so leave --year out"
+            return f"ask for other genres, and for no years: no film of {dataset} has one"
         return f"ask for other genres or years (the films of {dataset} end in {last})"
 
     def _explained(self, films: list[Film], scores: np.ndarray, taste: Taste) -> list[Suggestion]:
