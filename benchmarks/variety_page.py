@@ -15,14 +15,16 @@ def plot(
     if rival:
         place = rival["films"], rival["precision@3"]
         axes.plot(*place, "kx")
-        axes.annotate("EASE", place, xytext=(5, 5), textcoords="offset points")
+        axes.annotate("EASE", place, xytext=(5, -12), textcoords="offset points")
     axes.plot([row["films"] for row in rows], [row["precision@3"] for row in rows], "o-")
     for row in rows:
         place = row["films"], row["precision@3"]
-        mark = "  (default)" if row["adventure"] == chosen else ""
-        axes.annotate(
-            f"{row['adventure']:g}{mark}", place, xytext=(5, 5), textcoords="offset points"
-        )
+        axes.annotate(f"{row['adventure']:g}", place, xytext=(4, 6), textcoords="offset points")
+        if row["adventure"] == chosen:
+            ring = {"markersize": 12, "markeredgecolor": "black", "markerfacecolor": "none"}
+            axes.plot(*place, "o", label=f"default, {chosen:g}", **ring)
+    axes.margins(y=0.1)
+    axes.legend(frameon=False)
     axes.set_xlabel("different films among 300 suggestions, seeds in blocks of 100")
     axes.set_ylabel("precision@3, validation users")
     axes.set_title("The command from safe to adventurous: --adventure")
