@@ -124,6 +124,7 @@ VARIANTS = {
 VARIANTS |= {
     "user-leaves-gamma-0": Variant("user-leaves", "ddpg.gamma", 0.0),
     "user-leaves-no-ratings": Variant("user-leaves", "state.name", "no-belief"),
+    "user-leaves-noise-10": Variant("user-leaves", "state.noise", 10.0),
     "user-leaves-ou-noise": Variant("user-leaves", "ddpg.ou_sigma", 0.2),
     "user-leaves-deterministic": Variant("user-leaves-ou-noise", "ddpg.gradient", "deterministic"),
 }
