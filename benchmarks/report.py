@@ -51,11 +51,10 @@ itself pretrained (nDCG@10, leave-one-out, ml-1m). All others are read as explor
 looked at more than once while this project grew, and for three choices of the earlier DRR-set their
 figures had been seen: no holdout of train users, twice the updates, the learning rate with a frozen
 gate. The settings of SB3 DDPG come from ml-100k. While the agent of users who leave was built, its
-return with test users was printed at every trial beside that with validation users, which chose;
-in an earlier form of its model's world a state noise of 1 was seen to suit test users. In the
-present one the model's caution (two standard deviations, after one) was chosen when test users had
-been looked at, and so was to train without ratings in the state: both rows are told. Test users who
-get bored were looked at for two values of tau, of which validation users chose one.
+return with test users was printed at every trial beside that with validation users, which chose.
+In its model's world, test users had been looked at for two agents (a state noise of 1, no ratings)
+and for a model of less caution before validation users, five seeds, chose the present one. Test
+users who get bored were looked at for two values of tau, of which validation users chose one.
 
 **How to run the scripts.** From the root of the repository, with the data sets in `data/`. The
 commands below record into the table, and a run that is made again replaces the old one;

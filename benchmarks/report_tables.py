@@ -119,7 +119,7 @@ def leaving(dataset: str) -> pd.DataFrame:
     ours = "user-leaves"
     key = {"dataset": dataset, "split": ours, "protocol": ours}
     told = [Agent(ours, label="DDPG, fed another user's ratings")]
-    elsewhere = [Agent(f"{ours}-no-ratings", label="DDPG, trained in the model's world")]
+    elsewhere = [Agent(f"{ours}-noise-10", label="DDPG, trained in the model's world")]
     parts = [
         compared(metrics, LEAVING[:-1], **key),
         compared(metrics, told, **key | {"protocol": f"{ours}, another's ratings"}),

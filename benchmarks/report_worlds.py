@@ -48,7 +48,7 @@ def of_leaving_users() -> list[Section]:
     )
     commands = [
         study("ml-1m", "user-leaves", *names),
-        study("ml-1m", "user-leaves-model", "user-leaves-no-ratings"),
+        study("ml-1m", "user-leaves-model", "user-leaves-noise-10"),
         "-m benchmarks.worlds user-leaves --record",
         "-m benchmarks.user_leaves_rivals --agent A2C --seed 0",
     ]
