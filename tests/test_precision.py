@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from toys import SMALL, SMALL_SET, changed, learn, mixed_log, weights_of
@@ -16,6 +17,7 @@ from recsys_rl import train
 from recsys_rl.agent.build import Training, build
 from recsys_rl.agent.config import PRECISIONS, Config
 from recsys_rl.agent.demonstrations import HindsightBatch
+from recsys_rl.agent.losses import full_softmax
 from recsys_rl.data.devices import CPU, products, refuse_precision
 from recsys_rl.data.histories import Histories
 from recsys_rl.release_config import checked
@@ -100,6 +102,16 @@ def test_gradients_are_those_of_float32_but_for_rounding(name: str) -> None:
     assert 0 < (found - expected).norm() < 0.05 * expected.norm()
 
 
+def test_the_softmax_over_the_catalogue_is_float32() -> None:
+    g = torch.Generator().manual_seed(0)
+    vectors, items = 3 * torch.randn(7, 4, generator=g), torch.randn(9, 4, generator=g)
+    target = torch.arange(7)
+    with products(CPU, "bfloat16"):
+        found = full_softmax(vectors, items, target)
+    rounded = (vectors.bfloat16() @ items.bfloat16().T).float()
+    assert found == F.cross_entropy(rounded, target)
+
+
 @pytest.mark.parametrize("name", AGENTS)
 def test_float32_has_no_other_type(name: str) -> None:
     made, seen = built(name, "float32"), Seen()
@@ -145,10 +157,12 @@ def test_what_is_shown_and_what_is_aimed_at_is_float32(name: str, monkeypatch) -
 
         monkeypatch.setattr(agent, name, spy)
 
-    for part in ("explore", "target_value", "descend"):
+    exact, low = ("explore", "target_value", "descend"), ("q_taken", "policy_loss")
+    for part in (*exact, *low):
         spied(part)
     list(losses(made))
-    assert called == {(part, False) for part in ("explore", "target_value", "descend")}
+    called.discard(("q_taken", False))  # of sessions that were played, for a report
+    assert called == {*((part, False) for part in exact), *((part, True) for part in low)}
 
 
 def test_the_gaussian_is_solved_in_float32() -> None:
