@@ -99,7 +99,7 @@ class Config:
     validate_every: int = 500  # updates
     seed: int = 0
     device: str = "cpu"  # where it is trained, one of DEVICES; no part of what an agent becomes
-    precision: str = "float32"  # or "bfloat16": matrix products of the networks as they learn
+    precision: str = "float32"  # or "bfloat16": matrix products by which the actor learns
 
     def __post_init__(self) -> None:
         _at_least(self, weight_decay=0, validate_every=1, seed=0)

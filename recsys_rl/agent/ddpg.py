@@ -313,9 +313,7 @@ class DDPG:
         steps of a session would hardly count.
         """
         self.critic.train(not self.critic.state.critic_copies_actor)
-        with products(self.device, self.config.precision):
-            taken = self.q_taken(batch)
-        td_error = taken - self.targets(batch)
+        td_error = self.q_taken(batch) - self.targets(batch)
         self.critic.eval()
         loss = (weights * td_error.square() / self.critic.left(batch.histories)).mean()
         loss = self.descend(self.critic_optimizer, ranks.weighted(loss, lambda: len(weights)))
