@@ -28,7 +28,7 @@ from recsys_rl.agent.replay import PrioritizedReplayBuffer, ReplayBuffer, Transi
 from recsys_rl.agent.training import ddpg_update, train
 from recsys_rl.baselines.gaussian import GaussianLikes
 from recsys_rl.data.candidates import drawn, items_at
-from recsys_rl.data.devices import CPU, generator_on, resolved, set_state
+from recsys_rl.data.devices import CPU, generator_on, products, resolved, set_state
 from recsys_rl.data.effects import WIDTH
 from recsys_rl.data.histories import Histories, Times
 from recsys_rl.envs.base import SessionEnv
@@ -322,8 +322,13 @@ def test_the_losses_of_the_library_are_those_of_the_cpu(off_cpu: Callable[[], No
     torch.testing.assert_close(sampled_softmax(more, items, padded, sample), of_sample)
 
 
+@pytest.mark.parametrize(
+    ("precision", "close"), [("float32", (1e-5, 1e-4)), ("bfloat16", (3e-3, 0.05))]
+)
 @pytest.mark.parametrize("name", ["DRR-ave", "DRR-seq", "DRR-seq-clock", "DRR-set"])
-def test_an_agent_computes_the_same_in_both_forms(name, off_cpu: Callable[[], None]) -> None:
+def test_an_agent_computes_the_same_in_both_forms(
+    name: str, precision: str, close: tuple[float, float], off_cpu: Callable[[], None]
+) -> None:
     log = mixed_log()
     made = build(config_for(name), log)
     agent = made.agent
@@ -339,7 +344,8 @@ def test_an_agent_computes_the_same_in_both_forms(name, off_cpu: Callable[[], No
                 part.add_(0.1 * torch.randn(part.shape, generator=generator_on(CPU, 0)))
 
     def found() -> list[Tensor]:
-        loss = given.loss(agent.actor)
+        with products(CPU, precision):
+            loss = given.loss(agent.actor)
         named = agent.actor.state.named_parameters()
         inputs = [part for path, part in named if path.endswith(("item_vectors.weight", "since"))]
         slopes = gradients(loss, *inputs)
@@ -348,7 +354,7 @@ def test_an_agent_computes_the_same_in_both_forms(name, off_cpu: Callable[[], No
 
     expected = found()
     off_cpu()
-    torch.testing.assert_close(found(), expected, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(found(), expected, atol=close[0], rtol=close[1])
 
 
 def test_replay_draws_the_same_in_both_forms(off_cpu: Callable[[], None]) -> None:

@@ -22,7 +22,7 @@ from recsys_rl.agent.soft import SoftDDPG
 from recsys_rl.agent.vector import VectorDDPG
 from recsys_rl.baselines.registry import LINEAR_MODELS
 from recsys_rl.data import ranks
-from recsys_rl.data.devices import CPU, generator_on, resolved
+from recsys_rl.data.devices import CPU, generator_on, refuse_precision, resolved
 from recsys_rl.data.histories import POSITIVE
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.notes import note
@@ -113,14 +113,19 @@ def check(config: Config, log: Interactions, sessions: bool = True) -> None:
     Names that are not known, tables that take too much memory, rows that make no session. sessions:
     whether they are made of the rows, as the configuration says.
     """
-    resolved(config.device)
+    refuse_precision(resolved(config.device), config.precision)
     state, env = config.state, config.env
     if state.linear and state.linear not in LINEAR_MODELS:
         raise ValueError(
             f"there is no linear model {state.linear!r}: choose among {list(LINEAR_MODELS)}"
         )
-    ddpg = config.ddpg
-    if ddpg.gradient == "soft" and not hasattr(STATES.get(state.name, State), "ratings"):
+    ddpg, believes = config.ddpg, hasattr(STATES.get(state.name, State), "ratings")
+    if believes and config.precision != Config.precision:
+        raise ValueError(
+            f"{state.name} solves for what it believes of the ratings, which needs the precision "
+            f'"{Config.precision}": not "{config.precision}"'
+        )
+    if ddpg.gradient == "soft" and not believes:
         raise ValueError(
             f'ddpg.gradient="soft" reads what a state believes of the ratings, and {state.name} '
             "believes nothing of them"

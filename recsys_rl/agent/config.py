@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, get_type_hints
 
 DEVICES = "auto", "cpu", "cuda", "mps"  # "auto": see `data.devices.resolved`
+PRECISIONS = "float32", "bfloat16"
 SESSIONS = (
     "cold-start",
     "simulated",
@@ -98,10 +99,11 @@ class Config:
     validate_every: int = 500  # updates
     seed: int = 0
     device: str = "cpu"  # where it is trained, one of DEVICES; no part of what an agent becomes
+    precision: str = "float32"  # or "bfloat16": matrix products by which the actor learns
 
     def __post_init__(self) -> None:
         _at_least(self, weight_decay=0, validate_every=1, seed=0)
-        _one_of(self, device=DEVICES)
+        _one_of(self, device=DEVICES, precision=PRECISIONS)
         session = self.env.n_seed + self.env.horizon
         if self.env.name != "logged" and self.state.n < session:
             raise ValueError(
@@ -141,9 +143,14 @@ class Config:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """All but the device: releases and checkpoints are the same wherever they were made."""
+        """All but the device: releases and checkpoints are the same wherever they were made.
+
+        Nor the precision, where it is the default: so they were before there was a choice.
+        """
         values = asdict(self)
         del values["device"]
+        if self.precision == Config.precision:
+            del values["precision"]
         return values
 
     @classmethod
@@ -151,7 +158,7 @@ class Config:
         """The reverse of `to_dict`; ValueError for what does not fit."""
         saved = filled(saved)
         if isinstance(saved, Mapping):
-            saved = {"device": cls.device, **saved}
+            saved = {"device": cls.device, "precision": cls.precision, **saved}
         return _read(cls, saved, "")
 
     def with_fields(self, changes: Mapping[str, Any]) -> Config:

@@ -30,6 +30,7 @@ from recsys_rl.data.devices import (
     generator_on,
     on_cpu,
     optimizer_options,
+    products,
     read_every,
     resolved,
     set_state,
@@ -230,7 +231,8 @@ class DDPG:
         return {"pretrain_loss": loss}
 
     def _demonstrated(self, demonstration: Demonstration) -> Tensor:
-        loss = demonstration.loss(self.actor)
+        with products(self.device, self.config.precision):
+            loss = demonstration.loss(self.actor)
         return ranks.weighted(loss, lambda: demonstration.rows(self.n_items))
 
     # -- DDPG
@@ -319,7 +321,8 @@ class DDPG:
 
     def improve_actor(self, histories: Histories, demonstration: Demonstration | None) -> Losses:
         """Policy gradient + bc_weight x supervised loss (Fujimoto & Gu, arXiv 2106.06860)."""
-        loss, figures = self.policy_loss(histories)
+        with products(self.device, self.config.precision):
+            loss, figures = self.policy_loss(histories)
         loss = ranks.weighted(loss, lambda: len(histories))
         if self.supervised:
             self.actor.train()

@@ -48,10 +48,11 @@ class FullSoftmax(torch.autograd.Function):
 
 
 def full_softmax(vectors: Tensor, items: Tensor, target: Tensor) -> Tensor:
-    """`FullSoftmax`, off the CPU by the library; there targets V, padding, do not count."""
-    if on_cpu(vectors):
+    """`FullSoftmax`, in float32 on the CPU; else by the library, where targets V, padding, do not
+    count."""
+    if on_cpu(vectors) and not torch.is_autocast_enabled("cpu"):
         return FullSoftmax.apply(vectors, items, target)
-    return F.cross_entropy(vectors @ items.T, target, ignore_index=len(items))
+    return F.cross_entropy((vectors @ items.T).float(), target, ignore_index=len(items))
 
 
 class Sample(NamedTuple):

@@ -79,7 +79,7 @@ class Actor(nn.Module):
         state = self.state(histories)
         if self.state.is_action:
             return state  # (B, w)
-        return self.body(torch.cat([state, histories.clock], 1))  # (B, k)
+        return self.body(torch.cat([state, histories.clock], 1)).float()  # (B, k)
 
     def read(self, histories: Histories) -> Histories:
         """With what the linear model makes of them, so that it is computed once."""
@@ -88,7 +88,7 @@ class Actor(nn.Module):
     def scores(self, histories: Histories, action: Tensor | None = None) -> Tensor:
         """Scores of all items, by the actor's own action or a given one [B, w] -> [B, V]."""
         action = self(histories) if action is None else action
-        scores = action @ self.scored_vectors(histories.candidates).T
+        scores = (action @ self.scored_vectors(histories.candidates).T).float()
         return scores if self.linear is None else scores + self.linear(histories)
 
     @torch.no_grad()
@@ -213,7 +213,7 @@ class ItemCritic(Critic):
     def preferences(self, histories: Histories) -> Tensor:
         """The part of Q in which items differ -> float32 [B, V]."""
         own, theirs = self._weights(histories, self.features(histories))
-        q = own @ rows_of(histories.candidates, self.item_vectors).T
+        q = (own @ rows_of(histories.candidates, self.item_vectors).T).float()
         if theirs is None:
             return q
         return q.addmm_(theirs, rows_of(histories.candidates, self.linear.model.item_vectors).T)

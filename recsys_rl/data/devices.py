@@ -8,6 +8,7 @@ with the same ones.
 
 from __future__ import annotations
 
+import contextlib
 from numbers import Integral
 from typing import Any
 
@@ -68,6 +69,28 @@ def read_every(device: torch.device) -> int:
     alone were made for that.
     """
     return 1 if device.type in ("cpu", "mps") else READ_EVERY
+
+
+def products(device: torch.device, precision: str) -> contextlib.AbstractContextManager:
+    """Where matrix products are made in a precision of the configuration; weights stay float32."""
+    if not torch.amp.is_autocast_available(device.type):
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+
+
+def refuse_precision(device: torch.device, precision: str) -> None:
+    """ValueError, in a sentence, where matrix products do not come in it."""
+    one = torch.ones(1, 1, device=device)
+    try:
+        with products(device, precision):
+            found = (one @ one).dtype
+    except (RuntimeError, TypeError):  # of cards and systems that are too old
+        found = None
+    if found != getattr(torch, precision):
+        raise ValueError(
+            f'precision is "{precision}", which PyTorch {torch.__version__} does not offer on '
+            f'{device.type} here: leave it at "float32"'
+        )
 
 
 def sent(tensor: Tensor, device: torch.device) -> Tensor:

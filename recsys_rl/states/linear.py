@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from recsys_rl.data.candidates import rows_of
+from recsys_rl.data.devices import products
 from recsys_rl.data.histories import POSITIVE, Histories
 
 
@@ -57,7 +58,8 @@ class GatedLinear(nn.Module):
         """The histories with their user vectors, computed once."""
         if histories.user_vector is not None:
             return histories
-        return replace(histories, user_vector=self.model.user_vector(histories))
+        with products(histories.item.device, "float32"):  # solved in closed form
+            return replace(histories, user_vector=self.model.user_vector(histories))
 
     def weight(self, histories: Histories) -> Tensor:
         """The gate -> float32 [B, 1]; of likes and of rejections at most `full` count."""
