@@ -67,9 +67,8 @@ def write_release(folder: Path, config: str, files: Mapping[str, bytes]) -> None
     Writers wait for each other, FolderInUse after a minute. OSError where the disk refuses: the old
     release stays.
     """
-    content = config.encode()
-    if len(content) > LARGEST_CONFIG:
-        raise ValueError(f"the config has {len(content):,} bytes, more than {LARGEST_CONFIG:,}")
+    content = as_bytes(config)
+    refuse_large(len(content))
     mark = _mark(content)
     with locked(folder, wait=WAIT):
         _settle(folder)
@@ -79,6 +78,20 @@ def write_release(folder: Path, config: str, files: Mapping[str, bytes]) -> None
             write_atomically(folder / CONFIG, content)
         finally:
             _settle(folder)
+
+
+def as_bytes(text: str) -> bytes:
+    """UTF-8; what came from names of files that are no text is written as JSON escapes."""
+    return text.encode("utf-8", "backslashreplace")
+
+
+def refuse_large(config_bytes: int) -> None:
+    if config_bytes > LARGEST_CONFIG:
+        raise ValueError(
+            f"the ids of the items and what else config.json holds take {config_bytes:,} bytes, "
+            f"and a release has room for {LARGEST_CONFIG:,}: give the items shorter ids, or leave "
+            "out rare ones (min_ratings)"
+        )
 
 
 def refuse_foreign(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from recsys_rl.agent.ddpg import DDPG
 from recsys_rl.data.download import SOURCES
 from recsys_rl.data.interactions import Interactions, fingerprint
 from recsys_rl.data.likes import POSITIVE
-from recsys_rl.release_files import CARD, CURVE, FORMAT
+from recsys_rl.release_files import CARD, CURVE, FORMAT, as_bytes, refuse_large
 from recsys_rl.serving import Recommender
 
 
@@ -57,8 +58,14 @@ def release(
     recommender, folder = Recommender(agent.actor, log.item_ids, config), Path(folder)
     curve = "" if history is None else history.to_csv(index=False, float_format="%.6g")
     card = model_card(config, folder.resolve().name)
-    recommender.write(folder, {CARD: card.encode(), CURVE: curve.encode()})
+    recommender.write(folder, {CARD: as_bytes(card), CURVE: curve.encode()})
     return recommender
+
+
+def refuse_long_ids(log: Interactions) -> None:
+    """ValueError, before a training, where a release would have no room for the ids."""
+    lists = {"item_ids": log.item_ids.ids.tolist(), "positive_counts": [log.n_users] * log.n_items}
+    refuse_large(len(as_bytes(json.dumps(lists, indent=1, ensure_ascii=False))))
 
 
 def model_card(config: dict[str, Any], name: str) -> str:

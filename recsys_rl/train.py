@@ -39,7 +39,7 @@ from recsys_rl.data.notes import note, say
 from recsys_rl.evaluation.statistics import Evaluation
 from recsys_rl.experiments import NAMES, config_of
 from recsys_rl.release_files import refuse_foreign
-from recsys_rl.releasing import release
+from recsys_rl.releasing import refuse_long_ids, release
 from recsys_rl.states.registry import STATES
 from recsys_rl.tasks.registry import SPLITS, split_for, task_of
 
@@ -119,6 +119,8 @@ def run(options: argparse.Namespace, command: str) -> None:
     interactions = data.interactions().to(resolved(config.device))
     task = task_of(interactions, split, data.movies)
     task.check(config)
+    if options.out:
+        refuse_long_ids(task.train)
     state = STATES.get(config.state.name)
     if options.order == "file" and state and state.reads_clock:
         note(

@@ -200,6 +200,20 @@ def test_bad_movie_files_are_one_clear_error(tmp_path):
             movielens.load_movies(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('movieId,title,genres\n1,A (1990),"Drama\n2,B (1991),Comedy\n', "line 2: a quote opens"),
+        ('movieId,title,genres\n1,"A (1990),X\n2,B,Y\n3,"C",Z\n', "line 2: a quote opens"),
+        ("movieId,title,title,genres\n1,A (1990),B,X\n", "it has 2 columns 'title': rename one"),
+    ],
+)
+def test_no_film_is_lost_in_a_movie_file(tmp_path, text, message):
+    (tmp_path / "movies.csv").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        movielens.load_movies(tmp_path)
+
+
 @pytest.mark.parametrize("count", [17, 18, 20, 21, 40])
 def test_flags_of_u_item_are_19(tmp_path, count):
     line = "7|X (1990)|01-Jan-1990||http://x|" + "|".join("1" * count)

@@ -129,7 +129,7 @@ def test_users_without_rows_do_not_count() -> None:
 
 def test_noise_must_be_there() -> None:
     """An item that all like, or none, has no variance; without noise nothing can be solved."""
-    with pytest.raises(ValueError, match="noise must be above 0"):
+    with pytest.raises(ValueError, match="noise must be at least"):
         fitted(noise=0.0)
 
 

@@ -858,3 +858,19 @@ def test_a_folder_that_takes_no_file_is_refused(tmp_path):
 def test_threads_are_a_whole_number(own, capsys, threads):
     assert train.main(arguments(own, "--threads", threads)) == 2
     assert "must be a whole number" in capsys.readouterr().err
+
+
+def test_a_quote_that_takes_in_other_rows_is_refused_wherever_it_stands(tmp_path):
+    """Closed by the next one, which opens a value, and in a column that nobody reads."""
+    table = tmp_path / "mine.csv"
+    table.write_text(
+        'user,item,rating,timestamp,note\n1,1,4,1,"hi\n2,1,5,2,\n3,1,5,2,"x"\n4,1,5,2,ok\n'
+    )
+    with pytest.raises(ValueError, match=r"mine\.csv is not .*line 2: a quote opens a value"):
+        open_data(table, tmp_path)
+
+
+def test_values_may_hold_quotes_and_ends_of_lines(tmp_path):
+    table = tmp_path / "mine.csv"
+    table.write_text('user,item,rating,timestamp,note\n1,1,4,1,"a ""b""\nc"\n2,1,5,2,"x"y\n')
+    assert len(open_data(table, tmp_path).ratings) == 2

@@ -56,9 +56,15 @@ def test_a_first_line_for_excel_is_no_header(tmp_path, line, text):
 
 
 def test_an_open_quote_swallows_no_rows(tmp_path):
-    for odd in ('"Fargo,1996,x,4\n', '"Fargo,1996,x,4\n2024-01-07,Heat,1995,x,4\n'):
+    later = '2024-01-07,"Heat",1995,x,4\n2024-01-08,Casino,1995,x,4\n'
+    for odd in ('"Fargo,1996,x,4\n', f'"Fargo,1996,x,4\n{later}'):
         with pytest.raises(CommandError, match=r"ratings\.csv: a quote opens a value and none"):
             read(tmp_path, f"{LETTERBOXD}2024-01-06,{odd}")
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path):
+    with pytest.raises(CommandError, match=r"has 2 columns 'rating': rename one"):
+        read(tmp_path, "title,rating,rating\nToy Story (1995),5,1\n")
 
 
 @pytest.mark.parametrize("row", ["1,10,4,5,1200", "1,10,4,1200,,x"])

@@ -280,3 +280,19 @@ def test_without_tensorboard_a_sentence_says_so_before_any_training(
     monkeypatch.setattr(DDPG, "pretrain", interrupted)
     where = "--tensorboard", str(tmp_path)
     assert "TensorBoard is not installed: pip" in refused(capsys, arguments(data, *where))
+
+
+def test_a_folder_whose_name_is_no_text_gets_its_release(data, tmp_path):
+    out = tmp_path / "mod\udce9les"
+    assert train.main(arguments(data, "--out", str(out))) == 0
+    model = Recommender.load(out)
+    assert model.recommend(model.item_ids[:1].tolist(), k=2)
+
+
+def test_ids_that_no_release_has_room_for_are_told_before_the_training(
+    data, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr("recsys_rl.release_files.LARGEST_CONFIG", 1000)
+    monkeypatch.setattr("recsys_rl.tasks.base.Task.build", None)
+    assert train.main(arguments(data, "--out", str(tmp_path / "out"))) == 2
+    assert "give the items shorter ids" in capsys.readouterr().err

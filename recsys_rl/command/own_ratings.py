@@ -21,12 +21,12 @@ from recsys_rl.data.download import SHARED_IDS, SOURCES
 from recsys_rl.data.films import Film
 from recsys_rl.data.layouts import tells_separator
 from recsys_rl.data.notes import note, shortened
+from recsys_rl.data.quotes import open_quote
 from recsys_rl.data.regular_files import content_of
 from recsys_rl.data.titles import display_title
 from recsys_rl.data.written_ids import Id
 
 LARGEST = 2**26  # bytes
-END = "(end)"  # behind the last line, where it stands alone unless a quote is open
 ARCHIVE = b"PK\x03\x04"  # how a zip file begins, and a spreadsheet too
 SEPARATORS = ",;\t"  # of columns, as programs of different countries write them
 MOST_FILES = 99  # of what was not found, beside one export
@@ -148,7 +148,10 @@ def _table(path: Path) -> tuple[list[str], list[list[str]]]:
     if tells_separator(first):
         text, first = rest, rest.partition("\n")[0]
     separator = max(SEPARATORS, key=first.count)
-    reader = csv.reader(io.StringIO(f"{text}\n{END}", newline=""), delimiter=separator)
+    if found := open_quote(io.StringIO(text, newline=""), separator):
+        row = shortened(list(io.StringIO(text, newline=""))[found - 1])
+        raise CommandError(f"{path}: a quote opens a value and none closes it, in {row}")
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
     rows: list[list[str]] = []
     try:
         for row in filter(None, reader):
@@ -160,8 +163,6 @@ def _table(path: Path) -> tuple[list[str], list[list[str]]]:
                 )
     except csv.Error as error:
         raise CommandError(f"{path} is no CSV file ({error})") from error
-    if rows.pop() != [END]:
-        raise CommandError(f"{path}: a quote opens a value and none closes it")
     if len(rows) < 2:
         raise CommandError(f"{path} holds no rating")
     return rows[0], rows[1:]
@@ -184,6 +185,7 @@ def _format(path: Path, header: Sequence[str]) -> tuple[Format, dict[str, int]]:
             places = [names.index(name) for name in getattr(form, part) if name in names]
             if places:
                 columns[part] = places[0]
+                _refuse_twice(path, header, names, places[0])
         known = set(columns) & {"title", "item", "imdb"}
         if set(form.needed) <= set(names) and known:
             return form, columns
@@ -192,6 +194,11 @@ def _format(path: Path, header: Sequence[str]) -> tuple[Format, dict[str, int]]:
         "rating), Letterboxd (Name, Year, Letterboxd URI, Rating) or IMDb (Const, Your Rating) is "
         "expected"
     )
+
+
+def _refuse_twice(path: Path, header: Sequence[str], names: Sequence[str], place: int) -> None:
+    if (times := names.count(names[place])) > 1:
+        raise CommandError(f"{path} has {times} columns {header[place].strip()!r}: rename one")
 
 
 def _on_scale(form: Format, path: Path, rows: Sequence[Sequence[str]], place: int | None) -> Format:

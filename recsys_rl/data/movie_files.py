@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from recsys_rl.data.layouts import GENRES_100K, PUBLISHED, check_count, file_of, tells_separator
 from recsys_rl.data.notes import note, shown
+from recsys_rl.data.quotes import open_quote
 from recsys_rl.data.written_ids import MISSING, Id, holds_control, whole_numbers
 
 _NO_GENRE = {"(no genres listed)", "unknown"}
@@ -168,6 +169,12 @@ def _csv_rows(text: str) -> Iterator[Row]:
     header = headers[at]
     if missing := [name for name in _CSV_COLUMNS if name not in header]:
         raise _BadLine(start + 1, f"no column {', '.join(missing)} among {header}")
+    if twice := [name for name in _CSV_COLUMNS if header.count(name) > 1]:
+        raise _BadLine(
+            start + 1, f"it has {header.count(twice[0])} columns {twice[0]!r}: rename one"
+        )
+    if found := open_quote(io.StringIO(text), _SEPARATORS[at]):
+        raise _BadLine(found, "a quote opens a value and none closes it")
     places = [header.index(name) for name in _CSV_COLUMNS]
     reader = csv.reader(io.StringIO(text), delimiter=_SEPARATORS[at], skipinitialspace=True)
     try:

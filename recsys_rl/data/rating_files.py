@@ -23,6 +23,7 @@ from recsys_rl.data.column_values import (
 )
 from recsys_rl.data.layouts import PARQUET, tells_separator
 from recsys_rl.data.notes import shortened
+from recsys_rl.data.quotes import open_quote
 
 COLUMNS = ("user", "item", "rating", "timestamp")
 ORDERS = "time", "file"
@@ -208,6 +209,8 @@ def _refuse_uneven_lines(path: Path, layout: Layout, separator: str, width: int)
     """
     if _even(path, layout, separator, width):
         return  # as nearly always; else there are empty lines, or quotes, or what is looked for
+    if layout.quoted:
+        _refuse_open_quotes(path, layout, separator)
     each = 2 if separator == ":" else 1  # every second column of a::b is empty
     first = None
     for line, row in _rows(path, separator, layout.quoted):
@@ -219,6 +222,17 @@ def _refuse_uneven_lines(path: Path, layout: Layout, separator: str, width: int)
                 f"the first line has {-(-width // each)}; is a separator within a value, a column "
                 "left out, or a quote not closed?"
             )
+
+
+def _refuse_open_quotes(path: Path, layout: Layout, separator: str) -> None:
+    skipped = _skipped(path)
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        found = open_quote(itertools.islice(file, skipped, None), separator)
+    if found:
+        raise ValueError(
+            f"{path} is not {layout.kind}: line {found + skipped}: a quote opens a value and none "
+            "closes it"
+        )
 
 
 def _skipped(path: Path) -> int:

@@ -21,6 +21,7 @@ from recsys_rl.data.interactions import Interactions
 from recsys_rl.embeddings.cooccurrence import like_components
 
 WIDTH = 128  # components
+LEAST_NOISE = 1e-6  # below it rounding decides
 
 
 def gaussian_of_likes(
@@ -32,8 +33,8 @@ def gaussian_of_likes(
 
     Raises ValueError without noise: an item that nobody likes would have none.
     """
-    if not noise > 0:
-        raise ValueError(f"noise must be above 0, not {noise}")
+    if not noise >= LEAST_NOISE:
+        raise ValueError(f"noise must be at least {LEAST_NOISE}, not {noise}")
     mean, components = like_components(train, k, generator)
     left = mean * (1 - mean) - components.square().sum(1)
     return mean, components, left.clamp(min=0) + noise
