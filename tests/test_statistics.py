@@ -148,3 +148,8 @@ def test_weights_that_can_average_nothing_are_refused(weights):
     values = {"m": np.ones(2, np.float32)}
     with pytest.raises(ValueError, match="^weights are"):
         Evaluation("toy", values, torch.arange(2), weights=np.array(weights, np.float32))
+
+
+def test_metrics_of_other_users_are_refused():
+    with pytest.raises(ValueError, match=r"hit has one value for each user, \[3\]"):
+        Evaluation("p", {"hit": np.zeros(2, np.float32)}, torch.arange(3))

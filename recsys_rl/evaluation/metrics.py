@@ -54,7 +54,11 @@ def list_statistics(top: Tensor, counts: Tensor) -> dict[str, float]:
     coverage: that number as a share of the catalogue; k / n_items if all get the same list.
     mean_popularity: how many train rows the average recommended item has.
     popularity_percentile: share of the catalogue less popular than it (ties half); .5 is blind.
+
+    ValueError without items.
     """
+    if not len(counts):
+        raise ValueError("counts has no item: there is nothing to show")
     shown, counts = top[top < len(counts)], counts.to(top.device)
     distinct, ordered = len(shown.unique()), counts.sort().values
     below = torch.searchsorted(ordered, counts) + torch.searchsorted(ordered, counts, right=True)

@@ -40,7 +40,7 @@ class Evaluation:
     `metrics`: name -> float32 [U], NaN where a user does not count towards that metric.
     `users` int64 [U] are user indices; `top` int64 [U, k] ([U, draws, k] in sessions) the lists
     shown, padded with n_items; `weights` float32 [U], where rows and not users are averaged.
-    ValueError for weights that can average nothing.
+    ValueError for weights that can average nothing, and metrics of other users.
     """
 
     protocol: str
@@ -50,6 +50,9 @@ class Evaluation:
     weights: np.ndarray | None = None
 
     def __post_init__(self) -> None:
+        for name, values in self.metrics.items():
+            if np.shape(values) != (len(self.users),):
+                raise ValueError(f"{name} has one value for each user, [{len(self.users)}]")
         weights = self.weights
         if weights is None:
             return
