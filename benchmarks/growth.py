@@ -1,7 +1,7 @@
 """How time and memory grow with the data: synthetic logs of the shapes of MovieLens' sets.
 
     python -m benchmarks.growth --shapes ml-100k ml-1m ml-10m ml-20m ml-32m
-    python -m benchmarks.growth --shapes ml-1m ml-32m-seventh --stages "DRR-set, DDPG update"
+    python -m benchmarks.growth --shapes ml-1m ml-32m --stages "DRR-set, DDPG update, sampled"
     python -m benchmarks.growth --picture           # docs/growth.png and a table, of these rows
 
 Users, items and ratings are as many as in the set; how many ratings a user has and an item gets is
@@ -261,13 +261,17 @@ def markdown(table: pd.DataFrame) -> str:
         lines.append(f"| {name} | " + " | ".join(numbers) + " |")
     columns = (table[name] for name in ("shape", "stage", "seconds", "gib"))
     cells = {
-        (shape, stage): f"{seconds:.2g} s, {gib:.2g} GiB"
+        (shape, stage): f"{two_digits(seconds)} s, {two_digits(gib)} GiB"
         for shape, stage, seconds, gib in zip(*columns, strict=True)
     }
     for stage in STAGES:
         row = (cells.get((shape, stage), "") for shape in shapes)
         lines.append(f"| {stage} | " + " | ".join(row) + " |")
     return "\n".join(lines)
+
+
+def two_digits(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.2g}"
 
 
 def exponent(size: np.ndarray, value: np.ndarray) -> float:
