@@ -369,7 +369,14 @@ def test_an_id_is_one_value(value, place):
 
 
 @pytest.mark.parametrize(
-    "times", [(20010203, 20010204), (200102030405, 200102030406), (20010203040506, 20010203040507)]
+    "times",
+    [
+        (20010203, 20010204),
+        (2001020304, 2001020305),
+        (200102030405, 200102030406),
+        (20010203040506, 20010203040507),
+        (20010203040506789, 20010203040507789),
+    ],
 )
 def test_digits_of_a_date_are_no_seconds(read, times):
     with pytest.raises(ValueError, match=f"line 2: the timestamp {times[0]} is a date, or else"):
@@ -874,3 +881,17 @@ def test_values_may_hold_quotes_and_ends_of_lines(tmp_path):
     table = tmp_path / "mine.csv"
     table.write_text('user,item,rating,timestamp,note\n1,1,4,1,"a ""b""\nc"\n2,1,5,2,"x"y\n')
     assert len(open_data(table, tmp_path).ratings) == 2
+
+
+def test_a_column_whose_name_begins_like_that_of_movielens_hides_no_other(tmp_path):
+    table = tmp_path / "mine.csv"
+    table.write_text("userIdx,item,rating,timestamp,user\n9,1,4,1,7\n")
+    assert open_data(table, tmp_path).ratings["user"].tolist() == [7]
+
+
+def test_parts_of_seconds_order_the_ratings_of_a_table():
+    frame = pd.DataFrame(
+        {"user": [1, 1], "item": [5, 6], "rating": [4.0, 5.0], "timestamp": [1.9, 1.1]}
+    )
+    data = Interactions.from_ratings(frame)
+    assert data.item_ids.ids[data.item].tolist() == [6, 5]

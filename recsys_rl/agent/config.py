@@ -71,6 +71,7 @@ class DDPGConfig:
 
     def __post_init__(self) -> None:
         _at_least(self, updates=0, actor_lr=0, n_steps=1, bc_weight=0, ou_sigma=0)
+        _at_most(self, ou_sigma=1_000)  # the action is at most 1
         _share(self, "gamma", "tau", "epsilon")
         _one_of(self, replay=("prioritized", "uniform"))
         _one_of(self, gradient=("expected", "soft", "deterministic"))

@@ -18,7 +18,13 @@ LONGEST = 255  # characters of an id
 LARGEST = 1e30  # ratings of any scale, whose differences are to be numbers
 
 _UNITS = ("seconds", "milliseconds", "microseconds", "nanoseconds")
-_DIGITS = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}  # dates without signs between
+_DIGITS = {  # dates without signs between
+    8: "%Y%m%d",
+    10: "%Y%m%d%H",
+    12: "%Y%m%d%H%M",
+    14: "%Y%m%d%H%M%S",
+    17: "%Y%m%d%H%M%S%f",
+}
 _UNIT_ENDS = 1e11, 1e14, 1e17  # seconds reach 1e11 in the year 5138, milliseconds in 1973
 
 
@@ -202,7 +208,7 @@ def as_seconds(values: pd.Series) -> tuple[np.ndarray, np.ndarray | None]:
 
 def _refuse_digits_of_dates(number: np.ndarray) -> None:
     """BadRow where all are written as 20010203 or 20010203040506: as times they would be of the
-    years 1970, 1976 or 2572 to 2635."""
+    years 1970, 1976, 2030 to 2036 or 2572 to 2635."""
     for length, form in _DIGITS.items():
         year = number // 10 ** (length - 4)
         if ((year >= 1900) & (year < 2100)).all():
@@ -217,7 +223,8 @@ def _refuse_digits_of_dates(number: np.ndarray) -> None:
 
 def _no_time(value: object) -> str:
     return (
-        f"the timestamp {shortened(value)!r} is neither a number nor a date as 2001-02-03 04:05:06"
+        f"the timestamp {shortened(value)!r} is neither a number nor a date as 2001-02-03 "
+        "04:05:06, or not what the others of its column are"
     )
 
 

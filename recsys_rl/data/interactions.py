@@ -65,6 +65,8 @@ class Interactions:
             _refuse_odd(ratings)
         except BadRow as bad:
             raise ValueError(f"row {bad.row + 1} of the ratings: {bad}") from None
+        if ratings["timestamp"].dtype.kind == "f":  # whole seconds are kept, in the order of parts
+            ratings = ratings.sort_values("timestamp", kind="stable")
         ratings = without_duplicates(ratings, duplicates)
         user, user_ids = pd.factorize(ratings["user"].to_numpy(), sort=True)
         item, item_ids = pd.factorize(ratings["item"].to_numpy(), sort=True)

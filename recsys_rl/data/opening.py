@@ -7,6 +7,7 @@ the same options.
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -111,7 +112,8 @@ def _columns_of(path: Path, columns: Mapping[str, str] | None, order: str) -> di
         return _OWN_NAMES | dict(columns)
     if path.suffix.lower() in PARQUET:
         return _OWN_NAMES
-    return dict(_MOVIELENS_NAMES if "userId" in first_line(path) else _OWN_NAMES)
+    movielens = re.search(r"\buserId\b", first_line(path))
+    return dict(_MOVIELENS_NAMES if movielens else _OWN_NAMES)
 
 
 def _often_rated(ratings: pd.DataFrame, least: int, path: Path) -> pd.DataFrame:

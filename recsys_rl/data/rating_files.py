@@ -140,6 +140,7 @@ def _text(path: Path, layout: Layout) -> tuple[pd.DataFrame, str]:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", pd.errors.ParserWarning)  # of columns not read
+                warnings.simplefilter("ignore", RuntimeWarning)  # 1e400; refused below
                 table = pd.read_csv(path, dtype=by_place, **options)
             break
         except pd.errors.EmptyDataError:
