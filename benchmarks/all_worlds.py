@@ -115,7 +115,6 @@ def worlds(dataset: str = "ml-1m") -> list[World]:
             Agent("DRR-set"),
             Agent("DRR-set", "pretrained, gate reset", "the same agent before DDPG, gate reset"),
             Agent("DRR-set-gamma-0"),
-            random=Agent("popularity", label="popularity"),
             greedy=Agent("Gaussian of likes"),
             calibration="cold-start",
         ),

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from synthetic import write_movielens
@@ -12,6 +13,7 @@ from recsys_rl.agent.asking import Asker
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.movielens import load_ratings
 from recsys_rl.envs.elicitation import ElicitationEnv
+from recsys_rl.evaluation.statistics import Evaluation
 from recsys_rl.serving import Recommender
 
 THERE = "--dataset", "tiny", "--root"
@@ -134,3 +136,11 @@ def test_committed_policies_load_and_are_small():
             assert recorded_data(weights)
     size = sum(path.stat().st_size for path in worlds.POLICIES.rglob("*") if path.is_file())
     assert size < 5_000_000
+
+
+def test_a_world_without_an_exact_oracle_names_the_best_that_is_known(monkeypatch, capsys):
+    found = Evaluation("p", {"return": np.ones(3)}, torch.arange(3))
+    best = worlds.World({"rule": lambda: found}, "return")
+    monkeypatch.setattr(worlds, "world_of", lambda options: best)
+    (line,) = judged(capsys, "sardine", "--policy", "oracle")
+    assert line["policy"] == "rule"
