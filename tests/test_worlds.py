@@ -139,7 +139,7 @@ def test_committed_policies_load_and_are_small():
 
 
 def test_a_world_without_an_exact_oracle_names_the_best_that_is_known(monkeypatch, capsys):
-    found = Evaluation("p", {"return": np.ones(3)}, torch.arange(3))
+    found = Evaluation("p", {"return": np.ones(3), "length": np.ones(3)}, torch.arange(3))
     best = worlds.World({"rule": lambda: found}, "return")
     monkeypatch.setattr(worlds, "world_of", lambda options: best)
     (line,) = judged(capsys, "sardine", "--policy", "oracle")
