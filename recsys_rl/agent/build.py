@@ -323,7 +323,8 @@ def make_replay(agent: DDPG, environment: SessionEnv) -> ReplayBuffer:
     played = sessions * env.horizon  # at once, so that they must fit
     capacity = max(played, min(CAPACITY, ROUNDS * played))
     form = state.session_items, agent.n_items, capacity
-    beside = {"action": width, "shown": environment.shown_beside, "device": agent.device}
+    beside = {"action": width, "shown": environment.shown_beside}
+    beside |= {"n_users": agent.n_users, "device": agent.device}
     if config.replay == "uniform":
         return ReplayBuffer(*form, **beside)
     # beta reaches 1 with the last update, whatever the budget

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from recsys_rl.agent.config import Config
 from recsys_rl.data.atomic_files import locked, sync_folder, write_atomically
@@ -182,22 +181,3 @@ class Checkpoints:
         """The training is over and its result is kept in another place."""
         for path in (self.latest.with_suffix(".new"), self.previous, self.latest):
             path.unlink(missing_ok=True)
-
-
-def refuse_unlike(found: Any, own: Any, name: str) -> None:
-    """ValueError where a state has values of other types than a part's own: text, or fractions for
-    whole numbers. Shapes are the part's to compare, and what only one of both has."""
-    if isinstance(own, Tensor) and isinstance(found, Tensor):
-        fits = found.is_floating_point() == own.is_floating_point()
-    else:
-        fits = type(found) is type(own) or (isinstance(found, dict) and isinstance(own, dict))
-    if isinstance(own, (list, tuple)) and fits:
-        fits = len(found) == len(own)
-    if not fits:
-        raise ValueError(f"{name} is {type(found).__name__}, and not as in this training")
-    if isinstance(own, dict):
-        for key in own.keys() & found.keys():
-            refuse_unlike(found[key], own[key], f"{name}.{key}")
-    elif isinstance(own, (list, tuple)):
-        for place, (each, mine) in enumerate(zip(found, own, strict=True)):
-            refuse_unlike(each, mine, f"{name}.{place}")

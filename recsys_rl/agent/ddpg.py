@@ -22,6 +22,7 @@ from recsys_rl.agent.demonstrations import Demonstration
 from recsys_rl.agent.exploration import OUNoise, epsilon_sampled, session_epsilons
 from recsys_rl.agent.networks import Actor, Critic, ItemCritic
 from recsys_rl.agent.replay import Transitions
+from recsys_rl.agent.saved_states import refuse_foreign_moments
 from recsys_rl.data import ranks
 from recsys_rl.data.candidates import items_at
 from recsys_rl.data.devices import (
@@ -411,6 +412,8 @@ class DDPG:
         state = copy.deepcopy(state)  # Adam would go on writing into the moments it is given
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
+            if isinstance(part, torch.optim.Optimizer):
+                refuse_foreign_moments(part)
         set_state(self.own_generator, state.get("own_generator", state["generator"]))
         set_state(self.generator, state["generator"])
         self.pretrained, self.updated = state["counts"]

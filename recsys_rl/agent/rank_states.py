@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 
-from recsys_rl.agent.checkpoint import UNFIT, BadCheckpoint, Checkpoints, Parts, refuse_unlike
+from recsys_rl.agent.checkpoint import UNFIT, BadCheckpoint, Checkpoints, Parts
+from recsys_rl.agent.saved_states import refuse_non_finite, refuse_unlike
 from recsys_rl.data import ranks
 
 OTHERS = "others"  # in a checkpoint's progress: what ranks 1, 2, ... hold
@@ -52,6 +53,7 @@ def load(checkpoints: Checkpoints, parts: Parts, check: Check) -> dict[str, Any]
         for each in (states, *_others(progress)):
             for name in own:
                 refuse_unlike(each[name], own[name], name)
+                refuse_non_finite(each[name], name)
 
     if ranks.count() == 1:
         progress = checkpoints.load(parts, fits)

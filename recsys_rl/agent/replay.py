@@ -55,7 +55,8 @@ class ReplayBuffer:
 
     width: items of a history that are kept. capacity: number of transitions; the oldest are
     overwritten. action: width of the emitted vectors, where they are kept; shown: number of items
-    of `Histories.shown`. device: where the transitions are kept.
+    of `Histories.shown`. n_users: what a state that is loaded is compared with; None: not at all.
+    device: where the transitions are kept.
     """
 
     def __init__(
@@ -66,11 +67,12 @@ class ReplayBuffer:
         *,
         action: int = 0,
         shown: int = 0,
+        n_users: int | None = None,
         device: torch.device = CPU,
     ) -> None:
         if capacity < 1:
             raise ValueError(f"capacity must be at least 1, not {capacity}")
-        self.width, self.n_items, self.capacity = width, n_items, capacity
+        self.width, self.n_items, self.capacity, self.n_users = width, n_items, capacity, n_users
         self.size, self.position, self.device = 0, 0, device
         whole = {"dtype": torch.int32, "device": device}
         self.columns: dict[str, Tensor] = {
@@ -168,9 +170,19 @@ class ReplayBuffer:
             name: (size, *column.shape[1:]) for name, column in self.columns.items()
         }:
             raise ValueError(f"its columns are not those of this replay, {size} long")
+        for name, column in columns.items():
+            last = self._last(name)
+            if size and last is not None and not 0 <= int(column.min()) <= int(column.max()) <= last:
+                raise ValueError(f"its column {name} has numbers beyond 0 .. {last}")
         self.size, self.position = size, position
         for name, column in columns.items():
             self.columns[name][:size] = column
+
+    def _last(self, column: str) -> int | None:
+        """The largest number that may stand in a column of indices; None for other columns."""
+        if column == "user":
+            return self.n_users
+        return self.n_items if column.startswith(("item", "shown")) else None
 
     def deal(self, states: list[dict[str, Any]], first: int, step: int) -> None:
         """Hold every `step`-th transition of other buffers' states, from the `first` on.
@@ -208,13 +220,15 @@ class PrioritizedReplayBuffer(ReplayBuffer):
         *,
         action: int = 0,
         shown: int = 0,
+        n_users: int | None = None,
         alpha: float = 0.6,
         beta: float = 0.4,
         anneal: int = 10_000,
         eps: float = 1e-3,
         device: torch.device = CPU,
     ) -> None:
-        super().__init__(width, n_items, capacity, action=action, shown=shown, device=device)
+        beside = {"action": action, "shown": shown, "n_users": n_users, "device": device}
+        super().__init__(width, n_items, capacity, **beside)
         self.alpha, self.first_beta, self.anneal, self.eps = alpha, beta, anneal, eps
         self.tree = SumTree(capacity, device)
         self.largest: float | Tensor = 1.0  # a tensor off the CPU
@@ -268,7 +282,7 @@ class PrioritizedReplayBuffer(ReplayBuffer):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         nodes = copy.deepcopy(state["tree"])
-        if nodes.shape != self.tree.nodes.shape or not nodes.isfinite().all():
+        if nodes.shape != self.tree.nodes.shape or not ((nodes >= 0) & nodes.isfinite()).all():
             raise ValueError("its priorities are not those of this replay")
         super().load_state_dict(state)
         self.largest, self.draws = state["largest"], state["draws"]

@@ -22,6 +22,7 @@ from recsys_rl.data.counts import check_counts
 from recsys_rl.data.devices import CPU, on_cpu, set_state
 from recsys_rl.data.histories import POSITIVE, Histories, appended
 from recsys_rl.data.rewards import Reward
+from recsys_rl.envs.stand import check_stand
 
 Info = dict[str, Any]
 Step = tuple[Histories, Tensor, Tensor, Tensor, Info]
@@ -199,8 +200,8 @@ class SessionEnv:
         return stand | {"generator": self.generator.get_state()}
 
     def load_state_dict(self, state: Info) -> None:
-        """Go on where `state_dict` stood; ValueError, and nothing changes, for unknown names, and
-        for a step beyond the limit."""
+        """Go on where `state_dict` stood; ValueError, and nothing changes, for unknown names, a
+        step beyond the limit, and tables of other sessions."""
         state = copy.deepcopy(state)  # sessions write into their tensors
         generator = state.pop("generator")
         state = {n: v.to(self.device) if isinstance(v, Tensor) else v for n, v in state.items()}
@@ -211,6 +212,7 @@ class SessionEnv:
             raise ValueError(f"these are no parts of a session: {sorted(unknown)}")
         if not 0 <= state.get("_steps", 0) <= self.horizon:
             raise ValueError(f"a session has {self.horizon} steps, and not {state['_steps']}")
+        check_stand(state, self.n_users, self.n_items)
         set_state(self.generator, generator)
         for name in self.running:  # sessions may be running here and none there
             vars(self).pop(name, None)
