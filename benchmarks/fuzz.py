@@ -33,7 +33,7 @@ import torch
 from gymnasium.error import Error as GymnasiumError
 
 from benchmarks import fuzz_inputs
-from recsys_rl import train
+from recsys_rl import train, train_command
 from recsys_rl.agent.build import linear_model
 from recsys_rl.agent.config import Config, DDPGConfig, EnvConfig, PretrainConfig, StateConfig
 from recsys_rl.agent.ddpg import DDPG
@@ -262,7 +262,7 @@ KINDS: dict[str, tuple[Callable, Callable]] = {  # name -> strategy for a world,
         try_command,
     ),
     "training": (
-        lambda world: fuzz_inputs.command_lines(train._parser(), [*GOOD[:2], *GOOD[4:]]),
+        lambda world: fuzz_inputs.command_lines(train_command._parser(), [*GOOD[:2], *GOOD[4:]]),
         try_training,
     ),
     "environment": (lambda world: fuzz_inputs.episodes(3), try_episode),

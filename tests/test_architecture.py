@@ -24,7 +24,8 @@ FLOORS = {
     "release_weights": 8,
     "serving": 9,
     "releasing": 10,
-    "train": 11,
+    "train": 12,
+    "train_command": 11,
     "command": 11,
 }
 

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from toys import SMALL, SMALL_SET, changed, learn, mixed_log, weights_of
 
-from recsys_rl import train
+from recsys_rl import train_command
 from recsys_rl.agent.build import Training, build
 from recsys_rl.agent.config import PRECISIONS, Config
 from recsys_rl.agent.demonstrations import HindsightBatch
@@ -212,8 +212,10 @@ def test_another_value_is_refused(value: str) -> None:
 
 
 def test_the_command_takes_it() -> None:
-    options = train._parser().parse_args(["--agent", "DRR-set", "--set", "precision=bfloat16"])
-    assert train.configured(options, "ml-100k").precision == "bfloat16"
+    options = train_command._parser().parse_args(
+        ["--agent", "DRR-set", "--set", "precision=bfloat16"]
+    )
+    assert train_command.configured(options, "ml-100k").precision == "bfloat16"
 
 
 def test_a_state_that_solves_for_a_belief_refuses_it() -> None:

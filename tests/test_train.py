@@ -19,7 +19,7 @@ import pytest
 import torch
 from synthetic import write_movielens
 
-from recsys_rl import train
+from recsys_rl import train, train_command
 from recsys_rl.agent.ddpg import DDPG
 from recsys_rl.command.main import main
 from recsys_rl.serving import Recommender
@@ -143,9 +143,11 @@ def interrupted(score):
 def test_after_the_training_nothing_is_trained_again(data, tmp_path, monkeypatch, capsys):
     """Not after an interrupt while it is evaluated, nor where the release cannot be written."""
     argv = arguments(data, "--checkpoints", str(tmp_path / "kept"), "--out", str(tmp_path / "out"))
-    tasks = train.task_of
+    tasks = train_command.task_of
     with monkeypatch.context() as patch:
-        patch.setattr(train, "task_of", lambda *names: replace(tasks(*names), test=interrupted))
+        patch.setattr(
+            train_command, "task_of", lambda *names: replace(tasks(*names), test=interrupted)
+        )
         assert train.main(argv) == 128 + signal.SIGINT
     told = capsys.readouterr().err.splitlines()[-1]
     (kept,) = (tmp_path / "kept").glob("*[!s].ckpt")
@@ -160,7 +162,7 @@ def test_after_the_training_nothing_is_trained_again(data, tmp_path, monkeypatch
         raise OSError("no space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(train, "release", full)
+        patch.setattr(train_command, "release", full)
         assert train.main([*argv, "--resume"]) == 2
     told = capsys.readouterr().err
     assert "/out cannot be written (no space left on device)" in told
@@ -173,8 +175,10 @@ def test_after_the_training_nothing_is_trained_again(data, tmp_path, monkeypatch
 def test_without_checkpoints_an_interrupted_evaluation_says_that_nothing_is_kept(
     data, monkeypatch, capsys
 ):
-    tasks = train.task_of
-    monkeypatch.setattr(train, "task_of", lambda *names: replace(tasks(*names), test=interrupted))
+    tasks = train_command.task_of
+    monkeypatch.setattr(
+        train_command, "task_of", lambda *names: replace(tasks(*names), test=interrupted)
+    )
     assert train.main(arguments(data)) == 128 + signal.SIGINT
     assert "nothing was kept, since no folder for checkpoints" in capsys.readouterr().err
 
@@ -296,3 +300,25 @@ def test_ids_that_no_release_has_room_for_are_told_before_the_training(
     monkeypatch.setattr("recsys_rl.tasks.base.Task.build", None)
     assert train.main(arguments(data, "--out", str(tmp_path / "out"))) == 2
     assert "give the items shorter ids" in capsys.readouterr().err
+
+
+def test_an_interrupt_while_pytorch_is_imported_is_quiet(tmp_path: Path) -> None:
+    """An import that takes for ever stands for one that takes seconds."""
+    slow = tmp_path / "torch"
+    slow.mkdir()
+    begun = tmp_path / "begun"
+    wait = f"open({str(begun)!r}, 'w').close()\nimport time\ntime.sleep(60)\n"
+    (slow / "__init__.py").write_text(wait)
+    places = os.pathsep.join([str(tmp_path), str(ROOT)])
+    running = subprocess.Popen(
+        [sys.executable, "-m", "recsys_rl.train"],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": places},
+    )
+    while not begun.exists():
+        assert running.poll() is None, running.communicate()[1]
+        time.sleep(0.02)
+    running.send_signal(signal.SIGINT)
+    _, said = running.communicate(timeout=30)
+    assert (running.returncode, said) == (130, "")

@@ -172,7 +172,7 @@ class ReplayBuffer:
             raise ValueError(f"its columns are not those of this replay, {size} long")
         for name, column in columns.items():
             last = self._last(name)
-            if size and last is not None and not 0 <= int(column.min()) <= int(column.max()) <= last:
+            if last is not None and ((column < 0) | (column > last)).any():
                 raise ValueError(f"its column {name} has numbers beyond 0 .. {last}")
         self.size, self.position = size, position
         for name, column in columns.items():
