@@ -72,3 +72,9 @@ def test_the_same_generator_gives_the_same_vectors() -> None:
         Cooccurrence(blocks_log(), 4, torch.Generator().manual_seed(3)) for _ in range(2)
     )
     assert torch.equal(first.item, again.item)
+
+
+def test_users_who_all_rate_the_same_items_give_numbers() -> None:
+    log = log_of([(user, item, 5.0) for user in range(9) for item in range(6)], 9, 6)
+    start = Cooccurrence(log, 4, torch.Generator().manual_seed(0), reach=None)
+    assert start.item.isfinite().all()

@@ -24,6 +24,7 @@ from recsys_rl.data.histories import POSITIVE, SHOWN, Histories
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.rewards import Reward, liked_reward, paper_reward
 from recsys_rl.envs import gym_common
+from recsys_rl.envs.gym_common import direction, whole_number
 from recsys_rl.envs.registration import (
     ID,
     GymColdStartEnv,
@@ -422,6 +423,27 @@ def test_vectors_of_another_type_are_the_same_directions(kind: torch.dtype) -> N
     env = GymColdStartEnv(users, vectors, observe="vectors")
     assert env.reset(seed=0)[0].dtype == np.float32
     env.step(np.zeros(vectors.shape[1]))
+
+
+NO_NUMBERS = {
+    "sparse": torch.zeros(8).to_sparse(),
+    "of no device": torch.zeros(8, device="meta"),
+    "masked": np.ma.masked_array(np.zeros(8), [True] + 7 * [False]),
+    "complex": torch.zeros(8, dtype=torch.complex64),
+}
+
+
+@pytest.mark.parametrize("kind", NO_NUMBERS)
+def test_a_vector_without_its_numbers_is_no_action(kind: str) -> None:
+    with pytest.raises(ValueError, match="^an action is real numbers"):
+        direction(NO_NUMBERS[kind], (8,))
+
+
+def test_an_index_without_its_number_is_no_action() -> None:
+    nothing = torch.zeros((), dtype=torch.int64, device="meta")
+    for index in (nothing, np.ma.masked_array(3, True), np.ma.masked):
+        assert whole_number(index) is None
+    assert whole_number(np.ma.masked_array(3, False)) == 3
 
 
 def test_who_likes_too_little_is_not_met() -> None:

@@ -349,7 +349,7 @@ def test_two_columns_of_one_name_are_refused(read):
         ("1,2,3,-5", "a timestamp is missing or outside"),
         ("1,2,3,soon", "the timestamp 'soon' is neither a number nor a date"),
         (",2,3,4", "the user is missing"),
-        ("1,NULL,3,4", "the item is missing"),
+        ("1,NULL,3,4", "the item is 'NULL', which stands for a missing one: give it another name"),
         ("1,-2,3,4", "the item is missing or outside"),
     ],
 )

@@ -12,6 +12,7 @@ from recsys_rl.command.errors import CommandError
 from recsys_rl.command.links import Links, read_links
 from recsys_rl.command.own_ratings import read_ratings, write_unmatched
 from recsys_rl.command.title_index import TitleIndex
+from recsys_rl.data.encodings import western
 from recsys_rl.data.films import Film
 
 LETTERBOXD = """Date,Name,Year,Letterboxd URI,Rating
@@ -180,7 +181,7 @@ def test_numbers_of_any_length_are_none_too_many(tmp_path):
     assert read_links(tmp_path, FILMS) == {}
 
 
-@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "latin-1"])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "latin-1", "cp1252"])
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
 def test_what_a_spreadsheet_has_saved_again_is_read(tmp_path, encoding, separator):
     rows = [line.split(",") for line in LETTERBOXD.splitlines()]
@@ -313,3 +314,9 @@ def test_films_without_years_are_found_by_their_id_beside_their_title(tmp_path):
     assert (ids(found.taste.liked), ids(found.taste.disliked)) == (["v1.0"], ["v1"])
     path.write_text("movieId,title,rating\nv1.0,Psycho (1960),5\n")
     assert not read_ratings(path, "my-films", index, {}).taste.films
+
+
+def test_quotes_of_windows_are_quotes():
+    assert western("Schindler’s List – 1993 €".encode("cp1252")) == "Schindler’s List – 1993 €"
+    assert western("Amélie".encode("latin-1")) == "Amélie"
+    assert western(b"\x81\x92") == "\x81\x92"  # 81 means nothing in cp1252

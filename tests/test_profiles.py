@@ -160,3 +160,9 @@ def test_a_file_that_may_not_be_written_stays(me, monkeypatch):
 def test_zero_is_a_value_and_none_is_not():
     options = {"seed": 0, "adventure": 0.0, "k": 0, "json": False, "year": None, "series": True}
     assert _argv((), options) == ["--seed=0", "--adventure=0.0", "--k=0", "--series"]
+
+
+def test_a_format_that_only_looks_right_is_shown_as_it_is_written(me):
+    me.write_text('{"format": "1", "dataset": "ml-1m", "answers": []}')
+    with pytest.raises(CommandError, match="it has format '1', this program reads 1"):
+        read_profile(me, "ml-1m", INDEX)

@@ -14,7 +14,6 @@ import json
 import os
 import pickle
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ import torch
 from recsys_rl.agent.config import Config
 from recsys_rl.data.atomic_files import locked, sync_folder, write_atomically
 from recsys_rl.data.interactions import Interactions, fingerprint
-from recsys_rl.data.notes import shortened
+from recsys_rl.data.notes import note, shortened
 from recsys_rl.data.regular_files import opened
 
 MAGIC = b"recsys_rl checkpoint 2\n"  # the number is the format's
@@ -145,8 +144,16 @@ class Checkpoints:
     def _set_aside(self, problems: list[tuple[Path, BadCheckpoint]]) -> None:
         """A bad file must not take the place of the good generation at the next save."""
         for path, error in problems:
-            os.replace(path, path.with_suffix(".bad"))
-            warnings.warn(f"{error}; going on from {self.previous.name}", stacklevel=3)
+            aside = path.with_suffix(".bad")
+            try:
+                os.replace(path, aside)
+            except OSError as refused:
+                reason = refused.strerror or refused
+                raise BadCheckpoint(
+                    f"{error}, and it cannot be renamed to {aside.name} ({reason}): remove both to "
+                    f"go on from {self.previous.name}"
+                ) from refused
+            note(f"{error}; going on from {self.previous.name}")
 
     def _read(self, path: Path) -> dict[str, Any]:
         """The content of a file. Runs no code from it."""

@@ -18,6 +18,7 @@ from recsys_rl.command.spelling import split_year
 from recsys_rl.command.taste import Taste
 from recsys_rl.command.title_index import TitleIndex
 from recsys_rl.data.download import SHARED_IDS, SOURCES
+from recsys_rl.data.encodings import western
 from recsys_rl.data.films import Film
 from recsys_rl.data.layouts import tells_separator
 from recsys_rl.data.notes import note, shortened
@@ -169,12 +170,12 @@ def _table(path: Path) -> tuple[list[str], list[list[str]]]:
 
 
 def _decoded(raw: bytes) -> str:
-    """As spreadsheets save text: UTF-8, UTF-16 with its mark, or Latin-1."""
+    """As spreadsheets save text: UTF-8, UTF-16 with its mark, Windows' own or latin-1."""
     encoding = "utf-16" if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8"
     try:
         return raw.decode(encoding).removeprefix("\ufeff")
     except UnicodeDecodeError:
-        return raw.decode("latin-1")
+        return western(raw)
 
 
 def _format(path: Path, header: Sequence[str]) -> tuple[Format, dict[str, int]]:

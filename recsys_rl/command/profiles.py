@@ -14,7 +14,7 @@ from recsys_rl.command.taste import Taste
 from recsys_rl.command.title_index import TitleIndex
 from recsys_rl.data.atomic_files import InUse, locked_file, rewrite_atomically
 from recsys_rl.data.films import Film
-from recsys_rl.data.notes import shortened
+from recsys_rl.data.notes import written
 from recsys_rl.data.regular_files import NotRegular, content_of
 from recsys_rl.data.written_ids import Id
 
@@ -58,7 +58,7 @@ def read_profile(path: Path, dataset: str, index: TitleIndex) -> tuple[list[Answ
         answers = saved["answers"]
         if saved["format"] != FORMAT:
             raise ValueError(
-                f"it has format {shortened(saved['format'])}, this program reads {FORMAT}"
+                f"it has format {written(saved['format'])}, this program reads {FORMAT}"
             )
         if not isinstance(answers, list):
             raise ValueError("its answers are no list")

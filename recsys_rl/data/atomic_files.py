@@ -110,6 +110,8 @@ def locked(folder: Path, wait: float = 0.0) -> Iterator[None]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     path, end = folder / ".lock", time.monotonic() + wait
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder, and must be a file or nothing: remove it")
     while (file := _lock(path)) is None:
         if time.monotonic() >= end:
             raise FolderInUse(

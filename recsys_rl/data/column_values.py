@@ -60,7 +60,9 @@ def as_ids(values: pd.Series, what: str, path: Path | str = "") -> np.ndarray:
     texts = [_as_text(value) for value in found]
     for code, text in enumerate(texts):
         if text is None or text.lower() in MISSING:
-            problem = "missing" if text is not None else f"neither a number nor text: {found[code]}"
+            problem = f"neither a number nor text: {found[code]}" if text is None else "missing"
+            if text:
+                problem = f"{text!r}, which stands for a missing one: give it another name"
             raise BadRow((codes == code).argmax(), f"the {what} is {problem}")
         if len(text) > LONGEST:  # every id would take as much memory as the longest
             reason = f"the {what} has {len(text):,} characters: an id has {LONGEST} at most"

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from recsys_rl.data.encodings import western
 from recsys_rl.data.layouts import GENRES_100K, PUBLISHED, check_count, file_of, tells_separator
 from recsys_rl.data.notes import note, shown
 from recsys_rl.data.quotes import open_quote
@@ -107,7 +108,8 @@ def split_year(raw: str) -> tuple[str, int | None]:
 
 def _text(path: Path) -> str:
     """A small file. ML-10M is UTF-8, ML-100K and ML-1M are latin-1, which almost never happens to
-    be valid UTF-8 once it holds an accent. Line ends are those of Unix."""
+    be valid UTF-8 once it holds an accent; neither is Windows' cp1252. Line ends are those of
+    Unix."""
     raw = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
     if b"\0" in raw:  # as in UTF-16, which latin-1 would take for letters
         line = raw[: raw.index(b"\0")].count(b"\n") + 1
@@ -115,7 +117,7 @@ def _text(path: Path) -> str:
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError:
-        text = raw.decode("latin-1")
+        text = western(raw)
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 

@@ -70,7 +70,9 @@ class Cooccurrence:
         vectors = vectors - vectors.mean(0)
         # a rotation spreads the strong directions over all columns, so over all attention heads
         rotation, _ = torch.linalg.qr(_normal((k, k), generator, vectors))
-        self.item = vectors / vectors.std() * EMBEDDING_STD @ rotation
+        tiny = torch.finfo(torch.float32).tiny  # 0 where everybody has the same items
+        spread = vectors.std().clamp(min=tiny)
+        self.item = vectors / spread * EMBEDDING_STD @ rotation
         popularity = torch.bincount(log.item, minlength=log.n_items).float().add(1).log()
         self.bias = popularity - popularity.mean()
 

@@ -117,18 +117,20 @@ def whole_number(value: Any) -> int | None:
     """As an integer of Python, NumPy or PyTorch says it; None for anything else."""
     try:
         number = operator.index(value)
-    except TypeError:
+    except (TypeError, RuntimeError):  # RuntimeError: of a tensor without numbers
         return None
     truth = isinstance(value, (bool, np.bool_)) or getattr(value, "dtype", None) == torch.bool
-    return None if truth else number
+    return None if truth or np.ma.is_masked(value) else number
 
 
 def direction(action: Any, shape: tuple[int, ...]) -> Tensor:
     """An action of Box(-1, 1, shape) as float32 of this shape; ValueError for what is none."""
     try:
         values = np.asarray(action.tolist() if isinstance(action, Tensor) else action)
-    except ValueError:  # lists of different lengths
+    except (ValueError, RuntimeError):  # lists of different lengths; tensors without numbers
         values = np.asarray(None)
+    if np.ma.is_masked(action):
+        raise ValueError("an action is real numbers, and some of these are masked")
     if values.dtype.kind not in "iuf" or values.shape != shape:
         found = f"{values.dtype} {list(values.shape)}"
         raise ValueError(f"an action is real numbers {list(shape)}, not {found}")
