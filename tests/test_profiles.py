@@ -49,8 +49,8 @@ def row(item: object, title: str, year: object, answer: str = "like") -> dict:
 def test_what_an_editor_has_saved_again_is_read(me):
     save(me, row(1, FILMS[1].title, FILMS[1].year))
     me.write_bytes(b"\xef\xbb\xbf" + me.read_bytes())
-    found, _ = read_profile(me, "ml-1m", INDEX)
-    assert [answer.film.id for answer in found] == [1]
+    found = read_profile(me, "ml-1m", INDEX)
+    assert [answer.film.id for answer in found.answers] == [1]
 
 
 @pytest.mark.parametrize("text", ["[]", "null", "{}", '{"format": 1, "answers": [1]}'])
@@ -69,7 +69,7 @@ def test_title_and_year_say_which_film_is_meant(me):
         row(1, "No such film", 1995, "no"),
         row(99999, psycho.title, psycho.year),
     )
-    found, others = read_profile(me, "ml-1m", INDEX)
+    found, others, _ = read_profile(me, "ml-1m", INDEX)
     assert [answer.film.id for answer in found] == [1, 8, 8]
     assert others == [row(None, "No such film", 1995, "no")]
 
@@ -152,6 +152,19 @@ def test_a_file_that_may_not_be_written_stays(me, monkeypatch):
     with pytest.raises(CommandError, match="cannot be written"):
         write_profile(me, "ml-1m", [])
     assert me.read_text() == "mine"
+
+
+def test_what_others_have_written_into_it_stays(me):
+    """Into an answer, beside the answers, and into one about a film of another data set."""
+    mine = row(1, FILMS[1].title, FILMS[1].year) | {"note": "with Ada", "title ": 3}
+    theirs = row(None, "No such film", 1995, "no") | {"note": "dull"}
+    save(me, mine, theirs, owner="Bob Ünal", tags=["a", {"b": None}])
+    answers, others, more = read_profile(me, "ml-1m", INDEX)
+    write_profile(me, "ml-1m", [*answers, Answer(FILMS[8], "no")], others, more)
+    kept = json.loads(me.read_text())
+    assert (kept["owner"], kept["tags"]) == ("Bob Ünal", ["a", {"b": None}])
+    assert kept["answers"][:2] == [theirs, mine]
+    assert [each["id"] for each in kept["answers"]] == [None, 1, 8]
 
 
 # ----------------------------------------------------------------------------- in a notebook

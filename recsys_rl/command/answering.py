@@ -65,6 +65,7 @@ class _Call:
         self.problems: list[Match] = []
         self.seed: int | None = None
         self.others: list[Row] = []
+        self.more: Row = {}
         self.links = read_links(source.data, source.films)
         self.answers, kept = self._kept()
         self.taste = kept | self._named()
@@ -82,7 +83,9 @@ class _Call:
             taste = self._ratings()
         path = self.arguments.profile
         if path is not None and (os.path.exists(path) or not self.arguments.session):
-            answers, self.others = read_profile(path, self.source.dataset, self.source.index)
+            answers, self.others, self.more = read_profile(
+                path, self.source.dataset, self.source.index
+            )
             if self.others:
                 first, count = shortened(self.others[0]["title"]), len(self.others)
                 self.note(f"films of {path} that are not in this data set: {count}, as {first}")
@@ -180,7 +183,7 @@ class _Call:
     def play(self, suggester: Suggester, wishes: Wishes, ask: Ask) -> None:
         from recsys_rl.command.session import Session
 
-        kept = self.answers, self.arguments.profile, self.others
+        kept = self.answers, self.arguments.profile, self.others, self.more
         session = Session(suggester, wishes, self.taste, *kept)
         session.keep()  # before the first question, where that fails
 

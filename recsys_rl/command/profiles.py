@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from recsys_rl.command.errors import CommandError, first_line
 from recsys_rl.command.taste import Taste
@@ -23,12 +23,27 @@ LARGEST = 2**22  # bytes; an answer takes about 100
 LONGEST = 1000  # characters of a title
 LIKE, NO, SEEN_LIKED, SEEN_NOT, SKIP = "like", "no", "seen, liked", "seen, not", "skip"
 KINDS = (LIKE, NO, SEEN_LIKED, SEEN_NOT, SKIP)
+COLUMNS = "id", "title", "year", "answer"
+OWN = "format", "dataset", "answers"
+
+
+Row = dict[str, Any]  # one answer as it stands in the file
 
 
 @dataclass(frozen=True)
 class Answer:
     film: Film
     kind: str  # of KINDS
+    row: Row = field(default_factory=dict, compare=False)  # as it stood in the file
+
+
+class Profile(NamedTuple):
+    """others: answers about films that the data set has not. more: what else stood in the file,
+    from other programs or by hand."""
+
+    answers: list[Answer]
+    others: list[Row]
+    more: Row
 
 
 def taste_of(answers: Iterable[Answer]) -> Taste:
@@ -44,11 +59,8 @@ def taste_of(answers: Iterable[Answer]) -> Taste:
     return Taste(*by_kind.values())
 
 
-Row = dict[str, Any]  # one answer as it stands in the file
-
-
-def read_profile(path: Path, dataset: str, index: TitleIndex) -> tuple[list[Answer], list[Row]]:
-    """The answers about films of this data set, and those about films that it has not.
+def read_profile(path: Path, dataset: str, index: TitleIndex) -> Profile:
+    """What a session has kept, the films looked up in this data set.
 
     Title and year say which film is meant; the id decides between films that share them. Raises
     CommandError for a file that is no profile.
@@ -62,8 +74,8 @@ def read_profile(path: Path, dataset: str, index: TitleIndex) -> tuple[list[Answ
             )
         if not isinstance(answers, list):
             raise ValueError("its answers are no list")
-        rows = [(row["id"], row["title"], row["year"], row["answer"]) for row in answers]
-        if any(not _is_title(title) or kind not in KINDS for _, title, _, kind in rows):
+        rows = [({} | row, *(row[name] for name in COLUMNS)) for row in answers]
+        if any(not _is_title(title) or kind not in KINDS for _, _, title, _, kind in rows):
             raise ValueError("an answer in it is none")
     except NotRegular as error:
         raise CommandError(str(error)) from error
@@ -80,13 +92,13 @@ def read_profile(path: Path, dataset: str, index: TitleIndex) -> tuple[list[Answ
             "move it away to start anew"
         ) from error
     found, others = [], []
-    for item, title, year, kind in rows:
+    for row, item, title, year, kind in rows:
         film = _film(item if saved.get("dataset") == dataset else None, title, year, index)
         if film is None:  # and its id is that of another data set, or of another film
-            others.append({"id": None, "title": title, "year": year, "answer": kind})
+            others.append(row | {"id": None})
         else:
-            found.append(Answer(film, kind))
-    return found, others
+            found.append(Answer(film, kind, row))
+    return Profile(found, others, {name: saved[name] for name in saved if name not in OWN})
 
 
 def _is_title(title: Any) -> bool:
@@ -117,28 +129,30 @@ def held(path: Path | None) -> Iterator[None]:
 
 
 def write_profile(
-    path: Path, dataset: str, answers: Iterable[Answer], others: Iterable[Row] = ()
+    path: Path,
+    dataset: str,
+    answers: Iterable[Answer],
+    others: Iterable[Row] = (),
+    more: Row | None = None,
 ) -> None:
-    """Replaces the file, whole or not at all. others: answers about films that the data set has
-    not. Raises CommandError where it cannot be written."""
-    rows = [
-        *others,
-        *(
-            {
-                "id": answer.film.id,
-                "title": answer.film.title,
-                "year": answer.film.year,
-                "answer": answer.kind,
-            }
-            for answer in answers
-        ),
-    ]
+    """Replaces the file, whole or not at all. others and more: as in `Profile`. Raises CommandError
+    where it cannot be written."""
+    rows = [*others, *map(_row_of, answers)]
     lines = ",\n".join(f"  {json.dumps(row, ensure_ascii=False)}" for row in rows)
-    head = f'{{"format": {FORMAT}, "dataset": {json.dumps(dataset)}, "answers": ['
+    first = {"format": FORMAT, "dataset": dataset} | (more or {})
+    head = json.dumps(first, ensure_ascii=False).removesuffix("}") + ', "answers": ['
     try:
         rewrite_atomically(path, f"{head}\n{lines}\n]}}\n".encode())
     except (OSError, ValueError) as error:
         raise _unwritable(path, error) from error
+
+
+def _row_of(answer: Answer) -> Row:
+    film = answer.film
+    told = film.id, film.title, film.year, answer.kind
+    return dict(zip(COLUMNS, told, strict=True)) | {
+        name: value for name, value in answer.row.items() if name not in COLUMNS
+    }
 
 
 def _unwritable(path: Path, error: Exception) -> CommandError:

@@ -50,7 +50,7 @@ def meaning(text: str) -> str | None:
 @dataclass
 class Session:
     """answers: what was said so far, oldest first. start: what was known before. profile: the file
-    in which all answers are kept, with others that are about films of other data sets."""
+    in which all answers are kept. others, more: what else stands there, as in `Profile`."""
 
     suggester: Suggester
     wishes: Wishes
@@ -58,6 +58,7 @@ class Session:
     answers: list[Answer] = field(default_factory=list)
     profile: Path | None = None
     others: Sequence[Row] = ()
+    more: Row = field(default_factory=dict)
 
     @property
     def taste(self) -> Taste:
@@ -93,7 +94,7 @@ class Session:
     def keep(self) -> None:
         if self.profile is not None:
             dataset = self.suggester.source.dataset
-            write_profile(self.profile, dataset, self.answers, self.others)
+            write_profile(self.profile, dataset, self.answers, self.others, self.more)
 
     def suggestions(self) -> list[Suggestion]:
         """As many as are asked for, or as are left."""
