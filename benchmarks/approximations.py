@@ -14,7 +14,6 @@ import argparse
 import json
 import time
 from pathlib import Path
-from unittest import mock
 
 import torch
 from torch import Tensor
@@ -26,7 +25,6 @@ from recsys_rl.data.download import DATA_FOLDER
 from recsys_rl.data.histories import POSITIVE, Histories, latest
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.movielens import load_ratings
-from recsys_rl.embeddings import contexts as limited
 from recsys_rl.evaluation.scores import ScoreFunction
 from recsys_rl.experiments import config_of
 from recsys_rl.tasks.base import Task
@@ -36,14 +34,11 @@ from recsys_rl.tasks.registry import split_for, task_of
 def figures(task: Task, name: str, dataset: str, seed: int, updates: int, options: dict) -> dict:
     """Of the agent at the end of pretraining, on validation data."""
     fields = {"pretrain.updates": updates, "ddpg.updates": 0}
-    if options["negatives"]:
-        fields["pretrain.negatives"] = options["negatives"]
+    fields |= {"pretrain.negatives": options["negatives"], "state.contexts": options["contexts"]}
     config = config_of(name, dataset, seed).with_fields(fields)
-    columns = options["contexts"] or task.train.n_items
-    with mock.patch.object(limited, "default_contexts", return_value=columns):
-        if not updates:
-            return rounded(task.validate(cosine(task.train, config)))
-        training = task.build(config)
+    if not updates:
+        return rounded(task.validate(cosine(task.train, config)))
+    training = task.build(config)
     agent, begun = training.agent, time.perf_counter()
     for _ in range(updates):
         agent.pretrain(next(training.demonstrations))

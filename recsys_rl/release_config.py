@@ -25,7 +25,7 @@ def checked(config: dict[str, Any]) -> tuple[Config, IdMap]:
     """The configuration and the item ids; ValueError if anything is not what it should be."""
     saved = config.get("config")
     parts = Config.from_dict(saved)
-    if parts.to_dict() != filled(saved):
+    if filled(parts.to_dict()) != filled(saved):
         raise ValueError("the configuration holds text where numbers should be")
     n_users, ids = config.get("n_users"), config.get("item_ids")
     if type(n_users) is not int or not 0 <= n_users <= MOST_USERS:

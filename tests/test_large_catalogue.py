@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from toys import SMALL, SMALL_SET, changed, learn, log_of, mixed_log, pretrain, random_log
 
-from recsys_rl.agent.build import build
+from recsys_rl.agent.build import build, pretrained_embeddings
 from recsys_rl.agent.config import Config
 from recsys_rl.agent.demonstrations import LogMoments, LogWindows
 from recsys_rl.agent.losses import Catalogue, FullSoftmax, Sample, sampled_softmax
@@ -140,6 +140,28 @@ def test_columns_of_a_matrix_of_low_rank_give_the_whole_of_it() -> None:
     vectors = contexts.extended(exact[:, items], items, 7)
     assert vectors.shape == (40, 5)
     torch.testing.assert_close(vectors @ vectors.T, exact, atol=1e-3, rtol=1e-3)
+
+
+def test_the_configuration_says_how_many_contexts() -> None:
+    """As many as there are items are all of them, as without a number."""
+    fields = {"state.name": "DRR-seq", "state.embeddings": "pretrained"}
+    log, config = random_log(), changed(SMALL, fields)
+    start = {
+        n: pretrained_embeddings(config.with_field("state.contexts", n), log, gen()).item
+        for n in (0, 7, log.n_items)
+    }
+    assert torch.equal(start[0], start[log.n_items])
+    few = Cooccurrence(log, config.state.k, gen(), contexts=7).item
+    assert torch.equal(start[7], few)
+    assert not torch.equal(start[7], start[0])
+
+
+def test_contexts_that_nothing_reads_are_refused() -> None:
+    log = random_log()
+    for name in ("DRR-ave", "DRR-seq"):  # both with random vectors
+        config = changed(SMALL, {"state.name": name, "state.contexts": 7})
+        with pytest.raises(ValueError, match=r"^state\.contexts is for vectors that start from co"):
+            build(config, log)
 
 
 def test_vectors_of_few_contexts_keep_blocks_together() -> None:
@@ -270,7 +292,11 @@ def test_streams_go_on_with_the_same_samples() -> None:
     assert len(next(LogMoments(LoggedEnv(log, generator=gen()), 8, 6)).sample.item) == 6
 
 
-def test_negatives_may_be_missing_in_what_was_saved() -> None:
+def test_what_came_later_may_be_missing_in_what_was_saved() -> None:
     saved = SMALL.to_dict()
     del saved["pretrain"]["negatives"]
+    assert "contexts" not in saved["state"]
     assert Config.from_dict(saved) == SMALL
+    few = SMALL.with_field("state.contexts", 7)
+    assert few.to_dict()["state"]["contexts"] == 7
+    assert Config.from_dict(few.to_dict()) == few

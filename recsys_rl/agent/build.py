@@ -145,6 +145,11 @@ def check(config: Config, log: Interactions, sessions: bool = True) -> None:
             f"{state.name} starts from items that are rated together, and these sessions give "
             "factors of ratings: choose another state.name"
         )
+    if state.contexts and (start not in COUNTED or state.embeddings == "random"):
+        raise ValueError(
+            f"state.contexts is for vectors that start from co-occurrence, and those of "
+            f"{state.name} do not: leave it at 0"
+        )
     if state.name == "affected" and env.name != "consequences":
         raise ValueError(
             f'state.name="affected" needs env.name="consequences", whose films have effects, and '
@@ -156,7 +161,7 @@ def check(config: Config, log: Interactions, sessions: bool = True) -> None:
             "ddpg.ou_sigma, 0.2 for instance"
         )
     if state.embeddings != "random" and start in COUNTED:
-        refuse_pairs(log.n_items)
+        refuse_pairs(log.n_items, state.contexts or None)
     if state.k > max(log.n_items, WIDEST):
         raise ValueError(
             f"state.k is {state.k}, and {log.n_items} items have no more directions than that: it "
@@ -216,7 +221,10 @@ def pretrained_embeddings(config: Config, log: Interactions, generator: torch.Ge
     """What the vectors of the configured state start from; None if they are random."""
     if config.state.embeddings == "random" or config.state.name not in STATES:
         return None
-    return EMBEDDINGS[STATES[config.state.name].pretrained](log, config.state.k, generator)
+    kind, contexts = STATES[config.state.name].pretrained, config.state.contexts
+    if kind in COUNTED:
+        return EMBEDDINGS[kind](log, config.state.k, generator, contexts or None)
+    return EMBEDDINGS[kind](log, config.state.k, generator)
 
 
 def fit_pmf(log: Interactions, k: int, generator: torch.Generator) -> PMF:
@@ -225,17 +233,22 @@ def fit_pmf(log: Interactions, k: int, generator: torch.Generator) -> PMF:
     return pmf
 
 
-def fit_sequence(log: Interactions, k: int, generator: torch.Generator) -> Cooccurrence:
+def fit_sequence(
+    log: Interactions, k: int, generator: torch.Generator, contexts: int | None = None
+) -> Cooccurrence:
     """From items that are rated near each other."""
-    return Cooccurrence(log, k, generator)
+    return Cooccurrence(log, k, generator, contexts=contexts)
 
 
-def fit_likes(log: Interactions, k: int, generator: torch.Generator) -> Cooccurrence:
+def fit_likes(
+    log: Interactions, k: int, generator: torch.Generator, contexts: int | None = None
+) -> Cooccurrence:
     """From items that the same users like."""
-    return Cooccurrence(log.select(log.rating >= POSITIVE), k, generator, reach=None)
+    liked = log.select(log.rating >= POSITIVE)
+    return Cooccurrence(liked, k, generator, reach=None, contexts=contexts)
 
 
-EMBEDDINGS: dict[str, Callable[[Interactions, int, torch.Generator], Any]] = {
+EMBEDDINGS: dict[str, Callable[..., Any]] = {
     "ratings": RatingFactors.of,
     "pmf": fit_pmf,
     "sequence": fit_sequence,

@@ -29,9 +29,10 @@ class StateConfig:
     embeddings: str = "pretrained"  # what item vectors start from; or "random"
     linear: str = ""  # a linear model of the user beside the state, see baselines/registry.py
     noise: float = 0.02  # variance of what an answer says by chance, for that model or a belief
+    contexts: int = 0  # items whose co-occurrence the vectors start from; 0: embeddings/contexts.py
 
     def __post_init__(self) -> None:
-        _at_least(self, k=1, n=1, noise=0)
+        _at_least(self, k=1, n=1, noise=0, contexts=0)
         _at_most(self, k=10_000, n=10_000)  # memory is asked for by these numbers
         _at_most(self, noise=1_000)  # a larger one leaves no precision
         _one_of(self, embeddings=("pretrained", "random"))
@@ -146,12 +147,15 @@ class Config:
     def to_dict(self) -> dict[str, Any]:
         """All but the device: releases and checkpoints are the same wherever they were made.
 
-        Nor the precision, where it is the default: so they were before there was a choice.
+        Nor precision and contexts, where they are the default: so they were before there was a
+        choice.
         """
         values = asdict(self)
         del values["device"]
         if self.precision == Config.precision:
             del values["precision"]
+        if self.state.contexts == StateConfig.contexts:
+            del values["state"]["contexts"]
         return values
 
     @classmethod
@@ -198,10 +202,13 @@ def paths() -> list[str]:
 
 def filled(saved: Any) -> Any:
     """A saved configuration; fields that came later, where it has none, at their defaults."""
-    pretrain = saved.get("pretrain") if isinstance(saved, Mapping) else None
-    if not isinstance(pretrain, Mapping):
-        return saved
-    return {**saved, "pretrain": {"negatives": 0, **pretrain}}
+    later = {"pretrain": {"negatives": 0}, "state": {"contexts": 0}}
+    parts = {
+        name: {**fields, **saved[name]}
+        for name, fields in later.items()
+        if isinstance(saved, Mapping) and isinstance(saved.get(name), Mapping)
+    }
+    return {**saved, **parts} if parts else saved
 
 
 def _read(cls: type, saved: Any, where: str) -> Any:

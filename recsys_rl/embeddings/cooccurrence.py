@@ -18,7 +18,10 @@ EMBEDDING_STD = 0.05
 def refuse_pairs(n_items: int, contexts: int | None = None) -> None:
     """ValueError where `Cooccurrence` has too many items for its dense table."""
     columns = min(contexts or limited.default_contexts(n_items), n_items)
-    instead = 'start from state.embeddings="random", leave out films by min_ratings'
+    instead = (
+        'start from state.embeddings="random" or fewer state.contexts, leave out films by '
+        "min_ratings"
+    )
     # a table of contexts is worked on in place, and multiplied once
     refuse_dense(
         n_items, columns, "co-occurrence of films", instead, 20 if columns == n_items else 6
