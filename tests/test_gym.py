@@ -301,7 +301,8 @@ def test_every_session_against_the_table_of_ratings(reward: Reward) -> None:
     for user in env.sessions.eligible.tolist():
         table = ratings_of(users, user)
         (start, _, _, _, info), *steps = play(env, user, user=10 * user + 7)
-        assert info == {"user": 10 * user + 7}
+        assert info["user"] == 10 * user + 7
+        assert info["mask"].sum() == users.n_items - 3
         named = items_of(start["memory"], users.n_items)
         assert len(set(named)) == 3
         assert min(table[item] for item in named) >= POSITIVE
@@ -313,7 +314,8 @@ def test_every_session_against_the_table_of_ratings(reward: Reward) -> None:
             item = max(set(range(users.n_items)) - shown, key=lambda i: scores[i])  # noqa: B023
             shown.add(item)
             (liked if item in relevant else rejected).append(item)
-            assert info == {"item": 3 * item + 2, "liked": item in relevant}
+            assert (info["item"], info["liked"]) == (3 * item + 2, item in relevant)
+            assert set(np.flatnonzero(~info["mask"])) == shown
             assert type(earned) is float
             assert earned == float(reward(torch.tensor(table.get(item, 0.0))))
             assert items_of(observation["memory"], users.n_items) == liked

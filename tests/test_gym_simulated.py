@@ -62,7 +62,7 @@ def test_a_session_shows_films_once_and_ends_with_the_time():
 def test_what_is_no_film_is_refused(action):
     env = made()
     env.reset(seed=0)
-    with pytest.raises(ValueError, match="an action is a film"):
+    with pytest.raises(ValueError, match="an action is an item"):
         env.unwrapped.step(action)
 
 

@@ -25,10 +25,17 @@ from torch.nn import functional as F
 from recsys_rl.data.devices import CPU
 from recsys_rl.data.histories import POSITIVE, Histories, exclusion_mask
 from recsys_rl.data.interactions import Interactions
-from recsys_rl.data.notes import written
 from recsys_rl.embeddings.like_posterior import LikeGaussian
 from recsys_rl.envs.base import Info, known_options
 from recsys_rl.envs.elicitation import QUESTIONS, ElicitationEnv
+from recsys_rl.envs.gym_actions import (
+    ACTIONS,
+    action_space,
+    item_of,
+    nearest,
+    nearness,
+    places_of,
+)
 from recsys_rl.envs.gym_common import (
     PARTS,
     check_choice,
@@ -37,7 +44,6 @@ from recsys_rl.envs.gym_common import (
     check_types,
     known_opening,
     user_index,
-    whole_number,
 )
 from recsys_rl.envs.registration import load_users
 
@@ -56,17 +62,25 @@ def flat_observation(histories: Histories, gaussian: LikeGaussian) -> Tensor:
 
 
 def score_function(
-    act: Callable[[np.ndarray, np.ndarray], np.ndarray], gaussian: LikeGaussian
+    act: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    gaussian: LikeGaussian,
+    action: str = "item",
 ) -> Callable[[Histories], Tensor]:
     """A policy that was trained here in the form that evaluations take.
 
-    act: observations float32 [B, p + 4], masks bool [B, V] -> items, integers [B].
+    act: observations float32 [B, p + 4], masks bool [B, V] -> items, integers [B], or for action =
+    "vector" vectors [B, p + 1]. ValueError for other actions.
     """
+    check_choice("action", action, ACTIONS)
+    places = places_of(gaussian.item_vectors)
 
     def score(histories: Histories) -> Tensor:
         mask = ~exclusion_mask(histories, gaussian.n_items)
-        chosen = act(flat_observation(histories, gaussian).numpy(), mask.numpy())
-        return F.one_hot(torch.as_tensor(chosen, device=CPU).long(), gaussian.n_items).float()
+        told = act(flat_observation(histories, gaussian).numpy(), mask.numpy())
+        chosen = torch.as_tensor(told, device=CPU)
+        if action == "vector":
+            return nearness(chosen.float(), places)
+        return F.one_hot(chosen.long(), gaussian.n_items).float()
 
     return score
 
@@ -74,8 +88,10 @@ def score_function(
 class GymElicitationEnv(gymnasium.Env):
     """`horizon` questions to one user, then ten items of the other half of the catalogue.
 
-    Action: Discrete(V), the index of the item to ask about. Who asks what cannot be asked (the
-    other half, what was named or asked before) has asked nothing. Observation: Box (p + 4,), see
+    action: "item", Discrete(V), the index of the item to ask about. Who asks what cannot be asked
+    (the other half, what was named or asked before) has asked nothing. "vector", Box(-1, 1,
+    (p + 1,)): of what can be asked about the nearest to `REACH` times the action is asked about
+    (`places_of` the item vectors of the Gaussian). Observation: Box (p + 4,), see
     `flat_observation`. Reward: 0 until the last question, then the share of the ten recommended
     items that the user rated 4 or more, the ten best by the Gaussian of likes. terminated: after
     the last question; nothing is truncated.
@@ -100,6 +116,7 @@ class GymElicitationEnv(gymnasium.Env):
         root: str | Path | None = None,
         dataset: str | Path = "ml-100k",
         part: str = "train",
+        action: str = "item",
         horizon: int = QUESTIONS,
         n_seed: int = 0,
         half: int | None = None,
@@ -123,7 +140,8 @@ class GymElicitationEnv(gymnasium.Env):
         )
         size = gaussian.item_vectors.shape[1] - 1 + 4
         self.observation_space = spaces.Box(-np.inf, np.inf, (size,), np.float32)
-        self.action_space = spaces.Discrete(users.n_items)
+        self.action, self.places = action, places_of(gaussian.item_vectors)
+        self.action_space = action_space(action, *self.places.shape)
 
     def reset(
         self, *, seed: int | None = None, options: Info | None = None
@@ -146,10 +164,7 @@ class GymElicitationEnv(gymnasium.Env):
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, Info]:
         """ResetNeeded before a reset and after the end; ValueError for what is no action."""
         check_running(self.sessions)
-        item = whole_number(action)
-        if item is None or not 0 <= item < self.users.n_items:
-            last = self.users.n_items - 1
-            raise ValueError(f"an action is an item, 0 .. {last}, not {written(action)}")
+        item = self._item(action)
         _, reward, terminated, _, info = self.sessions.step(torch.tensor([item], device=CPU))
         asked, stars = int(info["item"]), float(info["rating"])
         found: Info = {"answer": ANSWERS[0]}
@@ -163,6 +178,12 @@ class GymElicitationEnv(gymnasium.Env):
             False,
             found | {"mask": self._mask()},
         )
+
+    def _item(self, action: Any) -> int:
+        """The index of the item that an action asks about."""
+        if self.action == "vector":
+            return nearest(action, self.places, self._mask())
+        return item_of(action, self.users.n_items)
 
     def _mask(self) -> np.ndarray:
         return ~self.sessions.excluded[0].numpy()

@@ -26,7 +26,6 @@ from recsys_rl.data.devices import CPU, generator_on
 from recsys_rl.data.effects import WIDTH, effects
 from recsys_rl.data.histories import Histories
 from recsys_rl.data.ids import IdMap
-from recsys_rl.data.notes import written
 from recsys_rl.embeddings.rating_factors import RatingFactors, posterior_mean
 from recsys_rl.envs.base import Info, known_options
 from recsys_rl.envs.consequences import (
@@ -37,6 +36,15 @@ from recsys_rl.envs.consequences import (
     consequence_worlds,
     rated_at_random,
 )
+from recsys_rl.envs.gym_actions import (
+    ACTIONS,
+    action_space,
+    allowed_from,
+    item_of,
+    nearest,
+    nearness,
+    places_of,
+)
 from recsys_rl.envs.gym_common import (
     PARTS,
     check_choice,
@@ -46,7 +54,6 @@ from recsys_rl.envs.gym_common import (
     data_of,
     known_opening,
     user_index,
-    whole_number,
 )
 from recsys_rl.envs.simulated import Simulator, some_likes
 
@@ -66,21 +73,31 @@ def observed(
     return torch.cat([mean, effects(histories, films, horizon), histories.clock], 1)
 
 
+def film_places(rotated: RatingFactors, films: Tensor) -> Tensor:
+    """`places_of` the item vectors and c, of the effects of films -> float32 [V, k + 1]."""
+    return places_of(torch.cat([rotated.item, films[:, :1]], 1))
+
+
 def score_function(
     act: Callable[[np.ndarray], np.ndarray],
     factors: RatingFactors,
     films: Tensor,
     horizon: int = HORIZON,
+    action: str = "item",
 ) -> Callable[[Histories], Tensor]:
     """A policy that was trained here in the form that evaluations take (`whole_sessions`).
 
-    act: observations float32 [B, k + WIDTH + 1] -> scores of all films float32 [B, V].
+    act: observations float32 [B, k + WIDTH + 1] -> scores of all films float32 [B, V], or for
+    action = "vector" vectors [B, k + 1]. ValueError for other actions.
     """
+    check_choice("action", action, ACTIONS)
     rotated = factors.rotated()
+    places = film_places(rotated, films)
 
     def score(histories: Histories) -> Tensor:
-        scores = act(observed(histories, rotated, films, horizon).numpy())
-        return torch.as_tensor(scores, device=CPU)
+        told = act(observed(histories, rotated, films, horizon).numpy())
+        scores = torch.as_tensor(told, device=CPU)
+        return scores if action == "item" else nearness(scores.float(), places)
 
     return score
 
@@ -88,8 +105,10 @@ def score_function(
 class GymSimulatedEnv(gymnasium.Env):
     """One session with one simulated user on whom what is shown leaves its mark.
 
-    Action: Discrete(V), the index of the film to show; one that was shown already, or known at the
-    start, shows the next index in its place, round the end. Observation: Box (k + WIDTH + 1,), see
+    action: "item", Discrete(V), the index of the film to show; one that was shown already, or known
+    at the start, shows the next index in its place, round the end. "vector", Box(-1, 1, (k + 1,)):
+    of the films that may be shown the nearest to `REACH` times the action is (`film_places`).
+    Observation: Box (k + WIDTH + 1,), see
     `observed`; what describes the films, c and their genres, does not change: `consequence.films`.
     Reward: the rating times the consequence's factor. terminated: `horizon` films were shown;
     nothing is truncated.
@@ -116,6 +135,7 @@ class GymSimulatedEnv(gymnasium.Env):
         root: str | Path | None = None,
         dataset: str | Path = "ml-100k",
         part: str = "train",
+        action: str = "item",
         form: str = "satisfaction",
         dial: float = 0.5,
         judged_in: str = "A",
@@ -146,7 +166,8 @@ class GymSimulatedEnv(gymnasium.Env):
         self.sessions = ConsequencesEnv(
             simulator, consequence, users=users, sessions=1, horizon=horizon
         )
-        self.action_space = spaces.Discrete(simulator.n_items)
+        self.action, self.places = action, film_places(self.rotated, consequence.films)
+        self.action_space = action_space(action, *self.places.shape)
         size = factors.item.shape[1] + WIDTH + 1
         self.observation_space = spaces.Box(-np.inf, np.inf, (size,), np.float32)
 
@@ -178,10 +199,9 @@ class GymSimulatedEnv(gymnasium.Env):
 
     def _item(self, action: Any) -> int:
         """The film that an action shows."""
-        item, n_items = whole_number(action), self.sessions.n_items
-        if item is None or not 0 <= item < n_items:
-            raise ValueError(f"an action is a film, 0 .. {n_items - 1}, not {written(action)}")
-        return (item + int(np.roll(self._mask(), -item).argmax())) % n_items
+        if self.action == "vector":
+            return nearest(action, self.places, self._mask())
+        return allowed_from(item_of(action, self.sessions.n_items), self._mask())
 
     def _mask(self) -> np.ndarray:
         return ~self.sessions.excluded[0].numpy()

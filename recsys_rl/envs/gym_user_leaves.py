@@ -28,20 +28,25 @@ from recsys_rl.data.devices import CPU, generator_on
 from recsys_rl.data.histories import Histories, repadded
 from recsys_rl.data.ids import IdMap
 from recsys_rl.data.interactions import Interactions, fingerprint
-from recsys_rl.data.notes import written
 from recsys_rl.embeddings.rating_factors import RatingFactors, posterior_mean
 from recsys_rl.envs.base import Info, known_options
+from recsys_rl.envs.gym_actions import (
+    ACTIONS,
+    action_space,
+    item_of,
+    nearest,
+    nearness,
+    places_of,
+)
 from recsys_rl.envs.gym_common import (
     PARTS,
     check_choice,
     check_render_mode,
     check_running,
     check_types,
-    direction,
     interactions_of,
     known_opening,
     user_index,
-    whole_number,
 )
 from recsys_rl.envs.user_leaves import (
     FACTORS,
@@ -54,10 +59,8 @@ from recsys_rl.envs.user_leaves import (
 )
 
 ID = "recsys_rl/UserLeaves-v0"
-ACTIONS = "item", "vector"
 WORLDS = "truth", "model"
 NOISE = 0.0025  # variance of a rating, for the posterior
-REACH = 2.0  # standard deviations of the item vectors that an action of 1 stands for
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,8 +68,8 @@ class Features:
     """What plain networks read of a session, and how their vectors name items.
 
     vectors: float32 [V + 1, k], rotated (`RatingFactors.rotated`), 0 at padding; prior: mean and
-    precision of the users' factors beside them. places: float32 [V + 1, k], each column of the item
-    vectors less its mean and over its standard deviation, 0 at padding.
+    precision of the users' factors beside them. places: float32 [V + 1, k], `places_of` the item
+    vectors, 0 at padding.
     """
 
     vectors: Tensor
@@ -76,10 +79,8 @@ class Features:
     @classmethod
     def of(cls, factors: RatingFactors) -> Features:
         rotated = factors.rotated()
-        item = rotated.item
-        spread = item.std(0).clamp(min=1e-6)  # a column may be constant
-        padded = (F.pad(each, (0, 0, 0, 1)) for each in (item, (item - item.mean(0)) / spread))
-        vectors, places = padded
+        both = rotated.item, places_of(rotated.item)
+        vectors, places = (F.pad(each, (0, 0, 0, 1)) for each in both)
         return cls(vectors, rotated.prior(), places)
 
     @property
@@ -107,14 +108,6 @@ class Features:
         places = self.places[lately.item.masked_fill(~there, self.n_items)].flatten(1)
         return torch.cat([mean, places, lately.rating * there, histories.clock], 1)
 
-    def nearness(self, action: Tensor) -> Tensor:
-        """Minus the squared distance of `REACH` times an action to every item's place.
-
-        float32 [B, k] -> [B, V].
-        """
-        apart = self.places[:-1] - REACH * action.unsqueeze(1)
-        return -apart.square().sum(2)
-
 
 def score_function(
     act: Callable[[np.ndarray], np.ndarray], factors: RatingFactors, action: str = "item"
@@ -132,7 +125,7 @@ def score_function(
         chosen = torch.as_tensor(act(seen.cpu().numpy()), device=seen.device)
         if action == "item":
             return F.one_hot(chosen.long(), features.n_items).float()
-        return features.nearness(chosen.float())
+        return nearness(chosen.float(), features.places[:-1])
 
     return score
 
@@ -176,7 +169,6 @@ class GymUserLeavesEnv(gymnasium.Env):
         opening: Mapping[str, Any] | None = None,
         render_mode: str | None = None,
     ) -> None:
-        check_choice("action", action, ACTIONS)
         check_choice("part", part, PARTS)
         check_choice("trained_in", trained_in, WORLDS)
         check_render_mode(render_mode)
@@ -192,11 +184,7 @@ class GymUserLeavesEnv(gymnasium.Env):
         self.features = Features.of(self.factors)
         met = met if users is None else users
         self.sessions = UserLeavesEnv(self.world, users=met, sessions=1)
-        forms = {
-            "item": spaces.Discrete(self.world.n_items),
-            "vector": spaces.Box(-1.0, 1.0, (self.factors.item.shape[1],), np.float32),
-        }
-        self.action_space = forms[action]
+        self.action_space = action_space(action, self.world.n_items, self.factors.item.shape[1])
         self.observation_space = spaces.Box(-np.inf, np.inf, (self.features.size,), np.float32)
 
     def reset(
@@ -230,13 +218,8 @@ class GymUserLeavesEnv(gymnasium.Env):
     def _item(self, action: Any) -> int:
         """The index of the item that an action shows."""
         if self.action == "vector":
-            vector = direction(action, self.action_space.shape)
-            return int(self.features.nearness(vector.unsqueeze(0)).argmax())
-        item = whole_number(action)
-        if item is None or not 0 <= item < self.world.n_items:
-            last = self.world.n_items - 1
-            raise ValueError(f"an action is an item, 0 .. {last}, not {written(action)}")
-        return item
+            return nearest(action, self.features.places[:-1], self._mask())
+        return item_of(action, self.world.n_items)
 
     def _mask(self) -> np.ndarray:
         return np.ones(self.world.n_items, dtype=bool)

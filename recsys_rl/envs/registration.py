@@ -5,7 +5,7 @@
 
 One user whom the agent has never met at a time; the rules are those of `ColdStartEnv`. An action is
 a direction in the space of item vectors, the item with the largest inner product is shown (Liu et
-al., arXiv 1810.12027).
+al., arXiv 1810.12027); or, with action="item", the index of an item.
 
 Sources: Towers et al., arXiv 2407.17032 (Gymnasium's contract). For the item vectors, Levy &
 Goldberg, NIPS 2014.
@@ -35,6 +35,12 @@ from recsys_rl.data.splits import Split, split_users
 from recsys_rl.embeddings.cooccurrence import Cooccurrence
 from recsys_rl.envs.base import Info, best_item, known_options
 from recsys_rl.envs.cold_start import ColdStartEnv
+from recsys_rl.envs.gym_actions import (
+    ACTIONS,
+    action_space,
+    allowed_from,
+    item_of,
+)
 from recsys_rl.envs.gym_common import (
     PARTS,
     check_choice,
@@ -103,16 +109,19 @@ def flat_observation(histories: Histories, vectors: Tensor) -> Tensor:
 
 
 def score_function(
-    act: Callable[[np.ndarray], np.ndarray], vectors: Tensor
+    act: Callable[[np.ndarray], np.ndarray], vectors: Tensor, action: str = "vector"
 ) -> Callable[[Histories], Tensor]:
     """A policy that was trained here in the form that evaluations take.
 
-    act: flat observations float32 [B, 2k + 3] -> actions [B, k].
+    act: flat observations float32 [B, 2k + 3] -> directions [B, k], or for action = "item" scores
+    of all items [B, V]. ValueError for other actions.
     """
+    check_choice("action", action, ACTIONS)
 
     def score(histories: Histories) -> Tensor:
-        action = act(flat_observation(histories, vectors).cpu().numpy())
-        return torch.as_tensor(action, dtype=torch.float32, device=vectors.device) @ vectors.T
+        told = act(flat_observation(histories, vectors).cpu().numpy())
+        found = torch.as_tensor(told, dtype=torch.float32, device=vectors.device)
+        return found if action == "item" else found @ vectors.T
 
     return score
 
@@ -120,8 +129,10 @@ def score_function(
 class GymColdStartEnv(gymnasium.Env):
     """One session with one cold-start user, who named `n_seed` items they like.
 
-    Action: Box(-1, 1, (k,)). Of the items neither named nor shown the one with the largest inner
-    product is shown, `horizon` in all. Reward: 1 if the user rated it 4 or more, else 0, or what
+    action: "vector", Box(-1, 1, (k,)): of the items neither named nor shown the one with the
+    largest inner product is shown. "item", Discrete(n_items): the index of the item to show; one
+    that was named or shown shows the next index in its place, round the end. `horizon` are shown in
+    all. Reward: 1 if the user rated it 4 or more, else 0, or what
     `reward` makes of the stars. terminated: nothing is left to like, or `horizon` items were shown;
     evaluations end there too, so nothing is ever truncated.
 
@@ -129,7 +140,8 @@ class GymColdStartEnv(gymnasium.Env):
     indices MultiDiscrete(n * [n_items + 1]), n = n_seed + horizon or all items, so that nothing is
     forgotten, and `elapsed`, the share of the session that is over, Box(0, 1, (1,)); or "vectors",
     a Box of 2k + 3 numbers for a plain network, see `flat_observation`.
-    info: "user" at the start; then "item", the id of the item, and "liked".
+    info: "user" at the start; then "item", the id of the item, and "liked"; always "mask", bool
+    [n_items], what may be shown.
     All chance is drawn from Gymnasium's own `np_random`. reset's option "user" names who is met, by
     the id that `info` gives.
 
@@ -150,6 +162,7 @@ class GymColdStartEnv(gymnasium.Env):
         root: str | Path | None = None,
         dataset: str | Path = "ml-100k",
         part: str = "train",
+        action: str = "vector",
         horizon: int = 40,
         n_seed: int = 3,
         observe: str = "items",
@@ -181,7 +194,7 @@ class GymColdStartEnv(gymnasium.Env):
         )
         self.longest = min(n_seed + horizon, users.n_items)  # items of a session, none twice
         self.observation_space = self._observation_space(self.longest)
-        self.action_space = spaces.Box(-1.0, 1.0, (vectors.shape[1],), np.float32)
+        self.action, self.action_space = action, action_space(action, *vectors.shape)
 
     def _observation_space(self, n: int) -> spaces.Space:
         if self.observe == "items":
@@ -210,17 +223,29 @@ class GymColdStartEnv(gymnasium.Env):
         items = int(self.np_random.integers(2**63 - 1))  # the seed of which items are named
         user = user if named is None else named
         self.sessions.reset(seed=items, options={"users": torch.tensor([user], device=CPU)})
-        return self._observation(), {"user": self.users.user_ids.id([user])[0].item()}
+        told = self.users.user_ids.id([user])[0].item()
+        return self._observation(), {"user": told, "mask": self._mask()}
 
-    def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, Info]:
+    def step(self, action: Any) -> tuple[Observation, float, bool, bool, Info]:
         """ResetNeeded before a reset and after the end; ValueError for what is no action."""
         check_running(self.sessions)
-        towards = direction(action, self.action_space.shape)
-        item = best_item(towards.unsqueeze(0) @ self.vectors.T, self.sessions.excluded)
+        item = self._item(action)
         _, reward, terminated, truncated, info = self.sessions.step(item)
         liked = bool(info["rating"] >= POSITIVE)
-        found = {"item": self.users.item_ids.id(item)[0].item(), "liked": liked}
+        shown = self.users.item_ids.id(item)[0].item()
+        found = {"item": shown, "liked": liked, "mask": self._mask()}
         return self._observation(), float(reward), bool(terminated), bool(truncated), found
+
+    def _item(self, action: Any) -> Tensor:
+        """The item that an action shows -> int64 [1]."""
+        if self.action == "item":
+            shown = allowed_from(item_of(action, self.users.n_items), self._mask())
+            return torch.tensor([shown], device=CPU)
+        towards = direction(action, self.action_space.shape)
+        return best_item(towards.unsqueeze(0) @ self.vectors.T, self.sessions.excluded)
+
+    def _mask(self) -> np.ndarray:
+        return ~self.sessions.excluded[0].numpy()
 
     def _observation(self) -> Observation:
         histories = self.sessions.observation()
