@@ -52,7 +52,10 @@ def test_learning_curves_has_a_pane_an_agent_and_a_line_a_baseline():
     curve = pd.DataFrame({"update": [0, 500, 600], "ndcg@10": [0.0, 0.1, 0.2]})
     curves, ends = {"DRR-ave": curve, "DRR-seq": curve}, {"DRR-ave": 500, "DRR-seq": 500}
     figure = plots.learning_curves(curves, "ndcg@10", ends, {"EASE": 0.15, "popularity": 0.05})
-    assert [axes.get_title() for axes in figure.axes] == ["DRR-ave", "DRR-seq"]
+    assert [axes.get_title() for axes in figure.axes] == [
+        "DRR-ave as it learns",
+        "DRR-seq as it learns",
+    ]
     for axes in figure.axes:
         curve_line, *baselines = axes.lines
         assert curve_line.get_xdata().tolist() == [0, 500, 600]

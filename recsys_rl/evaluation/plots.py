@@ -35,7 +35,7 @@ def learning_curves(
     for pane, (name, curve), colour in zip(panes[0], curves.items(), COLOURS, strict=False):
         pane.plot(curve["update"], curve[metric], color=colour, marker="o", markersize=3)
         pane.axvspan(pretrained[name], curve["update"].max(), color=colour, alpha=0.1, lw=0)
-        pane.set(title=name, xlabel="updates (shaded: DDPG)")
+        pane.set(title=f"{name} as it learns", xlabel="updates (shaded: DDPG)")
         for i, (label, value) in enumerate(baselines.items()):
             pane.axhline(value, color="grey", ls=[":", "--", "-."][i % 3], lw=1)
             side = "top" if i % 2 else "bottom"  # neighbouring lines may be close
@@ -131,7 +131,9 @@ def calibration_plot(found: Mapping[str, Calibration], gamma: float) -> Figure:
     low, high = min(0.0, *ends), max(ends)
     right.plot([low, high], [low, high], color="grey", lw=1, ls=":", label="Q = return")
     left.set(xlabel="steps already played", ylabel=f"discounted by gamma = {gamma:g}")
+    left.set_title("Q against the return that followed, by step")
     right.set(xlabel="Q, tenths of the sessions, middle step", ylabel="return that followed")
+    right.set_title("The same by tenths: on the dotted line Q is right")
     for pane in (left, right):
         pane.legend(frameon=False, fontsize=8)
         _bare(pane)
@@ -214,6 +216,7 @@ def shares_of_the_way(worlds: Mapping[str, Mapping[str, tuple[float, float, floa
         axes.axvline(x, color="#7F7F7F", ls=":", lw=1.2)
     axes.set_yticks(range(len(worlds)), list(reversed(worlds)))
     axes.set(ylim=(-0.6, len(worlds) - 0.4), xlabel="0: the greedy policy, 1: the oracle")
+    axes.set_title("How far from the greedy policy to the oracle")
     axes.legend(frameon=False, fontsize=9, bbox_to_anchor=(1.01, 1), loc="upper left")
     axes.spines[["top", "right", "left"]].set_visible(False)
     figure.tight_layout()
@@ -236,11 +239,12 @@ def session_steps(
     left.plot(expected, step, "o", mfc="white", color=COLOURS[0], label="expected")
     left.plot(answered, step, "o", color=COLOURS[1], label="answered")
     left.set_yticks(step, [f"{title[:38]}  {i}" for i, title in enumerate(titles, 1)])
-    left.set(xlim=(0, 5.2), xlabel="stars", title="what was shown")
+    left.set(xlim=(0, 5.2), xlabel="stars", title="What was shown, and the stars it got")
     left.invert_yaxis()
     left.legend(frameon=False, fontsize=8, loc="lower left")
     right.plot(np.arange(len(error)), error, color=COLOURS[0], marker="o", markersize=4)
-    right.set(xlabel="films shown", ylabel="stars", title="error over all films", ylim=(0, None))
+    right.set(xlabel="films shown", ylabel="stars", ylim=(0, None))
+    right.set_title("Error of the belief, all films")
     for pane in (left, right):
         _bare(pane)
     figure.tight_layout()
