@@ -34,7 +34,8 @@ from recsys_rl.tasks.registry import split_for, task_of
 def figures(task: Task, name: str, dataset: str, seed: int, updates: int, options: dict) -> dict:
     """Of the agent at the end of pretraining, on validation data."""
     fields = {"pretrain.updates": updates, "ddpg.updates": 0}
-    fields |= {"pretrain.negatives": options["negatives"], "state.contexts": options["contexts"]}
+    columns = options["contexts"] or task.train.n_items
+    fields |= {"pretrain.negatives": options["negatives"], "state.contexts": columns}
     config = config_of(name, dataset, seed).with_fields(fields)
     if not updates:
         return rounded(task.validate(cosine(task.train, config)))

@@ -1,4 +1,4 @@
-"""The training command, from what was typed to the exit code: `python -m recsys_rl.train`."""
+"""What `python -m recsys_rl.train` does, from what was typed to the exit code."""
 
 from __future__ import annotations
 

@@ -220,7 +220,7 @@ def test_a_folder_in_the_place_of_what_is_set_aside_is_said(two: Checkpoints) ->
     two.latest.write_bytes(b"")
     aside = two.latest.with_suffix(".bad")
     aside.mkdir()
-    with pytest.raises(BadCheckpoint, match=rf"renamed to {aside.name} .*remove both to go on"):
+    with pytest.raises(BadCheckpoint, match=rf"renamed to {aside.name} .*remove both "):
         loaded(two)
     assert two.previous.exists()
 

@@ -63,6 +63,11 @@ def judged(name: str, vector: np.ndarray) -> Callable[[Histories], Tensor]:
     return gym_simulated.score_function(act, factors_of(), films, 6, action="vector")
 
 
+def latest_of(env: gymnasium.Env) -> int:
+    """The item that was shown or asked about last."""
+    return int(env.sessions.observation().item[0, -1])
+
+
 @EACH
 @BOTH
 @pytest.mark.filterwarnings("ignore:.*Box observation space .*infinity")
@@ -86,8 +91,7 @@ def test_a_vector_shows_what_its_policy_is_judged_by(name: str) -> None:
         allowed = torch.as_tensor(info["mask"]).unsqueeze(0)
         expected = int(best_item(score(env.sessions.observation()), ~allowed))
         _, _, over, _, info = env.step(vector)
-        before = env.sessions.observation().item[0]
-        assert expected in before.tolist()
+        assert latest_of(env) == expected
         if name != "user-leaves":
             assert not info["mask"][expected]
 
@@ -98,20 +102,20 @@ def test_the_mask_says_which_items_are_shown_as_they_are_asked_for(name: str) ->
     _, info = env.reset(seed=2)
     item = int(np.flatnonzero(info["mask"])[-1])
     env.step(item)
-    assert item in env.sessions.observation().item[0].tolist()
+    assert latest_of(env) == item
 
 
 @pytest.mark.parametrize("name", ["cold-start", "simulated"])
 def test_the_next_item_is_shown_for_one_that_may_not_be(name: str) -> None:
     env = MAKE[name]("item")
     _, info = env.reset(seed=2)
-    first = int(np.flatnonzero(info["mask"])[0])
-    *_, info = env.step(first)
-    *_, info = env.step(first)
-    expected = first + 1 + int(np.roll(info["mask"], -first - 1).argmax())
-    shown = env.sessions.observation().item[0].tolist()
-    assert first in shown
-    assert all(not info["mask"][each] for each in range(first, expected))
+    last = len(info["mask"]) - 1
+    for item in (0, 0, last, last):
+        allowed = np.flatnonzero(info["mask"])
+        expected = next((each for each in allowed if each >= item), allowed[0])
+        *_, over, _, info = env.step(item)
+        assert latest_of(env) == expected
+        assert not over
 
 
 @EACH
@@ -126,6 +130,28 @@ def test_scores_of_items_are_taken_as_they_are() -> None:
     env = MAKE["cold-start"]("item")
     env.reset(seed=0)
     assert torch.equal(score(env.sessions.observation()), torch.tensor(scores).float())
+
+
+@pytest.mark.parametrize("name", ["cold-start", "simulated"])
+def test_indices_are_judged_as_they_are_shown(name: str) -> None:
+    """The next item in the place of one that may not be shown, round the end."""
+    env = MAKE[name]("item")
+    last = env.action_space.n - 1
+
+    def act(seen: np.ndarray) -> np.ndarray:
+        return np.full(len(seen), last)
+
+    if name == "cold-start":
+        score = registration.score_function(act, vectors_of(USERS), "item")
+    else:
+        score = gym_simulated.score_function(act, factors_of(), CONSEQUENCE.films, 6)
+    _, info = env.reset(seed=4)
+    over = False
+    while not over:
+        allowed = torch.as_tensor(info["mask"]).unsqueeze(0)
+        expected = int(best_item(score(env.sessions.observation()), ~allowed))
+        _, _, over, _, info = env.step(last)
+        assert latest_of(env) == expected
 
 
 def test_the_nearest_place_is_that_of_the_action() -> None:

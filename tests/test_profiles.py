@@ -167,6 +167,21 @@ def test_what_others_have_written_into_it_stays(me):
     assert [each["id"] for each in kept["answers"]] == [None, 1, 8]
 
 
+def test_half_of_a_character_is_kept(me):
+    """As a program may write that cuts text, and in the name of a file that is no UTF-8."""
+    save(me, row(1, FILMS[1].title, FILMS[1].year), note="cut \ud83d")
+    answers, others, more = read_profile(me, "ml-1m", INDEX)
+    write_profile(me, "films\udce9.csv", answers, others, more)
+    kept = json.loads(me.read_text(encoding="utf-8"))
+    assert (kept["note"], kept["dataset"]) == ("cut \ud83d", "films\udce9.csv")
+
+
+def test_a_profile_is_not_written_that_could_not_be_read(me):
+    with pytest.raises(CommandError, match="would have more than 4,194,304 bytes"):
+        write_profile(me, "ml-1m", [], more={"note": "x" * 5_000_000})
+    assert not me.exists()
+
+
 # ----------------------------------------------------------------------------- in a notebook
 
 

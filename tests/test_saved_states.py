@@ -18,8 +18,10 @@ from toys import SMALL, SMALL_SET, changed, random_log, two_tastes
 from recsys_rl.agent.build import build
 from recsys_rl.agent.checkpoint import MAGIC, BadCheckpoint, Checkpoints
 from recsys_rl.agent.ddpg import Diverged
-from recsys_rl.agent.saved_states import refuse_non_finite, refuse_unlike
+from recsys_rl.agent.replay import PrioritizedReplayBuffer
+from recsys_rl.agent.saved_states import refuse_foreign_moments, refuse_non_finite, refuse_unlike
 from recsys_rl.agent.training import Interrupted, train
+from recsys_rl.envs.cold_start import ColdStartEnv
 from recsys_rl.states.layers import PooledDropout
 
 BRIEF = {"pretrain.updates": 2, "ddpg.updates": 6, "validate_every": 3}
@@ -154,6 +156,100 @@ def test_indices_and_numbers_that_cannot_be_are_refused(what: str, tmp_path: Pat
         train(build(*AGENTS["DRR-ave"]), checkpoints=checkpoints)
 
 
+def test_replays_of_other_ranks_are_looked_at_too() -> None:
+    """Where another number of processes goes on, what they hold is dealt out."""
+    replay = PrioritizedReplayBuffer(3, 9, 8, n_users=4)
+    state = replay.state_dict()
+    good = {name: column[:2] for name, column in replay.columns.items()}
+    state |= {"size": 2, "position": 2, "columns": good}
+    state["tree"] = torch.ones_like(state["tree"])
+    replay.deal([state], 0, 1)
+    for spoiled in (
+        {"columns": good | {"user": good["user"] - 5}},
+        {"columns": good | {"item": good["item"] + 9}},
+        {"largest": -1.0},
+        {"draws": -7},
+    ):
+        for load in (replay.load_state_dict, lambda each: replay.deal([each], 0, 1)):
+            with pytest.raises(ValueError, match=r"^its "):
+                load(state | spoiled)
+    with pytest.raises(ValueError, match="^its priorities"):
+        replay.load_state_dict(state | {"tree": torch.zeros_like(state["tree"])})
+
+
+@pytest.mark.parametrize(
+    "kind", [torch.optim.SGD, torch.optim.RMSprop, torch.optim.AdamW, torch.optim.Adagrad]
+)
+def test_moments_of_any_optimizer_are_gone_on_from(kind: type[torch.optim.Optimizer]) -> None:
+    weight = torch.nn.Parameter(torch.ones(3, 2))
+    options = {"momentum": 0.9} if kind is torch.optim.SGD else {}
+    optimizer = kind([weight], lr=0.1, **options)
+    weight.sum().backward()
+    optimizer.step()
+    refuse_foreign_moments(optimizer)
+
+
+@pytest.mark.parametrize(
+    "spoiled", [{"step": torch.tensor(-1.0)}, {"exp_avg": torch.ones(2)}, {"exp_avg_sq": None}]
+)
+def test_moments_that_adam_could_not_use_are_refused(spoiled: dict[str, Any]) -> None:
+    weight = torch.nn.Parameter(torch.ones(3, 2))
+    optimizer = torch.optim.AdamW([weight])
+    weight.sum().backward()
+    optimizer.step()
+    for name, value in spoiled.items():
+        if value is None:
+            del optimizer.state[weight][name]
+        else:
+            optimizer.state[weight][name] = value
+    with pytest.raises(ValueError, match="moments"):
+        refuse_foreign_moments(optimizer)
+
+
+def sessions_of(**spoiled: Any) -> ColdStartEnv:
+    """Sessions that have gone on from a state of which some parts are others, or missing."""
+    whole, other = (ColdStartEnv(COLD, sessions=4, horizon=4) for _ in range(2))
+    whole.reset(seed=0)
+    state = whole.state_dict()
+    for name, value in spoiled.items():
+        if value is None:
+            del state[name]
+        else:
+            state[name] = value(state[name])
+    other.load_state_dict(state)
+    return other
+
+
+SPOILED = {
+    "no answers": {"_answers": None},
+    "no end": {"_active": None},
+    "answers of other items": {"_answers": lambda part: part[:, :-1]},
+    "a table too many": {"_answers": lambda part: part.unsqueeze(2)},
+    "a row of items": {"item": lambda part: part[0], "rating": lambda part: part[0]},
+    "half a step": {"_steps": lambda part: part + 0.5},
+    "one session less": {"_left": lambda part: part[1:]},
+    "users in columns": {"user": lambda part: part.unsqueeze(1)},
+}
+
+
+@pytest.mark.parametrize("what", SPOILED)
+def test_sessions_that_could_not_go_on_are_refused(what: str) -> None:
+    assert sessions_of().observation().item.shape[0] == 4
+    with pytest.raises(ValueError, match="running sessions"):
+        sessions_of(**SPOILED[what])
+
+
+def test_what_only_a_subclass_has_is_its_own_to_look_at() -> None:
+    class Timed(ColdStartEnv):
+        running = (*ColdStartEnv.running, "when", "prices")
+
+    whole, other = (Timed(COLD, sessions=4, horizon=4) for _ in range(2))
+    whole.reset(seed=0)
+    whole.when, whole.prices = torch.full((), 1_700_000_000), -torch.ones(3)
+    other.load_state_dict(whole.state_dict())
+    assert torch.equal(other.prices, whole.prices)
+
+
 def test_moments_of_other_weights_are_refused(tmp_path: Path) -> None:
     content = stopped(tmp_path / "whole", "DRR-ave")
     moments = content["parts"]["agent"]["actor_optimizer"]["state"][0]
@@ -170,7 +266,7 @@ def test_sessions_whose_ratings_are_cut_are_refused(tmp_path: Path) -> None:
     sessions["rating"] = sessions["rating"][:, :-1]
     checkpoints = checkpoints_in(tmp_path / "spoiled", "DRR-set")
     write(content, checkpoints)
-    with pytest.raises(BadCheckpoint, match="ratings of running sessions do not fit their items"):
+    with pytest.raises(BadCheckpoint, match="rating of running sessions is no tensor"):
         train(build(*AGENTS["DRR-set"]), checkpoints=checkpoints)
 
 

@@ -150,6 +150,11 @@ def check(config: Config, log: Interactions, sessions: bool = True) -> None:
             f"state.contexts is for vectors that start from co-occurrence, and those of "
             f"{state.name} do not: leave it at 0"
         )
+    if 0 < state.contexts < state.k:
+        raise ValueError(
+            f"state.contexts is {state.contexts}, and vectors of {state.k} numbers need as many: "
+            f"it must be at least {state.k}, or 0"
+        )
     if state.name == "affected" and env.name != "consequences":
         raise ValueError(
             f'state.name="affected" needs env.name="consequences", whose films have effects, and '

@@ -149,9 +149,10 @@ class Checkpoints:
                 os.replace(path, aside)
             except OSError as refused:
                 reason = refused.strerror or refused
+                what = "both" if aside.exists() else "it"
                 raise BadCheckpoint(
-                    f"{error}, and it cannot be renamed to {aside.name} ({reason}): remove both to "
-                    f"go on from {self.previous.name}"
+                    f"{error}, and it cannot be renamed to {aside.name} ({reason}): remove {what} "
+                    f"to go on from {self.previous.name}"
                 ) from refused
             note(f"{error}; going on from {self.previous.name}")
 

@@ -38,7 +38,7 @@ class Progress:
         if type(update) is not int or not 0 <= update <= self.total:
             raise ValueError(f"its update must be a whole number of 0 to {self.total}")
         if not isinstance(rows, list) or len(rows) != update + 1 or not all(map(_is_row, rows)):
-            raise ValueError(f"its rows must be {update + 1}, of numbers and a stage")
+            raise ValueError(f"its rows must be {update + 1}, of numbers and text")
         if not isinstance(best, dict) or not set(best) <= set(STAGES) or not _finite(best.values()):
             raise ValueError("its best values must be one finite number a stage")
         _check_weights(saved["weights"], best, actor)
@@ -55,8 +55,7 @@ def _is_row(row: Any) -> bool:
     if not isinstance(row, dict) or not all(type(name) is str for name in row):
         return False
     known = type(row.get("update")) is int and type(row.get("stage")) is str
-    numbers = (value for name, value in row.items() if name != "stage")
-    return known and all(type(value) in (int, float) for value in numbers)
+    return known and all(type(value) in (int, float, str) for value in row.values())
 
 
 def _finite(values: Any) -> bool:

@@ -163,9 +163,22 @@ class ReplayBuffer:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """ValueError, and nothing changes, for what does not fit into these columns."""
+        self._check(state)
         size, position, columns = state["size"], state["position"], state["columns"]
+        self.size, self.position = size, position
+        for name, column in columns.items():
+            self.columns[name][:size] = column
+
+    def _check(self, state: dict[str, Any]) -> None:
+        """ValueError for a state that cannot be of this replay."""
+        size, position = state["size"], state["position"]
         if not (0 <= size <= self.capacity and 0 <= position < self.capacity):
             raise ValueError(f"a replay of {self.capacity} cannot hold {size}, from {position} on")
+        self._check_content(state)
+
+    def _check_content(self, state: dict[str, Any]) -> None:
+        """The same but for its capacity, which another number of processes makes another one."""
+        size, columns = state["size"], state["columns"]
         if {name: column.shape for name, column in columns.items()} != {
             name: (size, *column.shape[1:]) for name, column in self.columns.items()
         }:
@@ -174,21 +187,23 @@ class ReplayBuffer:
             last = self._last(name)
             if last is not None and ((column < 0) | (column > last)).any():
                 raise ValueError(f"its column {name} has numbers beyond 0 .. {last}")
-        self.size, self.position = size, position
-        for name, column in columns.items():
-            self.columns[name][:size] = column
 
     def _last(self, column: str) -> int | None:
         """The largest number that may stand in a column of indices; None for other columns."""
         if column == "user":
             return self.n_users
-        return self.n_items if column.startswith(("item", "shown")) else None
+        if column == "item":
+            return self.n_items - 1
+        return self.n_items if column.startswith(("items", "shown")) else None
 
     def deal(self, states: list[dict[str, Any]], first: int, step: int) -> None:
         """Hold every `step`-th transition of other buffers' states, from the `first` on.
 
-        The oldest of all of them stand first; the newest stay, where there are too many.
+        The oldest of all of them stand first; the newest stay, where there are too many. ValueError
+        for a state that cannot be of such a replay.
         """
+        for state in states:
+            self._check_content(state)
         sizes = [state["size"] for state in states]
         oldest_first = [
             ((state["position"] + torch.arange(size, device=CPU)) % max(1, size))[first::step]
@@ -281,12 +296,22 @@ class PrioritizedReplayBuffer(ReplayBuffer):
         return super().state_dict() | own
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        nodes = copy.deepcopy(state["tree"])
-        if nodes.shape != self.tree.nodes.shape or not ((nodes >= 0) & nodes.isfinite()).all():
-            raise ValueError("its priorities are not those of this replay")
         super().load_state_dict(state)
+        nodes = copy.deepcopy(state["tree"])
         self.largest, self.draws = state["largest"], state["draws"]
         self.tree.nodes = nodes.to(self.device, self.tree.nodes.dtype)
+
+    def _check(self, state: dict[str, Any]) -> None:
+        super()._check(state)
+        nodes = state["tree"]
+        fits = nodes.shape == self.tree.nodes.shape and ((nodes >= 0) & nodes.isfinite()).all()
+        if not fits or (state["size"] and not nodes[1] > 0):
+            raise ValueError("its priorities are not those of this replay")
+
+    def _check_content(self, state: dict[str, Any]) -> None:
+        super()._check_content(state)
+        if not state["largest"] > 0 or state["draws"] < 0:
+            raise ValueError("its largest priority or its draws are below 0")
 
     def deal(self, states: list[dict[str, Any]], first: int, step: int) -> None:
         """All with the largest priority, as they were when they were new."""

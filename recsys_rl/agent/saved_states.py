@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+ADAM = "step", "exp_avg", "exp_avg_sq"  # what its moments are, AdamW's too
+
 
 def refuse_unlike(found: Any, own: Any, name: str) -> None:
     """Values of other types than a part's own: text, or fractions for whole numbers. Shapes are the
@@ -48,9 +50,15 @@ def refuse_non_finite(found: Any, name: str) -> None:
 
 
 def refuse_foreign_moments(optimizer: torch.optim.Optimizer) -> None:
-    """Moments that are not of the form of their weights: Adam itself does not look."""
+    """Moments that are not of the form of their weights: optimizers themselves do not look."""
+    adam = isinstance(optimizer, torch.optim.Adam)
     for weight, moments in optimizer.state.items():
+        if adam and (missing := set(ADAM) - set(moments)):
+            raise ValueError(f"moments have no {min(missing)}")
         for name, value in moments.items():
-            shape = weight.shape if name.startswith("exp_avg") else torch.Size()
-            if not isinstance(value, Tensor) or value.shape != shape:
+            shapes = [weight.shape, torch.Size()]
+            if adam and name in ADAM:
+                shapes = shapes[:1] if name.startswith("exp") else shapes[1:]
+            fits = value.shape in shapes if isinstance(value, Tensor) else not adam
+            if not fits or (name == "step" and value < 0):
                 raise ValueError(f"the moments {name} do not fit their weights")

@@ -141,8 +141,12 @@ def write_profile(
     lines = ",\n".join(f"  {json.dumps(row, ensure_ascii=False)}" for row in rows)
     first = {"format": FORMAT, "dataset": dataset} | (more or {})
     head = json.dumps(first, ensure_ascii=False).removesuffix("}") + ', "answers": ['
+    # half a pair of surrogates is written as JSON escapes it
+    content = f"{head}\n{lines}\n]}}\n".encode("utf-8", "backslashreplace")
+    if len(content) > LARGEST:
+        raise CommandError(f"{path} would have more than {LARGEST:,} bytes: name another file")
     try:
-        rewrite_atomically(path, f"{head}\n{lines}\n]}}\n".encode())
+        rewrite_atomically(path, content)
     except (OSError, ValueError) as error:
         raise _unwritable(path, error) from error
 

@@ -74,7 +74,7 @@ class Cooccurrence:
         # a rotation spreads the strong directions over all columns, so over all attention heads
         rotation, _ = torch.linalg.qr(_normal((k, k), generator, vectors))
         tiny = torch.finfo(torch.float32).tiny  # 0 where everybody has the same items
-        spread = vectors.std().clamp(min=tiny)
+        spread = vectors.std().nan_to_num(0).clamp(min=tiny)
         self.item = vectors / spread * EMBEDDING_STD @ rotation
         popularity = torch.bincount(log.item, minlength=log.n_items).float().add(1).log()
         self.bias = popularity - popularity.mean()

@@ -25,7 +25,7 @@ def places_of(columns: Tensor) -> Tensor:
 
     float32 [V, k] -> [V, k].
     """
-    spread = columns.std(0).clamp(min=1e-6)  # a column may be constant
+    spread = columns.std(0).nan_to_num(0).clamp(min=1e-6)  # of one item, of a constant column
     return (columns - columns.mean(0)) / spread
 
 
@@ -51,6 +51,16 @@ def item_of(action: Any, n_items: int) -> int:
     if item is None or not 0 <= item < n_items:
         raise ValueError(f"an action is an item, 0 .. {n_items - 1}, not {written(action)}")
     return item
+
+
+def item_scores(told: np.ndarray, n_items: int) -> Tensor:
+    """What a policy of items says, as scores float32 [B, V]: scores as they are, or of indices [B]
+    the item first, the next ones behind it, round the end, as `allowed_from` takes them."""
+    found = torch.as_tensor(np.asarray(told), device=CPU)
+    if found.dim() == 2:
+        return found.float()
+    behind = torch.arange(n_items, device=CPU) - found.unsqueeze(1).long()
+    return -(behind % n_items).float()
 
 
 def allowed_from(item: int, mask: np.ndarray) -> int:

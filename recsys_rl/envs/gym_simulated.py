@@ -41,6 +41,7 @@ from recsys_rl.envs.gym_actions import (
     action_space,
     allowed_from,
     item_of,
+    item_scores,
     nearest,
     nearness,
     places_of,
@@ -87,8 +88,8 @@ def score_function(
 ) -> Callable[[Histories], Tensor]:
     """A policy that was trained here in the form that evaluations take (`whole_sessions`).
 
-    act: observations float32 [B, k + WIDTH + 1] -> scores of all films float32 [B, V], or for
-    action = "vector" vectors [B, k + 1]. ValueError for other actions.
+    act: observations float32 [B, k + WIDTH + 1] -> films, integers [B], or scores of all films
+    float32 [B, V], or for action = "vector" vectors [B, k + 1]. ValueError for other actions.
     """
     check_choice("action", action, ACTIONS)
     rotated = factors.rotated()
@@ -96,8 +97,9 @@ def score_function(
 
     def score(histories: Histories) -> Tensor:
         told = act(observed(histories, rotated, films, horizon).numpy())
-        scores = torch.as_tensor(told, device=CPU)
-        return scores if action == "item" else nearness(scores.float(), places)
+        if action == "item":
+            return item_scores(told, len(places))
+        return nearness(torch.as_tensor(told, device=CPU).float(), places)
 
     return score
 

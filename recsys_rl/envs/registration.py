@@ -40,6 +40,7 @@ from recsys_rl.envs.gym_actions import (
     action_space,
     allowed_from,
     item_of,
+    item_scores,
 )
 from recsys_rl.envs.gym_common import (
     PARTS,
@@ -88,7 +89,8 @@ def item_vectors(train: Interactions, k: int = K, seed: int = 0) -> Tensor:
     likes = train.select(train.rating >= POSITIVE)
     start = Cooccurrence(likes, k - 1, generator_on(CPU, seed), reach=None)
     columns = torch.cat([start.item, start.bias.unsqueeze(1)], 1)
-    return F.normalize((columns - columns.mean(0)) / columns.std(0), dim=1) * k**0.5
+    spread = columns.std(0).clamp(min=1e-12)  # 0 where everybody likes the same
+    return F.normalize((columns - columns.mean(0)) / spread, dim=1) * k**0.5
 
 
 def flat_observation(histories: Histories, vectors: Tensor) -> Tensor:
@@ -113,15 +115,16 @@ def score_function(
 ) -> Callable[[Histories], Tensor]:
     """A policy that was trained here in the form that evaluations take.
 
-    act: flat observations float32 [B, 2k + 3] -> directions [B, k], or for action = "item" scores
-    of all items [B, V]. ValueError for other actions.
+    act: flat observations float32 [B, 2k + 3] -> directions [B, k], or for action = "item" items,
+    integers [B], or scores of all items [B, V]. ValueError for other actions.
     """
     check_choice("action", action, ACTIONS)
 
     def score(histories: Histories) -> Tensor:
         told = act(flat_observation(histories, vectors).cpu().numpy())
-        found = torch.as_tensor(told, dtype=torch.float32, device=vectors.device)
-        return found if action == "item" else found @ vectors.T
+        if action == "item":
+            return item_scores(told, len(vectors)).to(vectors.device)
+        return torch.as_tensor(told, dtype=torch.float32, device=vectors.device) @ vectors.T
 
     return score
 
