@@ -19,12 +19,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from benchmarks.options import add_device, ratings_on
 from recsys_rl.agent.build import pretrained_embeddings
 from recsys_rl.agent.config import Config
 from recsys_rl.data.download import DATA_FOLDER
 from recsys_rl.data.histories import POSITIVE, Histories, latest
 from recsys_rl.data.interactions import Interactions
-from recsys_rl.data.movielens import load_ratings
 from recsys_rl.evaluation.scores import ScoreFunction
 from recsys_rl.experiments import config_of
 from recsys_rl.tasks.base import Task
@@ -33,7 +33,8 @@ from recsys_rl.tasks.registry import split_for, task_of
 
 def figures(task: Task, name: str, dataset: str, seed: int, updates: int, options: dict) -> dict:
     """Of the agent at the end of pretraining, on validation data."""
-    fields = {"pretrain.updates": updates, "ddpg.updates": 0}
+    there = task.train.user.device.type
+    fields = {"pretrain.updates": updates, "ddpg.updates": 0, "device": there}
     columns = options["contexts"] or task.train.n_items
     fields |= {"pretrain.negatives": options["negatives"], "state.contexts": columns}
     config = config_of(name, dataset, seed).with_fields(fields)
@@ -75,9 +76,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--updates", type=int, default=1000)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
+    add_device(parser)
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
-    data = Interactions.from_ratings(load_ratings(options.root / options.dataset))
+    data = ratings_on(options.device, options.root / options.dataset)
     config = config_of(options.agent, options.dataset)
     task = task_of(data, split_for(config.env.name))
     where = {"dataset": options.dataset, "agent": options.agent, "updates": options.updates}

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.options import add_device, ratings_on
 from recsys_rl.agent.build import linear_model
 from recsys_rl.agent.ddpg import DDPG
 from recsys_rl.baselines.registry import BASELINES
+from recsys_rl.data.devices import generator_on
 from recsys_rl.data.download import DATA_FOLDER
 from recsys_rl.data.interactions import Interactions
-from recsys_rl.data.movielens import load_ratings
 from recsys_rl.data.splits import leave_one_out
 from recsys_rl.evaluation.protocols import leave_one_out_metrics, ranking_task, sample_negatives
 from recsys_rl.evaluation.scores import ScoreFunction
@@ -28,8 +29,10 @@ AGENTS = "DRR-ave", "DRR-set", "DRR-seq"
 
 def untrained(name: str, dataset: str, train: Interactions) -> ScoreFunction:
     """An agent of the registry with random vectors."""
-    config = config_of(name, dataset).with_field("state.embeddings", "random")
-    linear = linear_model(config, train, torch.Generator().manual_seed(0))
+    there = train.user.device
+    fields = {"state.embeddings": "random", "device": there.type}
+    config = config_of(name, dataset).with_fields(fields)
+    linear = linear_model(config, train, generator_on(there, 0))
     return DDPG(config, train.n_users, train.n_items, linear=linear).score
 
 
@@ -39,9 +42,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--root", type=Path, default=DATA_FOLDER)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
+    add_device(parser)
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
-    data = Interactions.from_ratings(load_ratings(options.root / options.dataset))
+    data = ratings_on(options.device, options.root / options.dataset)
     split = leave_one_out(data)
     history, target = ranking_task(split, "test")
     negatives = sample_negatives(data, target.user, generator=torch.Generator().manual_seed(3))

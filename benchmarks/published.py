@@ -16,10 +16,9 @@ import pandas as pd
 import torch
 
 from benchmarks import results
+from benchmarks.options import add_device, ratings_on
 from recsys_rl.baselines.ease import EASE
 from recsys_rl.baselines.popularity import Popularity
-from recsys_rl.data.interactions import Interactions
-from recsys_rl.data.movielens import load_ratings
 from recsys_rl.data.splits import leave_one_out
 from recsys_rl.evaluation.protocols import leave_one_out_metrics, ranking_task, sample_negatives
 
@@ -32,9 +31,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--root", type=Path, default=Path("data"))
     parser.add_argument("--threads", type=int, default=1)
+    add_device(parser)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    data = Interactions.from_ratings(load_ratings(options.root / "ml-1m"))
+    data = ratings_on(options.device, options.root / "ml-1m")
     split = leave_one_out(data)
     history, target = ranking_task(split, "test")
     negatives = sample_negatives(data, target.user, generator=torch.Generator().manual_seed(3))

@@ -15,11 +15,10 @@ from pathlib import Path
 import torch
 
 from benchmarks import results
+from benchmarks.options import add_device, ratings_on
 from recsys_rl.baselines.linucb import HLinUCB, LinUCB
 from recsys_rl.baselines.popularity import Popularity, Random
 from recsys_rl.data.download import DATA_FOLDER
-from recsys_rl.data.interactions import Interactions
-from recsys_rl.data.movielens import load_ratings
 from recsys_rl.data.rewards import paper_reward
 from recsys_rl.data.splits import split_users
 from recsys_rl.embeddings.pmf import pmf_vectors
@@ -50,9 +49,10 @@ def main() -> None:
     parser.add_argument("--dataset", default="ml-1m")
     parser.add_argument("--root", type=Path, default=DATA_FOLDER)
     parser.add_argument("--threads", type=int, default=1)
+    add_device(parser)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    data = Interactions.from_ratings(load_ratings(options.root / options.dataset))
+    data = ratings_on(options.device, options.root / options.dataset)
     worlds, (others, _) = simulators(data), split_users(data.n_users, (0.9, 0.1))
     models = baselines(worlds)
     for split, series in (("simulated", 0.0), ("simulated-series", SERIES)):

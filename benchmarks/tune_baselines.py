@@ -25,10 +25,10 @@ import pandas as pd
 import torch
 
 from benchmarks import results
+from benchmarks.options import add_device, ratings_on
 from recsys_rl.baselines.popularity import Random
 from recsys_rl.baselines.registry import BASELINES
 from recsys_rl.data.interactions import Interactions, fingerprint
-from recsys_rl.data.movielens import load_ratings
 from recsys_rl.data.splits import leave_one_out, random_split, split_by_time
 from recsys_rl.evaluation import protocols, reranking, sessions, tuning
 from recsys_rl.evaluation.scores import ScoreFunction
@@ -259,9 +259,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the negatives and of the users")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--checkpoints", type=Path, default=Path("checkpoints/tuning"))
+    add_device(parser)
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
-    data = Interactions.from_ratings(load_ratings(options.root / options.dataset))
+    data = ratings_on(options.device, options.root / options.dataset)
     for name in options.tasks:
         task, grids, split, protocol = TASKS[name]
         models = [model for model in options.models if model in grids]

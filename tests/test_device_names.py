@@ -4,6 +4,9 @@ import ast
 from pathlib import Path
 
 import pytest
+import torch
+
+from benchmarks import evaluation_speed
 
 PACKAGE = Path(__file__).parent.parent / "recsys_rl"
 FACTORIES = {
@@ -85,3 +88,15 @@ def test_every_factory_and_generator_names_its_device() -> None:
 def test_what_is_allowed_is_there() -> None:
     for name, allowed in ALLOWED.items():
         assert allowed == {each for each, _ in unnamed((PACKAGE / name).read_text("utf-8"))}
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda"])
+def test_a_benchmark_says_which_devices_there_are(
+    name: str, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit) as ended:
+        evaluation_speed.main(["--device", name])
+    assert ended.value.code == 2
+    assert "argument --device: " in (said := capsys.readouterr().err)
+    assert "there is cpu" in said or "is one of auto, cpu, cuda, mps, not 'gpu'" in said

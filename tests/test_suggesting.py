@@ -273,3 +273,15 @@ def test_a_damaged_cache_is_made_again(tmp_path, monkeypatch, damage):
     kept.write_bytes(damage(whole))
     assert title_cache.films_of(place) == films
     assert kept.read_bytes() == whole
+
+
+def test_the_default_costs_nothing_and_is_varied_where_that_is_to_be_had():
+    def chosen(*rows: tuple[float, float]) -> float:
+        names = "adventure", "precision@3", "films"
+        return variety.default_of(
+            [dict(zip(names, (i / 10, *row), strict=True)) for i, row in enumerate(rows)]
+        )
+
+    assert chosen((0.5, 30), (0.52, 45), (0.51, 51), (0.505, 60), (0.49, 70)) == 0.2
+    assert chosen((0.5, 30), (0.52, 40), (0.51, 45), (0.49, 70)) == 0.2
+    assert chosen((0.5, 30), (0.49, 60)) == 0.0
