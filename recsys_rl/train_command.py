@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import math
+import os
 import shlex
 import signal
 import sys
@@ -132,10 +133,7 @@ def run(options: argparse.Namespace, command: str) -> None:
         found = task.tested(agent)  # by all ranks together
     if ranks.rank() > 0:
         return
-    print(f"{dataset}, {options.agent}, seed {config.seed}, {task.about}")
     metrics = bracketed(found)
-    for name, text in metrics.items():
-        print(f"{name:16} {text}")
     if options.out:
         about = f"{task.about}; test part of {dataset}; 95 % bootstrap interval over users"
         with _released(options.out, checkpoints):
@@ -149,9 +147,24 @@ def run(options: argparse.Namespace, command: str) -> None:
                 metrics=metrics,
                 history=trained.history,
             )
-        print(f"released to {options.out}")
     if checkpoints:
         checkpoints.remove()
+    lines = [f"{dataset}, {options.agent}, seed {config.seed}, {task.about}"]
+    lines += [f"{name:16} {text}" for name, text in metrics.items()]
+    lines += [f"released to {options.out}"] if options.out else []
+    _tell(lines, options.out)
+
+
+def _tell(lines: list[str], out: Path | None) -> None:
+    """On stdout, whose reader may have gone: nothing is lost by that any more."""
+    try:
+        print(*lines, sep="\n", flush=True)
+    except OSError as error:
+        # what is still in the buffer would fail once more when Python ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        kept = f"the release in {out} has them" if out else "train again to see them"
+        reason = error.strerror or error
+        raise OSError(f"the figures cannot be written to stdout ({reason}): {kept}") from error
 
 
 @contextlib.contextmanager

@@ -436,9 +436,12 @@ def test_as_many_negatives_are_drawn_as_a_whole_number_says(split, count):
 
 
 @pytest.mark.parametrize("protocol", ["leave-one-out", "random positives", "temporal"])
-@pytest.mark.parametrize("scores", [np.zeros((1, 2)), None, [[0.0]], torch.zeros(1, 2) + 1j])
+@pytest.mark.parametrize(
+    "scores",
+    [np.zeros((1, 2)), None, [[0.0]], torch.zeros(1, 2) + 1j, torch.zeros(1, 2).to_sparse()],
+)
 def test_scores_are_a_tensor_of_real_numbers(split, protocol, scores):
-    with pytest.raises(ValueError, match="a tensor of real numbers, not"):
+    with pytest.raises(ValueError, match="a dense tensor of real numbers, not"):
         protocols_of(split)[protocol](score=lambda histories: scores)
 
 

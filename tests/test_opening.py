@@ -20,7 +20,7 @@ from recsys_rl.baselines.registry import BASELINES, check_baselines
 from recsys_rl.command.main import main
 from recsys_rl.data import download, layouts, memory_limit, mirrors, movielens, opening
 from recsys_rl.data.atomic_files import writable
-from recsys_rl.data.column_values import BadRow, as_ids
+from recsys_rl.data.column_values import BadRow, as_ids, as_numbers, as_seconds, on_scale
 from recsys_rl.data.films import read_films, with_all
 from recsys_rl.data.interactions import IdMap, Interactions, fingerprint
 from recsys_rl.data.movie_files import read_movies
@@ -895,3 +895,27 @@ def test_parts_of_seconds_order_the_ratings_of_a_table():
     )
     data = Interactions.from_ratings(frame)
     assert data.item_ids.ids[data.item].tolist() == [6, 5]
+
+
+@pytest.mark.parametrize("kind", ["int8", "int32", "uint32", "uint64"])
+def test_times_of_any_width_are_times(kind: str) -> None:
+    seconds, order = as_seconds(pd.Series([100, 7], dtype=kind))
+    assert (seconds.tolist(), order) == ([100, 7], None)
+
+
+@pytest.mark.parametrize("word", ["now", "Today"])
+def test_a_time_that_moves_is_none(word: str) -> None:
+    with pytest.raises(BadRow, match=f"the timestamp '{word}' is neither a number nor a date"):
+        as_seconds(pd.Series(["2001-02-03", word]))
+
+
+@pytest.mark.parametrize("numbers", [[31012000, 1022000], [1312000, 12312001]])
+def test_digits_of_dates_in_other_orders_are_dates(numbers: list[int]) -> None:
+    with pytest.raises(BadRow, match="is a date, or else a number"):
+        as_seconds(pd.Series(numbers))
+
+
+def test_a_threshold_is_met_by_the_same_number_of_32_bits() -> None:
+    numbers = as_numbers(pd.Series([3.3, 9.0, 2.1], dtype="float32"), "rating")
+    assert numbers.tolist() == [3.3, 9.0, 2.1]
+    assert on_scale(numbers, 3.3).tolist()[:2] == [4.0, 5.0]

@@ -535,11 +535,12 @@ def test_an_interrupted_save_leaves_the_old_agent(
     assert not np.array_equal(Recommender.load(folder).scores([ids_of(1, 2)]), before)
 
 
-@pytest.mark.parametrize(("step", "there"), [(1, "old"), (2, "old"), (3, "new")])
+@pytest.mark.parametrize(("step", "there"), [(1, "old"), (4, "old"), (5, "new")])
 def test_a_save_cut_between_its_renames_leaves_a_whole_agent(
     step: int, there: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """New weights beside the old, the new config, the plain name of the new weights."""
+    """New weights beside the old, and that card and curve go; the new config; the plain name of the
+    new weights."""
     agents = {"old": agent_of()[0], "new": agent_of(seed=5)[0]}
     recommender = Recommender.load(folder)
     recommender.actor.load_state_dict(agents["new"].actor.state_dict())
@@ -559,7 +560,7 @@ def test_a_save_cut_between_its_renames_leaves_a_whole_agent(
     assert torch.equal(Recommender.load(folder).score(history), agents[there].score(history))
     recommender.save(folder)
     assert torch.equal(Recommender.load(folder).score(history), agents["new"].score(history))
-    assert len(list(folder.iterdir())) == 4
+    assert len(list(folder.iterdir())) == 2
 
 
 @pytest.mark.parametrize(
@@ -582,3 +583,17 @@ def test_what_is_released_does_not_change_when_training_goes_on(tmp_path: Path) 
         for parameter in agent.actor.parameters():
             parameter += 1
     assert np.array_equal(Recommender.load(tmp_path / "toys").scores([ids_of(1, 2)]), before)
+
+
+def test_a_release_of_other_weights_loses_its_card(tmp_path: Path) -> None:
+    folder = tmp_path / "toys"
+    released(folder)
+    again = Recommender.load(folder)
+    again.save(folder)
+    assert (folder / "README.md").exists()
+    released(tmp_path / "other", seed=5)
+    Recommender.load(tmp_path / "other").save(folder)
+    assert not (folder / "README.md").exists()
+    assert not (folder / "training.csv").exists()
+    with pytest.raises(ValueError, match="not in an empty text"):
+        again.save("")

@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from recsys_rl.evaluation.statistics import Evaluation, hierarchical_bootstrap, seed_spread
+from recsys_rl.evaluation.statistics import (
+    Evaluation,
+    hierarchical_bootstrap,
+    paired_bootstrap,
+    seed_spread,
+)
 
 
 @pytest.fixture
@@ -153,3 +158,16 @@ def test_weights_that_can_average_nothing_are_refused(weights):
 def test_metrics_of_other_users_are_refused():
     with pytest.raises(ValueError, match=r"hit has one value for each user, \[3\]"):
         Evaluation("p", {"hit": np.zeros(2, np.float32)}, torch.arange(3))
+
+
+def test_weights_of_paired_differences_are_looked_at() -> None:
+    ours, theirs = np.array([1.0, 2.0]), np.array([0.0, 0.0])
+    for weights in (np.array([-1.0, -1.0]), np.array([np.nan, 1.0]), np.ones(3)):
+        with pytest.raises(ValueError, match="weights are"):
+            paired_bootstrap(ours, theirs, weights)
+
+
+def test_users_without_weight_leave_no_mean() -> None:
+    metrics = {"m": np.array([np.nan, 1.0], np.float32)}
+    found = Evaluation("p", metrics, torch.arange(2), weights=np.array([1.0, 0.0]))
+    assert np.isnan(found.mean()["m"])

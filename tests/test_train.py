@@ -322,3 +322,23 @@ def test_an_interrupt_while_pytorch_is_imported_is_quiet(tmp_path: Path) -> None
     running.send_signal(signal.SIGINT)
     _, said = running.communicate(timeout=30)
     assert (running.returncode, said) == (130, "")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no such device")
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_stream_that_cannot_be_written_loses_no_training(
+    stream: str, data: Path, tmp_path: Path
+) -> None:
+    brief = ["--set", "pretrain.updates=2", "--set", "ddpg.updates=0"]
+    command = [sys.executable, "-m", "recsys_rl.train", *arguments(data)]
+    command += ["--out", str(tmp_path / "out"), *brief]
+    with open("/dev/full", "w") as full:
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | {stream: full}
+        done = subprocess.run(command, cwd=ROOT, text=True, check=False, **pipes)
+    assert Recommender.load(tmp_path / "out").item_ids.size
+    if stream == "stdout":
+        assert done.returncode == 2
+        assert "the figures cannot be written to stdout (No space left on device)" in done.stderr
+        assert f"the release in {tmp_path / 'out'} has them" in done.stderr
+    else:
+        assert done.returncode == 0

@@ -102,9 +102,11 @@ class Checkpoints:
             os.replace(fresh, self.latest)
             sync_folder(self.folder)
         except OSError as error:
+            kept = any(path.exists() for path in (self.latest, self.previous))
+            way = "resume from the last good one" if kept else "train anew: none was written yet"
             raise BadCheckpoint(
                 f"the checkpoint {self.latest} cannot be written ({error.strerror or error}): make "
-                "room and resume from the last good one"
+                f"room and {way}"
             ) from error
         self._saved_at = time.monotonic()
 

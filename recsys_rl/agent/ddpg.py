@@ -22,7 +22,7 @@ from recsys_rl.agent.demonstrations import Demonstration
 from recsys_rl.agent.exploration import OUNoise, epsilon_sampled, session_epsilons
 from recsys_rl.agent.networks import Actor, Critic, ItemCritic
 from recsys_rl.agent.replay import Transitions
-from recsys_rl.agent.saved_states import refuse_foreign_moments
+from recsys_rl.agent.saved_states import load_optimizer
 from recsys_rl.data import ranks
 from recsys_rl.data.candidates import items_at
 from recsys_rl.data.devices import (
@@ -411,9 +411,10 @@ class DDPG:
             raise ValueError(f"updates that were made are counted, not {state['counts']}")
         state = copy.deepcopy(state)  # Adam would go on writing into the moments it is given
         for name, part in self._parts().items():
-            part.load_state_dict(state[name])
             if isinstance(part, torch.optim.Optimizer):
-                refuse_foreign_moments(part)
+                load_optimizer(part, state[name])
+            else:
+                part.load_state_dict(state[name])
         set_state(self.own_generator, state.get("own_generator", state["generator"]))
         set_state(self.generator, state["generator"])
         self.pretrained, self.updated = state["counts"]

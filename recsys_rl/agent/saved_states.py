@@ -49,6 +49,16 @@ def refuse_non_finite(found: Any, name: str) -> None:
         refuse_non_finite(value, f"{name}.{key}")
 
 
+def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Take a saved state over; ValueError for one with which it could not go on."""
+    own = [set(group) for group in optimizer.param_groups]
+    optimizer.load_state_dict(state)
+    for needed, group in zip(own, optimizer.param_groups, strict=True):
+        if missing := needed - set(group):
+            raise ValueError(f"a group of an optimizer has no {min(missing)}")
+    refuse_foreign_moments(optimizer)
+
+
 def refuse_foreign_moments(optimizer: torch.optim.Optimizer) -> None:
     """Moments that are not of the form of their weights: optimizers themselves do not look."""
     adam = isinstance(optimizer, torch.optim.Adam)

@@ -26,6 +26,7 @@ from recsys_rl.agent.replay import ReplayBuffer
 from recsys_rl.agent.returns import Played, transitions_of
 from recsys_rl.data import ranks
 from recsys_rl.data.atomic_files import STOP_SIGNALS
+from recsys_rl.data.bars import on_stderr
 from recsys_rl.data.devices import figure, on_cpu, read_every
 from recsys_rl.envs.base import SessionEnv
 from recsys_rl.evaluation.scores import NoScores
@@ -309,7 +310,7 @@ def _stop_flag() -> Iterator[list[int]]:
 def _bar(progress: Progress, metric: str) -> Iterator[Callback]:
     """A progress bar with the stage, the latest losses, the reward and the validation metric."""
     shown = "pretrain_loss", "critic_loss", "reward", metric
-    with tqdm(total=progress.total, mininterval=1, unit="update") as bar:
+    with tqdm(total=progress.total, mininterval=1, unit="update", **on_stderr()) as bar:
         figures: dict[str, float] = {}
 
         def show(progress: Progress) -> None:

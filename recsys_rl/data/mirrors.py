@@ -14,6 +14,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from recsys_rl.data.bars import on_stderr
+
 WINDOW = 10.0  # seconds; in each of them a mirror has to send
 
 
@@ -32,7 +34,7 @@ def fetch(url: str, path: Path, most: int, timeout: float) -> None:
     name = url.rsplit("/", 1)[-1]
     with _open(url, timeout) as response, path.open("wb") as file:
         total = _declared_length(response, most)
-        bar = tqdm(total=total, desc=name, unit="B", unit_scale=True, leave=False)
+        bar = tqdm(total=total, desc=name, unit="B", unit_scale=True, leave=False, **on_stderr())
         with bar, _Watch(response) as watch:
             while not watch.verdict and (block := _next(response)):
                 watch.received += len(block)

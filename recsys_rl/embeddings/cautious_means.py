@@ -59,6 +59,8 @@ def _posterior(item: Tensor, residual: Tensor, n_items: int) -> tuple[Posterior,
     """
     count = torch.bincount(item, minlength=n_items).to(residual.dtype)
     there = count > 0
+    if not there.any():
+        raise ValueError("the data are too few: no rating is left for the model of the ratings")
     total = torch.zeros_like(count).index_add_(0, item, residual)
     average = total / count.clamp(min=1)
     scatter, free = (residual - average[item]).square().sum(), len(item) - there.sum()

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from recsys_rl.data.counts import MOST, check_counts
 from recsys_rl.data.histories import POSITIVE, Histories
@@ -83,6 +84,7 @@ def some_likes(likes: Tensor, n_seed: int, generator: torch.Generator) -> Tensor
     """
     keys = torch.rand(likes.shape, generator=generator, device=generator.device).to(likes.device)
     keys.masked_fill_(~likes, -1)
+    keys = F.pad(keys, (0, max(0, n_seed - keys.shape[1])), value=-1.0)  # of few items
     drawn = keys.topk(n_seed)
     return drawn.indices.masked_fill(drawn.values < 0, likes.shape[1]).flip(1)
 

@@ -15,6 +15,12 @@ from recsys_rl.data.histories import Histories
 ScoreFunction = Callable[[Histories], Tensor]
 
 
+RANKED = {
+    *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
+    *(torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),
+}
+
+
 class NoScores(ValueError):
     """Scores hold what cannot be ranked."""
 
@@ -47,9 +53,10 @@ def checked_scores(score: ScoreFunction, histories: Histories, n_items: int) -> 
     histories are."""
     with torch.no_grad():
         scores = score(histories)
-    if not isinstance(scores, Tensor) or scores.is_complex():
+    dense = isinstance(scores, Tensor) and scores.layout == torch.strided
+    if not dense or scores.dtype not in RANKED or (scores.is_meta and not histories.item.is_meta):
         found = scores.dtype if isinstance(scores, Tensor) else type(scores).__name__
-        raise ValueError(f"a score function gives a tensor of real numbers, not {found}")
+        raise ValueError(f"a score function gives a dense tensor of real numbers, not {found}")
     scores = scores.to(histories.item.device)
     if scores.shape != (len(histories), n_items):
         raise ValueError(f"scores {tuple(scores.shape)}, expected {(len(histories), n_items)}")

@@ -56,13 +56,7 @@ class Evaluation:
         weights = self.weights
         if weights is None:
             return
-        weights = np.asarray(weights)
-        if weights.shape != (len(self.users),):
-            raise ValueError(f"weights are one for each user, [{len(self.users)}]")
-        if not ((weights >= 0) & np.isfinite(weights)).all() or (
-            len(weights) and not weights.any()
-        ):
-            raise ValueError("weights are finite, 0 or more, and not all 0")
+        _check_weights(weights, len(self.users))
 
     def mean(self) -> dict[str, float]:
         """Metric name -> (weighted) mean over the users who count."""
@@ -106,6 +100,14 @@ class Evaluation:
         return tuple((figure - low) / (high - low) for figure in figures)
 
 
+def _check_weights(weights: np.ndarray, n_users: int) -> None:
+    weights = np.asarray(weights)
+    if weights.shape != (n_users,):
+        raise ValueError(f"weights are one for each user, [{n_users}]")
+    if not ((weights >= 0) & np.isfinite(weights)).all() or (n_users and not weights.any()):
+        raise ValueError("weights are finite, 0 or more, and not all 0")
+
+
 def _check_metric(metric: str, *evaluations: Evaluation) -> None:
     for each in evaluations:
         if metric not in each.metrics:
@@ -125,7 +127,9 @@ def _mean(values: np.ndarray, weights: np.ndarray | None) -> float:
     counts = ~np.isnan(values)
     if not counts.any():
         return float("nan")
-    weights = None if weights is None else weights[counts]
+    weights = None if weights is None else np.asarray(weights)[counts]
+    if weights is not None and not weights.any():
+        return float("nan")
     return float(np.average(values[counts].astype(np.float64), weights=weights))
 
 
@@ -181,6 +185,8 @@ def paired_bootstrap(
     """
     if ours.shape != theirs.shape:
         raise ValueError(f"not the same users: {ours.shape} and {theirs.shape}")
+    if weights is not None:
+        _check_weights(weights, len(ours))
     gap = ours.astype(np.float64) - theirs
     means = resampled_means([gap], weights, n_boot, seed)[:, 0]
     return Difference(_mean(gap, weights), *percentile_interval(means, level))
