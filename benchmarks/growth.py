@@ -203,6 +203,7 @@ STAGES: dict[str, Callable[[Path], float]] = {
     "leave-one-out, 256 users": ranking,
 }
 PREPARATION = tuple(STAGES)[:5]
+MARKS = "os^Dvp"  # of at most six series
 
 
 # ---------------------------------------------------------------------------- measuring
@@ -280,11 +281,12 @@ def exponent(size: np.ndarray, value: np.ndarray) -> float:
 
 
 def draw(axes: plt.Axes, table: pd.DataFrame, stages: list[str], size: str, value: str) -> None:
-    for stage in stages:
+    for stage, mark in zip(stages, MARKS, strict=False):
         rows = table[table["stage"] == stage].sort_values(size)
         if len(rows) > 1:
             slope = exponent(rows[size].to_numpy(), rows[value].to_numpy())
-            axes.loglog(rows[size], rows[value], "o-", ms=4, label=f"{stage}: {slope:.2f}")
+            line = "--" if "sampled" in stage else "-"
+            axes.loglog(rows[size], rows[value], mark + line, ms=5, label=f"{stage}: {slope:.2f}")
     axes.set_xlabel(size)
     axes.legend(fontsize=7, title="exponent", title_fontsize=7)
     axes.grid(alpha=0.3, which="both")
@@ -293,12 +295,17 @@ def draw(axes: plt.Axes, table: pd.DataFrame, stages: list[str], size: str, valu
 def picture(table: pd.DataFrame) -> None:
     figure, panels = plt.subplots(1, 3, figsize=(16, 5))
     updates = [stage for stage in STAGES if "update" in stage]
-    draw(panels[0], table, [*PREPARATION, "PMF", "iALS"], "ratings", "seconds")
+    prepared = [*(stage for stage in PREPARATION if stage != "read"), "PMF", "iALS"]
+    draw(panels[0], table, prepared, "ratings", "seconds")
     draw(panels[1], table, updates, "items", "seconds")
     draw(panels[2], table, updates, "items", "gib")
     for axes, title in zip(
         panels,
-        ("seconds of preparation", "seconds of an update", "peak memory of an update, GiB"),
+        (
+            "Preparation grows as the ratings do: seconds",
+            "With a sample an update hardly grows: seconds",
+            "Memory of an update grows slowly: GiB at most",
+        ),
         strict=True,
     ):
         axes.set_title(title)

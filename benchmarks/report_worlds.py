@@ -31,8 +31,8 @@ def of_worlds() -> Section:
         ["-m benchmarks.report"],
         "*Share of the way*: from the greedy policy (0) to the oracle (1), which are others in "
         "each world ([worlds](worlds.md)); *Q off by*: relative error of the critic's mean at the "
-        "first, the middle and the last step. In cold-start sessions *random* is popularity; "
-        "intervals are over seeds and users, with one seed over users.",
+        "first, the middle and the last step. "
+        "Intervals are over seeds and users, with one seed over users.",
         all_worlds.table(),
     )
 

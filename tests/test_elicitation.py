@@ -163,6 +163,8 @@ def test_what_cannot_be_is_refused(data, gaussian):
         made(data, gaussian, horizon=20, n_seed=3)
     with pytest.raises(ValueError, match="horizon is a whole number of at least 1, not 0"):
         made(data, gaussian, horizon=0)
+    with pytest.raises(ValueError, match="half is the number of a half, 0 or more"):
+        made(data, gaussian, half=-1)
     with pytest.raises(ValueError, match="n_seed is a whole number of at least 1, not None"):
         made(data, gaussian, n_seed=None)
     env = made(data, gaussian, n_seed=1)

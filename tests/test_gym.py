@@ -432,6 +432,7 @@ NO_NUMBERS = {
     "of no device": torch.zeros(8, device="meta"),
     "masked": np.ma.masked_array(np.zeros(8), [True] + 7 * [False]),
     "complex": torch.zeros(8, dtype=torch.complex64),
+    "with a truth": [0.0] * 7 + [True],
 }
 
 

@@ -755,3 +755,12 @@ def test_a_state_that_is_unknown_here_is_said_and_not_called_damaged(world, tmp_
     error = refused((code, *capsys.readouterr()))
     assert "the state 'DRR-mine', which is not known here" in error
     assert "restore" not in error
+
+
+def test_without_a_standard_output_nothing_is_called_answered(capsys, monkeypatch):
+    """It is None where the caller has closed it."""
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", None)
+        code = main(["--movies", "3", "4"])
+    assert code == 2
+    assert "there is no standard output to answer on" in capsys.readouterr().err

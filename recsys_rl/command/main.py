@@ -39,6 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _answer(argv: Sequence[str] | None) -> None:
+    if sys.stdout is None:
+        raise CommandError("there is no standard output to answer on: open it, or give a file")
     try:
         arguments = parse(argv)
         from recsys_rl.command import answering
@@ -49,5 +51,4 @@ def _answer(argv: Sequence[str] | None) -> None:
             f"{first_line(error)}: install what is needed with pip install -r requirements.txt"
         ) from error
     finally:  # here, and not when Python ends, where nothing can be caught any more
-        if sys.stdout is not None:
-            print(end="", flush=True)
+        print(end="", flush=True)

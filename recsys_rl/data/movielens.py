@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from recsys_rl.data.column_values import as_ids
+from recsys_rl.data.column_values import BadRow, as_ids
 from recsys_rl.data.layouts import PUBLISHED, check_count, file_of
 from recsys_rl.data.movie_files import read_movies
 from recsys_rl.data.rating_files import COLUMNS, Layout, read_ratings
@@ -93,8 +93,12 @@ def load_movies(folder: str | Path, check_counts: bool = True) -> pd.DataFrame:
     ("Action|Sci-Fi", empty where unknown). Raises as `movie_files.read_movies` does.
     """
     movies = read_movies(Path(folder), check_counts)
+    try:
+        ids = as_ids(pd.Series([movie.item for movie in movies]), "movie")
+    except BadRow as error:
+        raise ValueError(f"the movie file of {folder}: {error}") from None
     columns = {
-        "item": as_ids(pd.Series([movie.item for movie in movies]), "movie"),
+        "item": ids,
         "title": pd.Series([movie.title for movie in movies], dtype="str"),
         "year": pd.Series([movie.year for movie in movies], dtype="Int16"),
         "genres": pd.Series(["|".join(movie.genres) for movie in movies], dtype="str"),

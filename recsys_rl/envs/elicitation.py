@@ -77,8 +77,9 @@ class ElicitationEnv(SessionEnv):
         check_counts(sessions=sessions)
         if n_seed != 0:
             check_counts(n_seed=n_seed)
-        if half is not None and (not isinstance(half, Integral) or isinstance(half, bool)):
-            raise ValueError(f"half is the number of a half, or None, not {half!r}")
+        whole = isinstance(half, Integral) and not isinstance(half, bool)
+        if half is not None and not (whole and 0 <= half < 2**63):
+            raise ValueError(f"half is the number of a half, 0 or more, or None, not {half!r}")
         self.users, self.rank, self.half = users, rank, half
         self.sessions, self.n_seed = sessions, n_seed
         self.n_items, self.n_users = users.n_items, users.n_users

@@ -129,6 +129,9 @@ def direction(action: Any, shape: tuple[int, ...]) -> Tensor:
         values = np.asarray(action.tolist() if isinstance(action, Tensor) else action)
     except (ValueError, RuntimeError):  # lists of different lengths; tensors without numbers
         values = np.asarray(None)
+    listed = isinstance(action, (list, tuple))
+    if listed and any(isinstance(each, (bool, np.bool_)) for each in action):
+        raise ValueError("an action is real numbers, and some of these are true or false")
     if np.ma.is_masked(action):
         raise ValueError("an action is real numbers, and some of these are masked")
     if values.dtype.kind not in "iuf" or values.shape != shape:
