@@ -165,6 +165,6 @@ def test_the_readme_has_the_table_of_the_worlds():
 def test_the_picture_shows_every_line_at_forty_steps():
     figure = report_picture.picture("ml-1m")
     left, right = figure.axes
-    assert len(left.lines) == len(report_picture.LINES) + 2 == 7
+    assert len(left.lines) == len(report_picture.LINES) + 2 == 6
     assert len(right.lines) == 5
     assert all(len(line.get_xdata()) == 40 for line in left.lines)
