@@ -32,7 +32,7 @@ AGENTS = {
     "DRR-u": (changed(SMALL, BRIEF | SHORT | {"state.name": "DRR-u"}), LOGGED),
     "DRR-set": (changed(SMALL_SET, BRIEF | {"pretrain.holdout_share": 0.4}), COLD),
 }
-EACH = int(os.environ.get("SPOILED", "25"))  # spoiled checkpoints of each agent
+EACH = int(os.environ.get("SPOILED", "12"))  # spoiled checkpoints of each agent
 
 
 @pytest.fixture(autouse=True)
