@@ -80,6 +80,18 @@ def write_release(folder: Path, config: str, files: Mapping[str, bytes]) -> None
             _settle(folder)
 
 
+def outdated(folder: Path, weights_sha256: str) -> dict[str, bytes]:
+    """Card and curve of a folder whose weights become other ones, as `write_release` removes them:
+    without content."""
+    try:
+        there = _parsed(folder, CONFIG, _config_file(folder)[0])
+    except BadRelease:
+        there = None
+    if isinstance(there, dict) and there.get("weights_sha256") == weights_sha256:
+        return {}
+    return {name: b"" for name in (CARD, CURVE) if (folder / name).exists()}
+
+
 def as_bytes(text: str) -> bytes:
     """UTF-8; what came from names of files that are no text is written as JSON escapes."""
     return text.encode("utf-8", "backslashreplace")

@@ -21,19 +21,15 @@ from recsys_rl.data.ids import Id, IdMap
 from recsys_rl.data.likes import SHOWN
 from recsys_rl.data.moments import checked_times
 from recsys_rl.data.notes import note
-from recsys_rl.data.regular_files import content_of
 from recsys_rl.next_question import next_question
 from recsys_rl.release_config import UnknownState as UnknownState
 from recsys_rl.release_config import checked
 from recsys_rl.release_files import (
-    CARD,
-    CONFIG,
-    CURVE,
     FORMAT,
-    LARGEST_CONFIG,
     WEIGHTS,
     BadRelease,
     Shapes,
+    outdated,
     read_release,
     refuse_foreign,
     short,
@@ -116,16 +112,6 @@ class Recommender:
         release would be written over."""
         self.write(_path(folder), {})
 
-    def _stale(self, folder: Path, sha256: str) -> dict[str, bytes]:
-        """Card and curve of other weights are removed: empty content does so."""
-        try:
-            there = json.loads(content_of(folder / CONFIG, LARGEST_CONFIG))["weights_sha256"]
-        except (OSError, ValueError, LookupError, TypeError):
-            there = None
-        if there == sha256:
-            return {}
-        return {name: b"" for name in (CARD, CURVE) if (folder / name).exists()}
-
     def write(self, folder: Path, files: dict[str, bytes]) -> None:
         """Weights, configuration and other files of a release."""
         from safetensors.torch import save
@@ -142,7 +128,7 @@ class Recommender:
         checked(config)  # what could not be loaded is not written
         text = json.dumps(config, indent=1, ensure_ascii=False) + "\n"
         folder.mkdir(parents=True, exist_ok=True)
-        stale = self._stale(folder, config["weights_sha256"])
+        stale = outdated(folder, config["weights_sha256"])
         write_release(folder, text, {WEIGHTS: weights} | stale | files)
 
     def score(self, histories: Histories) -> Tensor:

@@ -24,6 +24,7 @@ from recsys_rl.envs import gym_elicitation, gym_simulated, gym_user_leaves, regi
 from recsys_rl.envs.base import best_item
 from recsys_rl.envs.consequences import Consequence
 from recsys_rl.envs.gym_actions import ACTIONS, REACH, nearness, places_of
+from recsys_rl.evaluation.scores import ScoreFunction
 
 USERS = users_of()
 LOG = mixed_log(60, 40)
@@ -68,6 +69,17 @@ def latest_of(env: gymnasium.Env) -> int:
     return int(env.sessions.observation().item[0, -1])
 
 
+def assert_shown_as_judged(env: gymnasium.Env, score: ScoreFunction, action: object) -> None:
+    """At every step of a session the same action shows the best allowed item by `score`."""
+    _, info = env.reset(seed=3)
+    over = False
+    while not over:
+        allowed = torch.as_tensor(info["mask"]).unsqueeze(0)
+        expected = int(best_item(score(env.sessions.observation()), ~allowed))
+        _, _, over, _, info = env.step(action)
+        assert latest_of(env) == expected
+
+
 @EACH
 @BOTH
 @pytest.mark.filterwarnings("ignore:.*Box observation space .*infinity")
@@ -84,16 +96,7 @@ def test_a_vector_shows_what_its_policy_is_judged_by(name: str) -> None:
     """Of what the mask allows, at every step of a session."""
     env = MAKE[name]("vector")
     vector = np.random.default_rng(1).uniform(-1, 1, env.action_space.shape).astype(np.float32)
-    score = judged(name, vector)
-    _, info = env.reset(seed=3)
-    over = False
-    while not over:
-        allowed = torch.as_tensor(info["mask"]).unsqueeze(0)
-        expected = int(best_item(score(env.sessions.observation()), ~allowed))
-        _, _, over, _, info = env.step(vector)
-        assert latest_of(env) == expected
-        if name != "user-leaves":
-            assert not info["mask"][expected]
+    assert_shown_as_judged(env, judged(name, vector), vector)
 
 
 @EACH
@@ -145,13 +148,7 @@ def test_indices_are_judged_as_they_are_shown(name: str) -> None:
         score = registration.score_function(act, vectors_of(USERS), "item")
     else:
         score = gym_simulated.score_function(act, factors_of(), CONSEQUENCE.films, 6)
-    _, info = env.reset(seed=4)
-    over = False
-    while not over:
-        allowed = torch.as_tensor(info["mask"]).unsqueeze(0)
-        expected = int(best_item(score(env.sessions.observation()), ~allowed))
-        _, _, over, _, info = env.step(last)
-        assert latest_of(env) == expected
+    assert_shown_as_judged(env, score, last)
 
 
 def test_the_nearest_place_is_that_of_the_action() -> None:
