@@ -19,8 +19,9 @@ from recsys_rl.evaluation.statistics import Interval, hierarchical_bootstrap
 MARKS = {
     "DDPG": ("o", "#D55E00"),  # Okabe & Ito
     "DDPG, gamma = 0": ("s", "#0072B2"),
-    "a rival": ("D", "#009E73"),
+    "a rival, named": ("D", "#009E73"),
 }
+NAMED = {"fontsize": 8, "color": "#555555"}  # a rival's name in the picture
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,10 @@ class World:
         )
 
     def shown(self) -> dict[str, Agent]:
-        """The policies between the two ends, by the names of `MARKS`."""
+        """The policies between the two ends, by the names of `MARKS`; no end is shown again."""
         named = zip(MARKS, (self.ddpg, self.myopic, self.rival), strict=True)
-        return {n: agent for n, agent in named if agent and len(self.values(agent))}
+        there = {n: agent for n, agent in named if agent and len(self.values(agent))}
+        return {n: agent for n, agent in there.items() if agent.name != self.oracle.name}
 
 
 def worlds(dataset: str = "ml-1m") -> list[World]:
@@ -193,9 +195,15 @@ def worlds_picture(dataset: str = "ml-1m") -> Figure:
     seen = set()
     for place, world in enumerate(reversed(there)):
         axes.axhline(place, color="#CCCCCC", lw=1, zorder=0)
+        if world.oracle.name == world.rival.name:
+            axes.text(0.98, place - 0.24, f"oracle: {world.rival}", ha="right", **NAMED)
         for name, agent in world.shown().items():
             found, (mark, colour) = world.share(agent), MARKS[name]
             offset = 0.2 - 0.2 * list(MARKS).index(name)
+            if agent == world.rival:
+                left = found.mean > 0.5
+                x = found.low - 0.02 if left else found.high + 0.02
+                axes.text(x, place - 0.24, str(agent), ha="right" if left else "left", **NAMED)
             axes.errorbar(
                 found.mean,
                 place + offset,
@@ -210,7 +218,7 @@ def worlds_picture(dataset: str = "ml-1m") -> Figure:
         axes.axvline(x, color="#7F7F7F", ls=":", lw=1.2)
         axes.text(x, len(there) - 0.42, name, ha="center", color="#555555")
     axes.set_yticks(range(len(there)), [world.title for world in reversed(there)])
-    axes.set(ylim=(-0.5, len(there) - 0.45))
+    axes.set(ylim=(-0.5, len(there) - 0.45), xlim=(-0.15, 1.12))
     axes.set_xlabel("share of the way from the greedy policy to the oracle, test users")
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(axis="y", length=0)

@@ -19,8 +19,10 @@ def plot(
     axes.plot([row["films"] for row in rows], [row["precision@3"] for row in rows], "o-")
     for row in rows:
         place = row["films"], row["precision@3"]
-        axes.annotate(f"{row['adventure']:g}", place, xytext=(4, 6), textcoords="offset points")
-        if row["adventure"] == chosen:
+        if row["adventure"] != chosen:  # the legend names it
+            beside = {"xytext": (-4, -16), "textcoords": "offset points"}
+            axes.annotate(f"{row['adventure']:g}", place, **beside)
+        else:
             ring = {"markersize": 12, "markeredgecolor": "black", "markerfacecolor": "none"}
             axes.plot(*place, "o", label=f"default, {chosen:g}", **ring)
     axes.margins(y=0.1)

@@ -15,6 +15,8 @@ from recsys_rl.evaluation.calibration import Calibration
 # Okabe & Ito, their yellow left out: it is hard to see on white
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F"]
 
+LEAST_SPAN = 0.1  # of a learning curve's axis, in parts of its upper end: noise stays small
+
 
 def _bare(axes: plt.Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
@@ -41,6 +43,9 @@ def learning_curves(
             side = "top" if i % 2 else "bottom"  # neighbouring lines may be close
             pane.annotate(label, (0, value), fontsize=8, color="grey", va=side)
         _bare(pane)
+        low, high = pane.get_ylim()
+        middle, half = (low + high) / 2, max(high - low, LEAST_SPAN * abs(high)) / 2
+        pane.set_ylim(middle - half, middle + half)
     panes[0][0].set_ylabel(f"{metric}, validation sample")
     figure.tight_layout()
     return figure
@@ -76,12 +81,15 @@ def hits_by_gap(
     """
     figure, axes = plt.subplots(figsize=(9, 4.2))
     width = 0.8 / len(found)
-    for number, ((name, values), colour) in enumerate(zip(found.items(), cycle(COLOURS))):
+    styles = zip(found.items(), cycle(COLOURS), cycle(["", "//", "..", "xx"]))
+    for number, ((name, values), colour, hatch) in enumerate(styles):
         place = np.arange(len(shares)) + (number - (len(found) - 1) / 2) * width
-        bars = axes.bar(place, [values[g] for g in shares], 0.92 * width, color=colour, label=name)
+        style = {"color": colour, "hatch": hatch, "edgecolor": "white", "label": name}
+        bars = axes.bar(place, [values[g] for g in shares], 0.92 * width, **style)
         axes.bar_label(bars, fmt=lambda value: f"{value:.2f}".lstrip("0"), fontsize=8)
     axes.set_xticks(range(len(shares)), [f"{g}\n{s:.0%} of users" for g, s in shares.items()])
-    axes.set(ylabel=metric, title="By the gap between the test item and the rating before it")
+    axes.set_ylabel(metric)
+    axes.set_title("Within one time stamp the next film is easy to guess, after a day it is not")
     axes.legend(frameon=False, fontsize=9)
     _bare(axes)
     axes.grid(axis="x", visible=False)
