@@ -382,6 +382,13 @@ def test_a_small_number_behind_a_title_that_is_no_sequel_is_said():
     assert not named(["1", "5", "casablanca"], WIDE).notes
 
 
+def test_an_id_with_a_comma_in_it_is_one_id():
+    films = {i: Film(i, i, i, None, ()) for i in ("a,b", "a", "b")}
+    index = TitleIndex(films, {})
+    assert named(["id:a,b"], index).films == [films["a,b"]]
+    assert named(["id:b,id:a"], index).films == [films["b"], films["a"]]
+
+
 def test_a_small_number_behind_a_title_names_its_sequel_where_there_is_one():
     filed = {1: ("Toy Story", 1995), 2: ("Jumanji", 1995), 3: ("Terminator, The", 1984)}
     filed |= {4: ("Terminator 2: Judgment Day", 1991), 5: ("Heat", 1995)}

@@ -136,6 +136,22 @@ def test_parquet_without_pyarrow_says_what_to_install(tmp_path, monkeypatch):
         open_data("scores", tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("content", "sentence"), [(b"PAR1", "cannot be read: too odd"), (b"PK", "is no Parquet file")]
+)
+def test_a_parquet_file_that_cannot_be_read_is_told_from_another(
+    tmp_path, monkeypatch, content, sentence
+):
+    (tmp_path / "scores.parquet").write_bytes(content)
+
+    def failing(*args, **options):
+        raise OverflowError("too odd")
+
+    monkeypatch.setattr(pd, "read_parquet", failing)
+    with pytest.raises(ValueError, match=rf"scores\.parquet {sentence}"):
+        open_data("scores", tmp_path)
+
+
 # ---------------------------------------------------------------------------- as it is written
 
 

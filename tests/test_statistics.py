@@ -171,3 +171,20 @@ def test_users_without_weight_leave_no_mean() -> None:
     metrics = {"m": np.array([np.nan, 1.0], np.float32)}
     found = Evaluation("p", metrics, torch.arange(2), weights=np.array([1.0, 0.0]))
     assert np.isnan(found.mean()["m"])
+
+
+@pytest.mark.parametrize("kind", [list, torch.tensor, np.array])
+def test_lists_and_tensors_become_arrays(kind) -> None:
+    found = Evaluation("toy", {"hit": kind([1, 0, 1])}, torch.arange(3), weights=kind([1, 1, 2]))
+    other = Evaluation("toy", {"hit": kind([True, False, False])}, torch.arange(3))
+    assert found.mean() == {"hit": 0.75}
+    assert found.interval(20)["hit"][1] <= 1
+    assert found.compare(other, "hit", n_boot=20).mean == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("values", [["a", "b"], [[1], [1, 2]], [None, 1], [1j, 2]])
+def test_metrics_and_weights_that_are_no_numbers_are_refused(values) -> None:
+    with pytest.raises(ValueError, match="hit must be numbers, not"):
+        Evaluation("toy", {"hit": values}, torch.arange(2))
+    with pytest.raises(ValueError, match="weights must be numbers, not"):
+        Evaluation("toy", {"hit": [1, 0]}, torch.arange(2), weights=values)

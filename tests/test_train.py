@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -275,6 +276,21 @@ def test_the_figures_of_a_training_go_to_tensorboard(data, tmp_path):
     for name in figures:
         told = {event.step: event.value for event in found.Scalars(name)}
         assert told == pytest.approx(figures[name].dropna().to_dict(), rel=1e-4)
+
+
+def test_a_full_disk_of_tensorboard_is_named(data, tmp_path, monkeypatch, capsys):
+    class Full:
+        def add_scalar(self, *_):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr("recsys_rl.agent.tracking._writer", lambda folder: Full())
+    board = str(tmp_path / "board")
+    assert train.main(arguments(data, "--tensorboard", board)) == 2
+    told = capsys.readouterr().err
+    assert f"cannot be written to {board} (No space left on device): mend that" in told
 
 
 def test_without_tensorboard_a_sentence_says_so_before_any_training(

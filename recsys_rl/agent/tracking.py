@@ -22,11 +22,24 @@ def tensorboard(folder: Path | None) -> Iterator[tuple[Callback, ...]]:
     if folder is None:
         yield ()
         return
-    board = _Board(_writer(folder))
+    with _named(folder):
+        board = _Board(_writer(folder), folder)
     try:
         yield (board,)
     finally:
         board.close()
+
+
+@contextlib.contextmanager
+def _named(folder: Path) -> Iterator[None]:
+    """What the disk refuses is said with the folder, and with the way out."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            f"the figures for TensorBoard cannot be written to {folder} "
+            f"({error.strerror or error}): mend that, or leave --tensorboard out"
+        ) from error
 
 
 def _writer(folder: Path) -> Any:
@@ -41,12 +54,13 @@ def _writer(folder: Path) -> Any:
 
 
 class _Board:
-    def __init__(self, writer: Any) -> None:
-        self.writer, self.rows, self.written = writer, [], 0
+    def __init__(self, writer: Any, folder: Path) -> None:
+        self.writer, self.folder, self.rows, self.written = writer, folder, [], 0
 
     def __call__(self, progress: Progress) -> None:
         self.rows = progress.rows
-        self._write(len(self.rows) - 1)  # validation adds to the latest row after this call
+        with _named(self.folder):
+            self._write(len(self.rows) - 1)  # validation adds to the latest row after this call
 
     def _write(self, end: int) -> None:
         for row in self.rows[self.written : end]:
@@ -58,5 +72,6 @@ class _Board:
             self.written += 1
 
     def close(self) -> None:
-        self._write(len(self.rows))
-        self.writer.close()
+        with _named(self.folder):
+            self._write(len(self.rows))
+            self.writer.close()

@@ -39,6 +39,12 @@ _SHORT_YEAR = re.compile(r"(.*\S)\s+['(’]?(\d\d)\)?")
 _AN_ID = re.compile(r"id:\s*(\S+)|[^\[]*\[id (\S+)\]", re.IGNORECASE)  # as it is shown
 
 
+def id_in(text: str) -> str | None:
+    """The id in a text that is one and nothing else: "id:300", "Heat (1995) [id 6]"."""
+    found = _AN_ID.fullmatch(text.strip())
+    return found and (found[1] or found[2])
+
+
 @dataclass(frozen=True)
 class Match:
     """What became of a text: a film, or a problem in one sentence and the films to choose from."""
@@ -64,8 +70,8 @@ def said(text: str) -> str:
 def find(text: str, index: TitleIndex) -> Match:
     """The film with this id or title, or the one that is clearly meant; else what it may be."""
     typed = text.strip()
-    if only := _AN_ID.fullmatch(typed):
-        film = index.by_id(only[1] or only[2])
+    if only := id_in(typed):
+        film = index.by_id(only)
         problem = f"no film has the id {said(typed)}; check it, or give a title"
         return Match(text, film, problem="" if film else problem)
     if (film := index.by_id(typed)) is not None:

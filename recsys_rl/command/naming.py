@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from recsys_rl.command.known_titles import famous_films, in_full, series_named
-from recsys_rl.command.matching import NEWER, Match, find, names_of, part_of
+from recsys_rl.command.matching import NEWER, Match, find, id_in, names_of, part_of
 from recsys_rl.command.spelling import split_year, words_of, year_of
 from recsys_rl.command.title_index import TitleIndex
 from recsys_rl.data.films import Film
@@ -128,7 +128,9 @@ def _fits(title: str, year: int, index: TitleIndex) -> bool:
 
 def _is_known(text: str, index: TitleIndex) -> bool:
     """Whether it is an id or a whole title, with its year or without."""
-    if index.by_id(text) or index.titled(text) or famous_films(text) or series_named(text):
+    if index.by_id(id_in(text) or text):
+        return True
+    if index.titled(text) or famous_films(text) or series_named(text):
         return True
     title, year = split_year(text)
     return year is not None and _fits(title, year, index)

@@ -102,6 +102,11 @@ def _checked(raw: pd.DataFrame, path: Path, layout: Layout, positive: float | No
     return table if order is None else table.iloc[order].reset_index(drop=True)
 
 
+def _starts_as_parquet(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) == b"PAR1"
+
+
 def _parquet(path: Path, columns: Mapping[str, str | int]) -> pd.DataFrame:
     try:
         table = pd.read_parquet(path)
@@ -110,7 +115,8 @@ def _parquet(path: Path, columns: Mapping[str, str | int]) -> pd.DataFrame:
             f"{path} needs pyarrow to be read: pip install pyarrow, or write it as CSV"
         ) from None
     except Exception as error:  # of pyarrow's own kinds
-        raise ValueError(f"{path} is no Parquet file: {_line(error)}") from None
+        what = "cannot be read" if _starts_as_parquet(path) else "is no Parquet file"
+        raise ValueError(f"{path} {what}: {_line(error)}") from None
     _refuse_unknown(path, columns, list(table.columns))
     return table[list(columns.values())].set_axis(list(columns), axis=1)
 

@@ -30,6 +30,7 @@ import torch
 from torch import Tensor
 
 from recsys_rl.data.counts import MOST, check_counts
+from recsys_rl.data.notes import shortened
 from recsys_rl.data.random_streams import check_seed
 
 
@@ -37,10 +38,11 @@ from recsys_rl.data.random_streams import check_seed
 class Evaluation:
     """What one model did under one protocol, user by user.
 
-    `metrics`: name -> float32 [U], NaN where a user does not count towards that metric.
+    `metrics`: name -> float32 [U], NaN where a user does not count towards that metric; lists and
+    tensors become arrays.
     `users` int64 [U] are user indices; `top` int64 [U, k] ([U, draws, k] in sessions) the lists
     shown, padded with n_items; `weights` float32 [U], where rows and not users are averaged.
-    ValueError for weights that can average nothing, and metrics of other users.
+    ValueError for weights that can average nothing, for metrics of other users or without numbers.
     """
 
     protocol: str
@@ -50,13 +52,13 @@ class Evaluation:
     weights: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        for name, values in self.metrics.items():
-            if np.shape(values) != (len(self.users),):
-                raise ValueError(f"{name} has one value for each user, [{len(self.users)}]")
-        weights = self.weights
-        if weights is None:
-            return
-        _check_weights(weights, len(self.users))
+        n_users = len(self.users)
+        metrics = {name: _numbers(name, values) for name, values in self.metrics.items()}
+        for name, values in metrics.items():
+            if values.shape != (n_users,):
+                raise ValueError(f"{name} has one value for each user, [{n_users}]")
+        object.__setattr__(self, "metrics", metrics)
+        object.__setattr__(self, "weights", _checked_weights(self.weights, n_users))
 
     def mean(self) -> dict[str, float]:
         """Metric name -> (weighted) mean over the users who count."""
@@ -100,12 +102,26 @@ class Evaluation:
         return tuple((figure - low) / (high - low) for figure in figures)
 
 
-def _check_weights(weights: np.ndarray, n_users: int) -> None:
-    weights = np.asarray(weights)
+def _numbers(name: str, values: np.ndarray) -> np.ndarray:
+    """An array of real numbers, as floats."""
+    try:
+        array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    except (TypeError, ValueError):  # lists of several lengths, numbers that numpy has not
+        array = np.asarray(None)
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{name} must be numbers, not {shortened(values)}")
+    return array if array.dtype.kind == "f" else array.astype(np.float32)
+
+
+def _checked_weights(weights: np.ndarray | None, n_users: int) -> np.ndarray | None:
+    if weights is None:
+        return None
+    weights = _numbers("weights", weights)
     if weights.shape != (n_users,):
         raise ValueError(f"weights are one for each user, [{n_users}]")
     if not ((weights >= 0) & np.isfinite(weights)).all() or (n_users and not weights.any()):
         raise ValueError("weights are finite, 0 or more, and not all 0")
+    return weights
 
 
 def _check_metric(metric: str, *evaluations: Evaluation) -> None:
@@ -183,10 +199,10 @@ def paired_bootstrap(
     Pairing removes what the users have in common, so this is much sharper than two separate
     intervals. Like them it says nothing about other training seeds: see `seed_spread`.
     """
+    ours, theirs = _numbers("ours", ours), _numbers("theirs", theirs)
     if ours.shape != theirs.shape:
         raise ValueError(f"not the same users: {ours.shape} and {theirs.shape}")
-    if weights is not None:
-        _check_weights(weights, len(ours))
+    weights = _checked_weights(weights, len(ours))
     gap = ours.astype(np.float64) - theirs
     means = resampled_means([gap], weights, n_boot, seed)[:, 0]
     return Difference(_mean(gap, weights), *percentile_interval(means, level))
