@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from benchmarks.options import add_device, ratings_on
+from benchmarks.options import add_device, at_least, exit_with, ratings_on
 from recsys_rl.agent.build import pretrained_embeddings
 from recsys_rl.agent.config import Config
 from recsys_rl.data.download import DATA_FOLDER
@@ -71,11 +71,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--dataset", default="ml-1m")
     parser.add_argument("--root", type=Path, default=DATA_FOLDER)
     parser.add_argument("--agent", default="DRR-set", choices=("DRR-set", "DRR-seq"))
-    parser.add_argument("--contexts", type=int, nargs="+", default=[0])
-    parser.add_argument("--negatives", type=int, nargs="+", default=[0])
-    parser.add_argument("--updates", type=int, default=1000)
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--contexts", type=at_least(0), nargs="+", default=[0])
+    parser.add_argument("--negatives", type=at_least(0), nargs="+", default=[0])
+    parser.add_argument("--updates", type=at_least(0), default=1000)
+    parser.add_argument("--seeds", type=at_least(1), default=1)
+    parser.add_argument("--threads", type=at_least(1), default=2)
     add_device(parser)
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
@@ -92,4 +92,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    exit_with(main)

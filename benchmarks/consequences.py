@@ -24,6 +24,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks import results
+from benchmarks.options import exit_with
 from recsys_rl.envs.consequences import FORMS
 from recsys_rl.evaluation.statistics import Interval, hierarchical_bootstrap
 
@@ -137,4 +138,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    exit_with(main)

@@ -27,6 +27,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from benchmarks import results
+from benchmarks.options import at_least, exit_with
 from benchmarks.study import calibration_rows
 from recsys_rl.agent.asking import Asker
 from recsys_rl.agent.asking_training import BUDGET, Budget, fit_asker
@@ -209,9 +210,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--root", type=Path, default=Path("data"))
     parser.add_argument("--part", choices=["validation", "test"], default="test")
     parser.add_argument("--askers", nargs="+", help="all of them by default")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="of learned askers")
-    parser.add_argument("--questions", nargs="+", type=int, default=QUESTIONS)
-    parser.add_argument("--named", nargs="+", type=int, default=NAMED)
+    parser.add_argument(
+        "--seeds", nargs="+", type=at_least(0), default=[0], help="of learned askers"
+    )
+    parser.add_argument("--questions", nargs="+", type=at_least(0), default=QUESTIONS)
+    parser.add_argument("--named", nargs="+", type=at_least(0), default=NAMED)
     parser.add_argument("--rank", choices=RANKERS, default="Gaussian")
     parser.add_argument(
         "--calibrate", action="store_true", help="the critic's Q, and no list is judged"
@@ -287,4 +290,4 @@ def show(where: str, name: str, found: Evaluation, first: Evaluation, spent: flo
 
 
 if __name__ == "__main__":
-    main()
+    exit_with(main)

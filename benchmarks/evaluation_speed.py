@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.options import add_device, ratings_on
+from benchmarks.options import add_device, at_least, exit_with, ratings_on
 from recsys_rl.agent.build import linear_model
 from recsys_rl.agent.ddpg import DDPG
 from recsys_rl.baselines.registry import BASELINES
@@ -40,8 +40,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dataset", default="ml-1m")
     parser.add_argument("--root", type=Path, default=DATA_FOLDER)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=at_least(1), default=2)
+    parser.add_argument("--repeats", type=at_least(1), default=3)
     add_device(parser)
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
@@ -62,4 +62,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    exit_with(main)

@@ -30,6 +30,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from benchmarks.options import at_least, exit_with
 from benchmarks.synthetic_logs import SHAPES, synthetic_ratings
 from recsys_rl.agent.build import EMBEDDINGS, LINEAR_WIDTH, Training, build, fit_pmf
 from recsys_rl.agent.training import ddpg_update, play
@@ -317,7 +318,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shapes", nargs="+", default=[], choices=SHAPES)
     parser.add_argument("--stages", nargs="+", default=list(STAGES), choices=STAGES)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=at_least(1), default=1)
     parser.add_argument("--picture", action="store_true")
     parser.add_argument(
         "--stage", choices=STAGES, help=argparse.SUPPRESS
@@ -340,4 +341,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    exit_with(main)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from benchmarks.options import at_least, exit_with
 from recsys_rl.agent.demonstrations import ANY_HIT_WEIGHT
 from recsys_rl.agent.losses import FullSoftmax, HindsightLoss
 from recsys_rl.agent.sum_tree import SumTree
@@ -129,8 +130,8 @@ def one_group(logs: Histories, n_items: int, size: int = 64):
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--threads", type=at_least(1), default=1)
+    parser.add_argument("--repeats", type=at_least(1), default=5)
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     print(f"{'milliseconds':45}{'plain':>9}{'ours':>9}{'ratio':>8}")
@@ -140,4 +141,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    exit_with(main)

@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 
 from benchmarks import results
-from benchmarks.options import add_device, ratings_on
+from benchmarks.options import add_device, at_least, exit_with, ratings_on
 from recsys_rl.baselines.ease import EASE
 from recsys_rl.baselines.popularity import Popularity
 from recsys_rl.data.splits import leave_one_out
@@ -30,7 +30,7 @@ PUBLISHED = {"popularity": (0.4533, 0.2542), "EASE": (0.7192, 0.4494)}
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--root", type=Path, default=Path("data"))
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=at_least(1), default=1)
     add_device(parser)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -62,4 +62,4 @@ def rows_of_stage(agent: str, stage: str, figures: tuple[float, float]) -> pd.Da
 
 
 if __name__ == "__main__":
-    main()
+    exit_with(main)

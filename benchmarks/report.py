@@ -16,6 +16,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 
 from benchmarks.all_worlds import worlds_picture
+from benchmarks.options import exit_with
 from benchmarks.report_next_item import gap_picture, peer_picture
 from benchmarks.report_picture import picture
 from benchmarks.report_sections import sections
@@ -89,4 +90,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    exit_with(main)

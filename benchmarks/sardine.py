@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks import results
+from benchmarks.options import at_least, exit_with
 from benchmarks.sardine_world import (
     NUMBERS,
     SLATE,
@@ -263,7 +264,7 @@ def rows_of(agent: SlateDDPG, name: str, spent: dict[str, float]) -> pd.DataFram
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--agent", choices=AGENTS, default="sardine")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=at_least(0), default=0)
     parser.add_argument("--out", type=Path, help="a folder for the weights")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
@@ -280,4 +281,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    exit_with(main)

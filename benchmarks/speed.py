@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.options import at_least, exit_with
 from recsys_rl.agent.build import Training, build
 from recsys_rl.agent.config import DEVICES
 from recsys_rl.agent.training import ddpg_update, play
@@ -55,9 +56,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--dataset", default="ml-1m")
     parser.add_argument("--agent", default="DRR-ave", choices=AGENTS)
     parser.add_argument("--root", type=Path, default=DATA_FOLDER)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=at_least(1), default=2)
     parser.add_argument("--device", default="cpu", choices=DEVICES)
-    parser.add_argument("--rounds", type=int, default=5, help="of sessions")
+    parser.add_argument("--rounds", type=at_least(1), default=5, help="of sessions")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     config = config_of(options.agent, options.dataset)
@@ -77,4 +78,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    exit_with(main)

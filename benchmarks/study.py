@@ -24,6 +24,7 @@ import torch
 
 from benchmarks import cluster, results
 from benchmarks.cluster import Run
+from benchmarks.options import at_least, exit_with
 from recsys_rl.agent.build import Training
 from recsys_rl.agent.checkpoint import Checkpoints
 from recsys_rl.agent.config import DEVICES
@@ -267,12 +268,17 @@ def _parser() -> argparse.ArgumentParser:
     add("--root", type=Path, default=DATA_FOLDER)
     add("--agents", nargs="+", default=["DRR-set"], choices=NAMES, metavar="NAME")
     add("--splits", nargs="+", help="default: the one that each agent needs")
-    add("--seeds", nargs="+", type=int, default=list(range(5)))
+    add("--seeds", nargs="+", type=at_least(0), default=list(range(5)))
     add("--again", action="store_true", help="train what is in the table, too")
     add("--checkpoints", type=Path, default=Path("checkpoints/study"))
-    add("--threads", type=int, default=1)
-    add("--task", type=int, metavar="I", help="only every --of-th run, from the I-th on; from 0")
-    add("--of", type=int, default=1, metavar="N", help="how many tasks there are")
+    add("--threads", type=at_least(1), default=1)
+    add(
+        "--task",
+        type=at_least(0),
+        metavar="I",
+        help="only every --of-th run, from the I-th on; from 0",
+    )
+    add("--of", type=at_least(1), default=1, metavar="N", help="how many tasks there are")
     add("--merge", action="store_true", help="put the rows of all tasks into the table")
     add("--device", default="cpu", choices=DEVICES)
     add("--ray", metavar="ADDRESS", help="spread the runs over a Ray cluster; local: start one")
@@ -316,4 +322,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    exit_with(main)

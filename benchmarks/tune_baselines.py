@@ -25,7 +25,7 @@ import pandas as pd
 import torch
 
 from benchmarks import results
-from benchmarks.options import add_device, ratings_on
+from benchmarks.options import add_device, at_least, exit_with, ratings_on
 from recsys_rl.baselines.popularity import Random
 from recsys_rl.baselines.registry import BASELINES
 from recsys_rl.data.interactions import Interactions, fingerprint
@@ -256,8 +256,10 @@ def main(arguments: list[str] | None = None) -> None:
     every = list(dict.fromkeys(name for _, grids, *_ in TASKS.values() for name in grids))
     parser.add_argument("--models", nargs="+", choices=every, default=every)
     parser.add_argument("--tasks", nargs="+", choices=list(TASKS), default=list(TASKS))
-    parser.add_argument("--seed", type=int, default=0, help="of the negatives and of the users")
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument(
+        "--seed", type=at_least(0), default=0, help="of the negatives and of the users"
+    )
+    parser.add_argument("--threads", type=at_least(1), default=1)
     parser.add_argument("--checkpoints", type=Path, default=Path("checkpoints/tuning"))
     add_device(parser)
     options = parser.parse_args(arguments)
@@ -281,4 +283,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    exit_with(main)

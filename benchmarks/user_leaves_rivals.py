@@ -30,6 +30,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from torch import Tensor
 
 from benchmarks import results
+from benchmarks.options import at_least, exit_with
 from benchmarks.worlds import DATASET
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.embeddings.rating_factors import RatingFactors
@@ -161,11 +162,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--agent", choices=RIVALS, required=True)
     parser.add_argument("--dataset", default=DATASET)
     parser.add_argument("--root", type=Path, default=Path("data"))
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--turns", type=int, default=560_000, help="films shown in training")
+    parser.add_argument("--seed", type=at_least(0), default=0)
+    parser.add_argument(
+        "--turns", type=at_least(1), default=560_000, help="films shown in training"
+    )
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--users", choices=["validation", "test"], default="test")
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=at_least(1), default=1)
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     agent, world = options.agent, world_in(options.root, options.dataset)
@@ -188,4 +191,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    exit_with(main)

@@ -35,6 +35,7 @@ from torch import Tensor
 
 from benchmarks import results
 from benchmarks.cross_dataset import of_catalogue
+from benchmarks.options import at_least, exit_with
 from benchmarks.tune_baselines import groups_of
 from benchmarks.variety_page import page, plot, table
 from recsys_rl.baselines.registry import BASELINES
@@ -283,9 +284,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dataset", default="ml-1m")
     parser.add_argument("--root", type=Path, default=ROOT / "data")
-    parser.add_argument("--draws", type=int, default=10, help="of the films named, for each user")
-    parser.add_argument("--seeds", type=int, default=1000)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument(
+        "--draws", type=at_least(1), default=10, help="of the films named, for each user"
+    )
+    parser.add_argument("--seeds", type=at_least(1), default=1000)
+    parser.add_argument("--threads", type=at_least(1), default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     name = options.dataset
@@ -342,4 +345,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    exit_with(main)

@@ -29,6 +29,7 @@ import torch
 
 from benchmarks import results
 from benchmarks.elicitation import Elicitation, judged, train_policy
+from benchmarks.options import exit_with
 from recsys_rl import train
 from recsys_rl.baselines.linucb import LinUCB
 from recsys_rl.baselines.popularity import Popularity, Random
@@ -335,4 +336,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    exit_with(main)

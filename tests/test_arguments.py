@@ -171,3 +171,12 @@ def test_behind_two_dashes_there_are_films_only() -> None:
     assert asked.films == ["matrix", "--session", "-k", "--", "alien", "heat"]
     assert (asked.k, asked.session) == (2, False)
     assert parse(["--", "--json"]).json is False
+
+
+def test_too_little_memory_is_told(monkeypatch, capsys):
+    def greedy(arguments):
+        raise MemoryError
+
+    monkeypatch.setattr("recsys_rl.command.answering.answer", greedy)
+    assert recommendation.main(["matrix"]) == 2
+    assert capsys.readouterr().err.startswith("recommendation.py: too little memory")

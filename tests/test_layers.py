@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from toys import SMALL, changed, two_tastes
 
+from recsys_rl.agent.build import build
 from recsys_rl.states.layers import PooledDropout
 
 
@@ -31,3 +33,23 @@ def test_dropout_before_any_refill_and_in_the_gradient() -> None:
     out.sum().backward()
     assert torch.equal(x.grad, out.detach()), "what is dropped gets no gradient"
     assert 0.4 < float((out == 0).float().mean()) < 0.6
+
+
+def test_the_configuration_says_how_much_is_dropped() -> None:
+    log = two_tastes()
+    for share in (0.0, 0.4):
+        config = changed(SMALL, {"state.name": "DRR-seq", "state.k": 4, "state.dropout": share})
+        state = build(config, log).agent.actor.state
+        assert state.dropout.p == share
+        kept = state.train().dropout(torch.ones(10_000)) > 0
+        assert float(kept.float().mean()) == pytest.approx(1 - share, abs=0.03)
+    own = config.with_field("state.dropout", -1)
+    assert build(own, log).agent.actor.state.dropout.p == 0.2
+
+
+def test_dropout_that_cannot_be_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^state\.dropout is for states that have"):
+        build(changed(SMALL, {"state.name": "DRR-ave", "state.dropout": 0.1}), two_tastes())
+    for share in (1.0, -0.5, float("nan")):
+        with pytest.raises(ValueError, match=r"^state\.dropout must be 0 or more and below 1"):
+            changed(SMALL, {"state.dropout": share})

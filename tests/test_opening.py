@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from decimal import Decimal
 from pathlib import Path
 
 import gymnasium
@@ -134,6 +135,55 @@ def test_parquet_without_pyarrow_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setattr(pd, "read_parquet", absent)
     with pytest.raises(ValueError, match="pip install pyarrow"):
         open_data("scores", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("rows", "sentence"),
+    [
+        ("1,10,True,5\n1,11,True,6\n", "line 2: the rating 'True' is no number"),
+        ("1,10,5,True\n1,11,4,False\n", "line 2: the timestamp 'True' is neither a number"),
+    ],
+)
+def test_truths_are_no_numbers(read, rows, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        read(rows)
+    assert [row[2] for row in rows_of(read("1,10,1,0\n1,11,1,1\n"))] == [1, 1]
+    truths = pd.Series([True, False])
+    for column in (truths, truths.astype("boolean")):
+        with pytest.raises(BadRow, match="the rating True is no number"):
+            as_numbers(column, "rating")
+        with pytest.raises(BadRow, match="the timestamp True is no number"):
+            as_seconds(column)
+
+
+def test_nanoseconds_keep_their_order_however_they_are_written():
+    times = [978300000123456000 + n for n in (789, 788, 787)]
+    texts = [str(times[0]), f"{times[1]}.0", str(times[2])]
+    for written in (times, list(map(Decimal, times)), texts):
+        seconds, order = as_seconds(pd.Series(written, dtype=object))
+        assert seconds.tolist() == [978300000] * 3
+        assert order.tolist() == [2, 1, 0]
+
+
+def test_an_empty_line_between_line_ends_of_old_macs_is_refused(tmp_path):
+    path = tmp_path / "scores.csv"
+    path.write_bytes(b"note,user,item,rating\rx,1,10,4\r\r,2,20,3\rx,3,30,4\r")
+    with pytest.raises(ValueError, match="lines end in CR, as on old Macs, and some are empty"):
+        open_data("scores.csv", tmp_path, order="file")
+    path.write_bytes(b"note,user,item,rating\rx,1,10,4\r,2,20,3\r")
+    assert [row[:3] for row in rows_of(open_data("scores.csv", tmp_path, order="file"))] == [
+        (1, 10, 4),
+        (2, 20, 3),
+    ]
+
+
+def test_parquet_with_a_column_as_its_index_has_that_column(tmp_path, monkeypatch):
+    table = pd.DataFrame(
+        {"user": [1, 2], "item": [3, 4], "rating": [4.0, 5.0], "timestamp": [5, 6]}
+    )
+    (tmp_path / "scores.parquet").write_bytes(b"PAR1")
+    monkeypatch.setattr(pd, "read_parquet", lambda path: table.set_index(["user"]))
+    assert rows_of(open_data("scores", tmp_path)) == [(1, 3, 4, 5), (2, 4, 5, 6)]
 
 
 @pytest.mark.parametrize(

@@ -232,6 +232,11 @@ def test_a_list_of_ones_own_has_names_years_and_maybe_ratings_to_ten(tmp_path):
     assert ids(read(tmp_path, "Name,Year,Rating\nPsycho,1960,5\n").taste.liked) == [8]
 
 
+def test_a_rating_is_no_number_of_a_programming_language(tmp_path):
+    found = read(tmp_path, "Title;Year;Rating\nThe Matrix;1999;1_0\npsycho;1960;4\n")
+    assert ids(found.taste.liked) == [8]  # four stars of five, and not of ten
+
+
 def test_the_original_title_is_looked_for_too(tmp_path):
     header = "Const,Your Rating,Title,Original Title,Title Type,Year"
     text = f"{header}\ntt1,9,Die Elenden,Les Misérables,Movie,1995\n"

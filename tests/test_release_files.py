@@ -615,3 +615,12 @@ def test_files_that_are_no_release_are_not_written_over(folder: Path, tmp_path: 
                 write(other)
         assert (other / name).read_text() == "mine"
         assert names_in(other) == [name]
+
+
+@pytest.mark.parametrize("part", ["[],", "{},"])
+def test_a_configuration_of_too_many_parts_is_refused_unread(
+    part: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "config.json").write_text("[" + part * 200_000 + "0]")
+    monkeypatch.setattr("recsys_rl.release_files.json.loads", None)
+    assert "more than 100,000 lists and objects" in refusal(folder)

@@ -1,6 +1,7 @@
 """One run of the study: its stages, its rows, and that it goes on where it was stopped."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -9,6 +10,7 @@ from synthetic import write_movielens
 from toys import random_log
 
 from benchmarks import study
+from benchmarks.options import exit_with
 from recsys_rl.agent.ddpg import DDPG
 from recsys_rl.agent.training import Interrupted
 from recsys_rl.data.interactions import Interactions
@@ -202,3 +204,39 @@ def test_values_by_user_are_kept_once():
     assert study.kept_by_user(["sampled_hr@10", "step@3", "total@10"]) == ["sampled_hr@10"]
     reranked = ["precision@5", "long_precision@5", "precision@10", "ndcg@5", "ndcg@10"]
     assert study.kept_by_user(reranked) == ["precision@5", "precision@10"]
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "told"),
+    [
+        (ValueError("there is no split"), 2, "there is no split"),
+        (FileNotFoundError(2, "No such file", "x"), 2, "No such file"),
+        (Interrupted("stopped after update 3", 15), 143, "stopped after update 3"),
+        (KeyboardInterrupt(), 130, ""),
+    ],
+)
+def test_benchmarks_end_in_a_sentence_and_a_code(error, code, told, capsys):
+    def main():
+        raise error
+
+    with pytest.raises(SystemExit) as ended:
+        exit_with(main)
+    assert ended.value.code == code
+    err = capsys.readouterr().err
+    assert told in err
+    assert err.count("\n") == bool(told)
+
+
+def test_every_benchmark_ends_so():
+    for path in Path(study.__file__).parent.glob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        ended = "exit_with(main)" in text or "sys.exit(main())" in text
+        assert ended == ('__name__ == "__main__"' in text), path
+
+
+@pytest.mark.parametrize("given", ["0", "-1", "1_0", "1.5", "", "9" * 12])
+def test_options_that_are_no_counts_are_refused(given, capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["study", f"--threads={given}"])
+    with pytest.raises(SystemExit):
+        study.main()
+    assert f"--threads: is a whole number, 1 or more, not {given!r}" in capsys.readouterr().err

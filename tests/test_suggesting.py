@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -273,6 +274,21 @@ def test_a_damaged_cache_is_made_again(tmp_path, monkeypatch, damage):
     kept.write_bytes(damage(whole))
     assert title_cache.films_of(place) == films
     assert kept.read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    "rows", [5, None, [5], [[1, None, "a", 2, [], [], []]], [[{}, "a", "a", 2, [], [], []]],
+             [[1, "a", "a", "2", [], [], []]], [[1, "a", "a", 2, 7, [], []]],
+             [[1, "a", "a", 2, [], [[1, "a"]], []]]]
+)  # fmt: skip
+def test_a_cache_of_another_form_is_made_again(tmp_path, monkeypatch, rows):
+    place = write_movielens(tmp_path / "films", "csv")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    films = title_cache.films_of(place)
+    (kept,) = (tmp_path / "cache" / "recsys_rl").iterdir()
+    text = json.dumps(rows).encode()
+    kept.write_bytes(hashlib.sha256(text).hexdigest().encode() + b"\n" + text)
+    assert title_cache.films_of(place) == films
 
 
 def test_the_default_costs_nothing_and_is_varied_where_that_is_to_be_had():

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, get_type_hints
 
+OWN_DROPOUT = -1.0
 DEVICES = "auto", "cpu", "cuda", "mps"  # "auto": see `data.devices.resolved`
 PRECISIONS = "float32", "bfloat16"
 SESSIONS = (
@@ -30,9 +31,15 @@ class StateConfig:
     linear: str = ""  # a linear model of the user beside the state, see baselines/registry.py
     noise: float = 0.02  # variance of what an answer says by chance, for that model or a belief
     contexts: int = 0  # items whose co-occurrence the vectors start from; 0: embeddings/contexts.py
+    dropout: float = OWN_DROPOUT  # of the state's layers; -1: as the state has it
 
     def __post_init__(self) -> None:
         _at_least(self, k=1, n=1, noise=0, contexts=0)
+        if self.dropout != OWN_DROPOUT and not 0 <= self.dropout < 1:
+            raise ValueError(
+                f"state.dropout must be 0 or more and below 1, or {OWN_DROPOUT:g} for the state's "
+                f"own, not {self.dropout}"
+            )
         _at_most(self, k=10_000, n=10_000)  # memory is asked for by these numbers
         _at_most(self, noise=1_000)  # a larger one leaves no precision
         _one_of(self, embeddings=("pretrained", "random"))
@@ -147,15 +154,16 @@ class Config:
     def to_dict(self) -> dict[str, Any]:
         """All but the device: releases and checkpoints are the same wherever they were made.
 
-        Nor precision and contexts, where they are the default: so they were before there was a
-        choice.
+        Nor precision, contexts and dropout, where they are the default: so they were before there
+        was a choice.
         """
         values = asdict(self)
         del values["device"]
         if self.precision == Config.precision:
             del values["precision"]
-        if self.state.contexts == StateConfig.contexts:
-            del values["state"]["contexts"]
+        for name in ("contexts", "dropout"):
+            if getattr(self.state, name) == getattr(StateConfig, name):
+                del values["state"][name]
         return values
 
     @classmethod
@@ -202,7 +210,7 @@ def paths() -> list[str]:
 
 def filled(saved: Any) -> Any:
     """A saved configuration; fields that came later, where it has none, at their defaults."""
-    later = {"pretrain": {"negatives": 0}, "state": {"contexts": 0}}
+    later = {"pretrain": {"negatives": 0}, "state": {"contexts": 0, "dropout": OWN_DROPOUT}}
     parts = {
         name: {**fields, **saved[name]}
         for name, fields in later.items()

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recsys_rl.agent.config import Config, StateConfig
+from recsys_rl.agent.config import OWN_DROPOUT, Config, StateConfig
 from recsys_rl.agent.demonstrations import Demonstration
 from recsys_rl.agent.exploration import OUNoise, epsilon_sampled, session_epsilons
 from recsys_rl.agent.networks import Actor, Critic, ItemCritic
@@ -71,6 +71,8 @@ def new_state(config: StateConfig, n_users: int, n_items: int) -> State:
         raise ValueError(f"there is no state {config.name!r}: choose among {list(STATES)}")
     state = STATES[config.name](n_users, n_items, config.k, config.n)
     state.noise = config.noise
+    if config.dropout != OWN_DROPOUT:
+        state.dropout.p = config.dropout
     return state
 
 

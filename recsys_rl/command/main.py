@@ -29,6 +29,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
+    except MemoryError:
+        say("recommendation.py: too little memory: an answer takes some 100 MB, give it more")
+        return 2
     except OSError as error:  # from writing the answer: all others are CommandErrors by now
         # what is still in the buffer would fail once more when Python ends
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -224,6 +224,8 @@ def _on_scale(form: Format, path: Path, rows: Sequence[Sequence[str]], place: in
 
 def _number(text: str) -> float:
     """ "4,5" is 4.5; 0 for what is no rating."""
+    if "_" in text:  # Python would take 1_0 for 10
+        return 0.0
     try:
         number = float(text.replace(",", "."))
     except ValueError:

@@ -67,13 +67,20 @@ def _read(path: Path) -> tuple[dict[Id, Film], Spellings] | None:
         films, spellings = {}, {}
         rows = json.loads(text)
         for item, title, filed, year, genres, names, parts in rows:
+            if not _right(item, year, title, filed, *genres, *parts, *(name for name, _ in names)):
+                return None
             films[item] = Film(item, title, filed, year, tuple(genres))
             spellings[title, filed] = Spelling(
                 [(plain, words.split()) for plain, words in names], parts
             )
         return (films, spellings) if films else None
-    except (OSError, ValueError):
+    except (OSError, ValueError, TypeError, AttributeError):  # or of another form
         return None
+
+
+def _right(item: object, year: object, *texts: object) -> bool:
+    known = isinstance(item, int | str) and (year is None or isinstance(year, int))
+    return known and all(isinstance(text, str) for text in texts)
 
 
 def _write(path: Path, films: Mapping[Id, Film], spellings: Spellings, old: str) -> None:

@@ -105,6 +105,7 @@ def refuse_first(bad: np.ndarray, reason: Callable[[int], str]) -> None:
 
 def as_numbers(values: pd.Series, what: str) -> np.ndarray:
     """Finite float64 [N]; BadRow for anything else."""
+    _refuse_truths(values, what)
     if pd.api.types.is_numeric_dtype(values.dtype) and not pd.api.types.is_complex_dtype(values):
         numbers = _as_written(values.to_numpy(np.float64, na_value=np.nan), values)
     else:
@@ -117,6 +118,11 @@ def as_numbers(values: pd.Series, what: str) -> np.ndarray:
         lambda row: f"a {what} is missing or outside {-LARGEST:g} .. {LARGEST:g}",
     )
     return numbers
+
+
+def _refuse_truths(values: pd.Series, what: str) -> None:
+    if pd.api.types.is_bool_dtype(values.dtype):
+        raise BadRow(0, f"the {what} {values.iloc[0]!s} is no number")
 
 
 def _as_written(numbers: np.ndarray, values: pd.Series) -> np.ndarray:
@@ -138,6 +144,16 @@ def _numeric(values: pd.Series) -> pd.Series:
     if numbers.dtype.kind == "c":
         return numbers.map(lambda value: np.nan if value.imag else value.real)
     return numbers
+
+
+def _whole_numbers(values: pd.Series, numbers: pd.Series) -> pd.Series:
+    """The numbers to the last digit, where all are whole and some are beyond what a float holds."""
+    if numbers.dtype.kind != "f" or not (numbers.abs() >= 2**53).any():
+        return numbers
+    exact = [Decimal(str(value).strip()) for value in values]
+    if any(value % 1 for value in exact) or not 0 <= min(exact) <= max(exact) < 2**63:
+        return numbers
+    return pd.Series([int(value) for value in exact], numbers.index, np.int64)
 
 
 def on_scale(rating: np.ndarray, positive: float | None = None) -> np.ndarray:
@@ -184,6 +200,7 @@ def as_seconds(values: pd.Series) -> tuple[np.ndarray, np.ndarray | None]:
     1e17 microseconds, else nanoseconds; two units in one column are refused. Dates: any datetime
     type, or ISO 8601 text; without a zone they are UTC. Raises BadRow.
     """
+    _refuse_truths(values, "timestamp")
     if isinstance(values.dtype, pd.DatetimeTZDtype) or values.dtype.kind == "M":
         return _dates(values)
     if not pd.api.types.is_numeric_dtype(values.dtype):
@@ -198,7 +215,7 @@ def as_seconds(values: pd.Series) -> tuple[np.ndarray, np.ndarray | None]:
             if not known.any() or dates.notna().sum() > known.sum():  # dates, some all digits
                 return _dates(dates, values)
         refuse_first(~known.to_numpy(), lambda row: _no_time(values.iloc[row]))
-        values = numbers
+        values = _whole_numbers(values, numbers)
     refuse_first(values.isna().to_numpy(), lambda row: "a timestamp is missing")
     number = values.to_numpy()
     if number.dtype == object:  # a whole number beyond 64 bits, or pandas' own type

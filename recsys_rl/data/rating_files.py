@@ -117,6 +117,8 @@ def _parquet(path: Path, columns: Mapping[str, str | int]) -> pd.DataFrame:
     except Exception as error:  # of pyarrow's own kinds
         what = "cannot be read" if _starts_as_parquet(path) else "is no Parquet file"
         raise ValueError(f"{path} {what}: {_line(error)}") from None
+    named = [name for name in table.index.names if name is not None and name not in table]
+    table = table.reset_index(level=named) if named else table
     _refuse_unknown(path, columns, list(table.columns))
     return table[list(columns.values())].set_axis(list(columns), axis=1)
 
@@ -148,6 +150,10 @@ def _text(path: Path, layout: Layout) -> tuple[pd.DataFrame, str]:
                 warnings.simplefilter("ignore", pd.errors.ParserWarning)  # of columns not read
                 warnings.simplefilter("ignore", RuntimeWarning)  # 1e400; refused below
                 table = pd.read_csv(path, dtype=by_place, **options)
+            # pandas reads True as 1 where a whole column is True and False
+            told = [column for column, kind in by_place.items() if kind is not str]
+            if any(table[column].isin([0, 1]).all() for column in told):
+                continue
             break
         except pd.errors.EmptyDataError:
             raise ValueError(f"{path} holds no rating") from None
@@ -216,6 +222,7 @@ def _refuse_uneven_lines(path: Path, layout: Layout, separator: str, width: int)
     """
     if _even(path, layout, separator, width):
         return  # as nearly always; else there are empty lines, or quotes, or what is looked for
+    _refuse_empty_lines_of_old(path, layout)
     if layout.quoted:
         _refuse_open_quotes(path, layout, separator)
     each = 2 if separator == ":" else 1  # every second column of a::b is empty
@@ -229,6 +236,17 @@ def _refuse_uneven_lines(path: Path, layout: Layout, separator: str, width: int)
                 f"the first line has {-(-width // each)}; is a separator within a value, a column "
                 "left out, or a quote not closed?"
             )
+
+
+def _refuse_empty_lines_of_old(path: Path, layout: Layout) -> None:
+    """Where CR alone ends lines, pandas loses the first column behind an empty one."""
+    with path.open("rb") as file:
+        while block := file.read(2**24) + file.readline():
+            if re.search(rb"(?:\A|\r)[ \t]*\r(?!\n)", block):
+                raise ValueError(
+                    f"{path} is not {layout.kind}: its lines end in CR, as on old Macs, and some "
+                    "are empty: save it with LF or CRLF"
+                )
 
 
 def _refuse_open_quotes(path: Path, layout: Layout, separator: str) -> None:

@@ -103,6 +103,7 @@ class DRRseq(State):
 
     reads_from = 0.5
     is_action = True
+    has_dropout = True
     pretrained = "sequence"
     windows = True
     block = Block

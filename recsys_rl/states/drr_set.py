@@ -25,6 +25,7 @@ class DRRset(State):
     """
 
     is_action = True
+    has_dropout = True
     pretrained = "likes"
     embedding_lr_scale = 0.05
 
