@@ -27,13 +27,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from benchmarks import results
-from benchmarks.options import at_least, exit_with
+from benchmarks.options import exit_with
 from benchmarks.study import calibration_rows
 from recsys_rl.agent.asking import Asker
 from recsys_rl.agent.asking_training import BUDGET, Budget, fit_asker
 from recsys_rl.baselines.asking import EntropyQuestions, KnowledgeGradient, VarianceQuestions
 from recsys_rl.baselines.asking_tree import QuestionTree
 from recsys_rl.baselines.popularity import Popularity, Random
+from recsys_rl.data.arguments import whole_number
 from recsys_rl.data.interactions import Interactions, fingerprint
 from recsys_rl.data.movielens import load_ratings
 from recsys_rl.data.splits import split_holdout_users
@@ -211,10 +212,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--part", choices=["validation", "test"], default="test")
     parser.add_argument("--askers", nargs="+", help="all of them by default")
     parser.add_argument(
-        "--seeds", nargs="+", type=at_least(0), default=[0], help="of learned askers"
+        "--seeds", nargs="+", type=whole_number(0), default=[0], help="of learned askers"
     )
-    parser.add_argument("--questions", nargs="+", type=at_least(0), default=QUESTIONS)
-    parser.add_argument("--named", nargs="+", type=at_least(0), default=NAMED)
+    parser.add_argument("--questions", nargs="+", type=whole_number(0), default=QUESTIONS)
+    parser.add_argument("--named", nargs="+", type=whole_number(0), default=NAMED)
     parser.add_argument("--rank", choices=RANKERS, default="Gaussian")
     parser.add_argument(
         "--calibrate", action="store_true", help="the critic's Q, and no list is judged"

@@ -30,12 +30,13 @@ import numpy as np
 import pandas as pd
 import torch
 
-from benchmarks.options import at_least, exit_with
+from benchmarks.options import exit_with
 from benchmarks.synthetic_logs import SHAPES, synthetic_ratings
 from recsys_rl.agent.build import EMBEDDINGS, LINEAR_WIDTH, Training, build, fit_pmf
 from recsys_rl.agent.training import ddpg_update, play
 from recsys_rl.baselines.gaussian import GaussianLikes
 from recsys_rl.baselines.registry import LINEAR_MODELS
+from recsys_rl.data.arguments import whole_number
 from recsys_rl.data.ids import IdMap
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.opening import open_data
@@ -318,7 +319,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shapes", nargs="+", default=[], choices=SHAPES)
     parser.add_argument("--stages", nargs="+", default=list(STAGES), choices=STAGES)
-    parser.add_argument("--threads", type=at_least(1), default=1)
+    parser.add_argument("--threads", type=whole_number(1, 9999), default=1)
     parser.add_argument("--picture", action="store_true")
     parser.add_argument(
         "--stage", choices=STAGES, help=argparse.SUPPRESS

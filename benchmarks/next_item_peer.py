@@ -20,8 +20,9 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.options import at_least, exit_with
+from benchmarks.options import exit_with
 from benchmarks.peers.curve import OURS, PATH, PEER, SPLIT, Curve, of, table
+from recsys_rl.data.arguments import whole_number
 from recsys_rl.data.download import DATA_FOLDER
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.movielens import load_ratings
@@ -67,8 +68,8 @@ def main(arguments: list[str] | None = None) -> None:
     add = parser.add_argument
     add("--dataset", default="ml-1m")
     add("--root", type=Path, default=DATA_FOLDER)
-    add("--seeds", nargs="+", type=at_least(0), default=[0])
-    add("--threads", type=at_least(1), default=1)
+    add("--seeds", nargs="+", type=whole_number(0), default=[0])
+    add("--threads", type=whole_number(1, 9999), default=1)
     add("--peer-python", type=Path, default=PYTHON, help="the Python that has RecTools")
     add("--into", type=Path, default=PATH, help="the table of rows")
     options = parser.parse_args(arguments)

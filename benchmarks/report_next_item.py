@@ -137,7 +137,8 @@ def gap_picture(dataset: str = "ml-1m") -> Figure | None:
             gap: mean.get(f"hr@10, {gap}", 0.0) for gap in GAPS
         }
         shares = {"all": 1.0} | {gap: mean[f"share, {gap}"] for gap in GAPS}
-    return hits_by_gap(found, shares)
+    title = "Within one time stamp the next film is easy to guess, after a day it is not"
+    return hits_by_gap(found, shares, title)
 
 
 # Of the same settings on ML-1M, at most 200 epochs: github.com/blondered/bert4rec_repro

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks import results
-from benchmarks.options import at_least, exit_with
+from benchmarks.options import exit_with
 from benchmarks.sardine_world import (
     NUMBERS,
     SLATE,
@@ -49,6 +49,7 @@ from recsys_rl.agent.networks import Actor, VectorCritic
 from recsys_rl.agent.replay import PrioritizedReplayBuffer, Transitions
 from recsys_rl.agent.training import train
 from recsys_rl.agent.vector import VectorDDPG
+from recsys_rl.data.arguments import whole_number
 from recsys_rl.data.histories import Histories
 from recsys_rl.evaluation.calibration import Calibration, discounted_returns
 from recsys_rl.states.base import State
@@ -264,7 +265,7 @@ def rows_of(agent: SlateDDPG, name: str, spent: dict[str, float]) -> pd.DataFram
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--agent", choices=AGENTS, default="sardine")
-    parser.add_argument("--seed", type=at_least(0), default=0)
+    parser.add_argument("--seed", type=whole_number(0), default=0)
     parser.add_argument("--out", type=Path, help="a folder for the weights")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)

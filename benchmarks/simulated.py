@@ -15,9 +15,10 @@ from pathlib import Path
 import torch
 
 from benchmarks import results
-from benchmarks.options import add_device, at_least, exit_with, ratings_on
+from benchmarks.options import add_device, exit_with, ratings_on
 from recsys_rl.baselines.linucb import HLinUCB, LinUCB
 from recsys_rl.baselines.popularity import Popularity, Random
+from recsys_rl.data.arguments import whole_number
 from recsys_rl.data.download import DATA_FOLDER
 from recsys_rl.data.rewards import paper_reward
 from recsys_rl.data.splits import split_users
@@ -48,7 +49,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dataset", default="ml-1m")
     parser.add_argument("--root", type=Path, default=DATA_FOLDER)
-    parser.add_argument("--threads", type=at_least(1), default=1)
+    parser.add_argument("--threads", type=whole_number(1, 9999), default=1)
     add_device(parser)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

@@ -23,7 +23,8 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from torch import Tensor
 
 from benchmarks import results
-from benchmarks.options import at_least, exit_with
+from benchmarks.options import exit_with
+from recsys_rl.data.arguments import whole_number
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.envs.registration import ID, item_vectors, load_users, score_function
 from recsys_rl.evaluation.scores import ScoreFunction
@@ -76,10 +77,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dataset", default="ml-100k")
     parser.add_argument("--root", type=Path, default=Path("data"))
-    parser.add_argument("--steps", type=at_least(1), default=40_000, help="films shown in training")
-    parser.add_argument("--seed", type=at_least(0), default=0)
+    parser.add_argument(
+        "--steps", type=whole_number(1), default=40_000, help="films shown in training"
+    )
+    parser.add_argument("--seed", type=whole_number(0), default=0)
     parser.add_argument("--users", choices=["validation", "test"], default="test")
-    parser.add_argument("--threads", type=at_least(1), default=1)
+    parser.add_argument("--threads", type=whole_number(1, 9999), default=1)
     for name in SETTINGS:
         parser.add_argument(f"--{name}", type=json.loads, default=SETTINGS[name])
     options = parser.parse_args(arguments)

@@ -24,11 +24,12 @@ import torch
 
 from benchmarks import cluster, results
 from benchmarks.cluster import Run
-from benchmarks.options import at_least, exit_with
+from benchmarks.options import exit_with
 from recsys_rl.agent.build import Training
 from recsys_rl.agent.checkpoint import Checkpoints
 from recsys_rl.agent.config import DEVICES
 from recsys_rl.agent.training import Trained
+from recsys_rl.data.arguments import whole_number
 from recsys_rl.data.atomic_files import write_atomically
 from recsys_rl.data.devices import resolved
 from recsys_rl.data.download import DATA_FOLDER
@@ -268,17 +269,17 @@ def _parser() -> argparse.ArgumentParser:
     add("--root", type=Path, default=DATA_FOLDER)
     add("--agents", nargs="+", default=["DRR-set"], choices=NAMES, metavar="NAME")
     add("--splits", nargs="+", help="default: the one that each agent needs")
-    add("--seeds", nargs="+", type=at_least(0), default=list(range(5)))
+    add("--seeds", nargs="+", type=whole_number(0), default=list(range(5)))
     add("--again", action="store_true", help="train what is in the table, too")
     add("--checkpoints", type=Path, default=Path("checkpoints/study"))
-    add("--threads", type=at_least(1), default=1)
+    add("--threads", type=whole_number(1, 9999), default=1)
     add(
         "--task",
-        type=at_least(0),
+        type=whole_number(0),
         metavar="I",
         help="only every --of-th run, from the I-th on; from 0",
     )
-    add("--of", type=at_least(1), default=1, metavar="N", help="how many tasks there are")
+    add("--of", type=whole_number(1), default=1, metavar="N", help="how many tasks there are")
     add("--merge", action="store_true", help="put the rows of all tasks into the table")
     add("--device", default="cpu", choices=DEVICES)
     add("--ray", metavar="ADDRESS", help="spread the runs over a Ray cluster; local: start one")

@@ -30,8 +30,9 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from torch import Tensor
 
 from benchmarks import results
-from benchmarks.options import at_least, exit_with
+from benchmarks.options import exit_with
 from benchmarks.worlds import DATASET
+from recsys_rl.data.arguments import whole_number
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.embeddings.rating_factors import RatingFactors
 from recsys_rl.envs.gym_common import interactions_of
@@ -162,13 +163,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--agent", choices=RIVALS, required=True)
     parser.add_argument("--dataset", default=DATASET)
     parser.add_argument("--root", type=Path, default=Path("data"))
-    parser.add_argument("--seed", type=at_least(0), default=0)
+    parser.add_argument("--seed", type=whole_number(0), default=0)
     parser.add_argument(
-        "--turns", type=at_least(1), default=560_000, help="films shown in training"
+        "--turns", type=whole_number(1), default=560_000, help="films shown in training"
     )
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--users", choices=["validation", "test"], default="test")
-    parser.add_argument("--threads", type=at_least(1), default=1)
+    parser.add_argument("--threads", type=whole_number(1, 9999), default=1)
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     agent, world = options.agent, world_in(options.root, options.dataset)

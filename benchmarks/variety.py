@@ -35,13 +35,14 @@ from torch import Tensor
 
 from benchmarks import results
 from benchmarks.cross_dataset import of_catalogue
-from benchmarks.options import at_least, exit_with
+from benchmarks.options import exit_with
 from benchmarks.tune_baselines import groups_of
 from benchmarks.variety_page import page, plot, table
 from recsys_rl.baselines.registry import BASELINES
 from recsys_rl.command.calibration import POPULAR, TABLES, mean_scores
 from recsys_rl.command.series import series_of
 from recsys_rl.command.suggesting import apart
+from recsys_rl.data.arguments import whole_number
 from recsys_rl.data.films import read_films, with_all
 from recsys_rl.data.histories import POSITIVE, Histories
 from recsys_rl.data.interactions import Interactions
@@ -285,10 +286,10 @@ def main() -> None:
     parser.add_argument("--dataset", default="ml-1m")
     parser.add_argument("--root", type=Path, default=ROOT / "data")
     parser.add_argument(
-        "--draws", type=at_least(1), default=10, help="of the films named, for each user"
+        "--draws", type=whole_number(1), default=10, help="of the films named, for each user"
     )
-    parser.add_argument("--seeds", type=at_least(1), default=1000)
-    parser.add_argument("--threads", type=at_least(1), default=1)
+    parser.add_argument("--seeds", type=whole_number(1), default=1000)
+    parser.add_argument("--threads", type=whole_number(1, 9999), default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     name = options.dataset

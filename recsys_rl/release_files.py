@@ -18,6 +18,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import reprlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -34,6 +35,7 @@ LARGEST_HEADER = 2**20  # bytes
 LARGEST_WEIGHTS = 2**31  # bytes
 DEEPEST = 8  # objects and lists in one another
 MOST_PARTS = 100_000  # objects and lists; a release has some fifty
+_TEXT = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)  # in JSON; an id may hold brackets
 WAIT = 60.0  # seconds for another writer to end
 ATTEMPTS = 100  # to read while others write
 BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1}
@@ -293,9 +295,13 @@ def _opened(path: Path, most: int) -> Iterator[tuple[BinaryIO, os.stat_result]]:
         yield file, found
 
 
+def _parts(content: bytes) -> int:
+    return content.count(b"[") + content.count(b"{")
+
+
 def _parsed(folder: Path, name: str, content: bytes) -> Any:
     """JSON that is not nested too deeply, of not too many parts: each of them takes memory."""
-    if content.count(b"[") + content.count(b"{") > MOST_PARTS:
+    if _parts(content) > MOST_PARTS and _parts(_TEXT.sub(b"", content)) > MOST_PARTS:
         raise _damaged(folder, name, f"it has more than {MOST_PARTS:,} lists and objects")
     try:
         value = json.loads(content.decode("utf-8"))

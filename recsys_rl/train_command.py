@@ -9,7 +9,7 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -20,7 +20,7 @@ from recsys_rl.agent.ddpg import Diverged
 from recsys_rl.agent.tracking import tensorboard
 from recsys_rl.agent.training import Interrupted
 from recsys_rl.data import opening, ranks
-from recsys_rl.data.arguments import Parser
+from recsys_rl.data.arguments import Parser, whole_number
 from recsys_rl.data.atomic_files import FolderInUse, writable
 from recsys_rl.data.devices import resolved
 from recsys_rl.data.download import DataUnavailable
@@ -36,15 +36,9 @@ STOPPED = BadCheckpoint, FolderInUse, Diverged, ranks.RankLost
 PROBLEMS = (*STOPPED, DataUnavailable, ValueError, OSError)
 
 
-def _whole(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) < 10_000:
-        raise argparse.ArgumentTypeError(f"must be a whole number, 1 to 9999, not {text!r}")
-    return int(text)
-
-
 def _seconds(text: str) -> float:
     try:
-        value = float(text)
+        value = math.nan if "_" in text else float(text)
     except ValueError:
         value = math.nan
     if not 0 <= value < math.inf:
@@ -69,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="what to train on and test by (default: as the agent needs): " + ", ".join(SPLITS),
     )
-    add("--seed", type=int, default=0)
+    add("--seed", type=whole_number(0), default=0)
     add("--device", default=Config.device, choices=DEVICES, help="where it is trained")
     add("--set", action="append", default=[], metavar="FIELD=VALUE", help="as in ddpg.gamma=0")
     add("--checkpoints", type=_folder, metavar="DIR", help="where checkpoints go")
@@ -77,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--resume", action="store_true", help="go on from the checkpoint that is there")
     add("--out", type=_folder, metavar="DIR", help="where the release goes")
     add("--tensorboard", type=_folder, metavar="DIR", help="where its figures go as it trains")
-    add("--threads", type=_whole, default=torch.get_num_threads())
+    add("--threads", type=whole_number(1, 9999), default=torch.get_num_threads())
     return parser
 
 
@@ -212,22 +206,32 @@ def bracketed(found: dict[str, Evaluation]) -> dict[str, str]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    try:
-        arguments = sys.argv[1:] if argv is None else argv
+    arguments = sys.argv[1:] if argv is None else argv
+
+    def train() -> None:
         options = _parser().parse_args(arguments)
         torch.set_num_threads(options.threads)
         with ranks.joined():
             run(options, f"python -m recsys_rl.train {shlex.join(arguments)}")
+
+    return ended("recsys_rl.train", train)
+
+
+def ended(program: str, main: Callable[[], object]) -> int:
+    """Runs `main` -> exit code: 0; 2 where something is wrong with the input, the data, the disk or
+    the memory, as a sentence on stderr says; 128 + n where signal n stopped a training."""
+    try:
+        main()
         return 0
     except Interrupted as error:
-        say(f"recsys_rl.train: {error}")
+        say(f"{program}: {error}")
         return 128 + error.signal
     except PROBLEMS as error:
-        say(f"recsys_rl.train: {getattr(error, 'sentence', error)}")
+        say(f"{program}: {getattr(error, 'sentence', error)}")
         return 2
     except (MemoryError, RuntimeError) as error:
         none_left = "can't allocate memory", "out of memory"  # of a processor, of a GPU
         if isinstance(error, RuntimeError) and not any(x in str(error) for x in none_left):
             raise
-        say("recsys_rl.train: too little memory: make state, batches or sessions smaller")
+        say(f"{program}: too little memory: make state, batches or sessions smaller")
         return 2

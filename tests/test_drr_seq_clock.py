@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from toys import SMALL, changed, pretrain, random_log, weights_of
@@ -272,7 +273,7 @@ def test_times_go_with_the_items_that_are_known_and_with_the_latest_of_repeats(r
         ([[1, float("nan")]], None, "below 2\\*\\*53, not nan"),
         ([["1", "2"]], None, "must be a list of numbers of seconds"),
         ([[True, 2]], None, "must be a list of numbers of seconds"),
-        ([[1, 2]], (True,), "at must be a list of numbers of seconds"),
+        ([[np.True_, 2]], None, "must be a list of numbers of seconds"),
         ([[1, 2]], [1], r"at\[0\] is 1, before the last rating"),
         ([[1, 2]], [3, 4], "`at` has 2 moments for 1 histories"),
         ([[1, 2]], [float("inf")], "at must be numbers of seconds"),

@@ -149,11 +149,17 @@ def test_truths_are_no_numbers(read, rows, sentence):
         read(rows)
     assert [row[2] for row in rows_of(read("1,10,1,0\n1,11,1,1\n"))] == [1, 1]
     truths = pd.Series([True, False])
-    for column in (truths, truths.astype("boolean")):
+    for column in (truths, truths.astype("boolean"), truths.astype(object)):
         with pytest.raises(BadRow, match="the rating True is no number"):
             as_numbers(column, "rating")
         with pytest.raises(BadRow, match="the timestamp True is no number"):
             as_seconds(column)
+
+
+@pytest.mark.parametrize("odd", ["inf", "1e30", "9" * 30])
+def test_times_beyond_every_calendar_are_told(read, odd):
+    with pytest.raises(ValueError, match=r"line 3: a timestamp is missing or outside 0 \.\. 2\^63"):
+        read(f"1,10,4,978300000123456789\n1,11,4,{odd}\n")
 
 
 def test_nanoseconds_keep_their_order_however_they_are_written():
@@ -167,6 +173,13 @@ def test_nanoseconds_keep_their_order_however_they_are_written():
 
 def test_an_empty_line_between_line_ends_of_old_macs_is_refused(tmp_path):
     path = tmp_path / "scores.csv"
+    for fine in (
+        b'note,user,item,rating\r\n"good\r\rfilm",1,10,4\r\n,2,20,3\r\n',
+        b"note,user,item,rating\rx,1,10,4\r\rx,2,20,3\r\r",
+    ):
+        path.write_bytes(fine)
+        data = open_data("scores.csv", tmp_path, order="file")
+        assert [row[:3] for row in rows_of(data)] == [(1, 10, 4), (2, 20, 3)]
     path.write_bytes(b"note,user,item,rating\rx,1,10,4\r\r,2,20,3\rx,3,30,4\r")
     with pytest.raises(ValueError, match="lines end in CR, as on old Macs, and some are empty"):
         open_data("scores.csv", tmp_path, order="file")

@@ -48,6 +48,20 @@ def test_session_steps_names_what_was_shown():
     assert figure.axes[1].lines[0].get_ydata().tolist() == [1.0, 0.5, 0.4]
 
 
+def test_learning_curves_show_all_of_every_curve_and_little_of_the_noise():
+    curves = {
+        name: pd.DataFrame({"update": [0, 1], "return": values})
+        for name, values in {"A": [0.01, 0.02], "B": [0.1, 0.9]}.items()
+    }
+    figure = plots.learning_curves(curves, "return", {"A": 0, "B": 0}, {})
+    low, high = figure.axes[1].get_ylim()
+    assert low <= 0.01 < 0.9 <= high
+    curves["B"]["return"] = [0.4110, 0.4112]
+    figure = plots.learning_curves({"B": curves["B"]}, "return", {"B": 0}, {})
+    low, high = figure.axes[0].get_ylim()
+    assert high - low == pytest.approx(plots.LEAST_SPAN * 0.411, rel=0.1)
+
+
 def test_learning_curves_has_a_pane_an_agent_and_a_line_a_baseline():
     curve = pd.DataFrame({"update": [0, 500, 600], "ndcg@10": [0.0, 0.1, 0.2]})
     curves, ends = {"DRR-ave": curve, "DRR-seq": curve}, {"DRR-ave": 500, "DRR-seq": 500}

@@ -21,6 +21,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from test_serving import agent_of, edited, ids_of, released, sha256, with_fields
 
+from recsys_rl import release_files
 from recsys_rl.data.atomic_files import FolderInUse, locked, write_atomically
 from recsys_rl.release_files import refuse_foreign
 from recsys_rl.releasing import release
@@ -624,3 +625,16 @@ def test_a_configuration_of_too_many_parts_is_refused_unread(
     (folder / "config.json").write_text("[" + part * 200_000 + "0]")
     monkeypatch.setattr("recsys_rl.release_files.json.loads", None)
     assert "more than 100,000 lists and objects" in refusal(folder)
+
+
+def test_brackets_in_ids_are_no_parts() -> None:
+    ids = [f"{{{number:08d}-[4F89]}}" for number in range(60_000)]
+    content = json.dumps({"format": 2, "item_ids": ids}).encode()
+    assert release_files._parsed(Path("any"), "config.json", content)["item_ids"] == ids
+
+
+def test_a_dropout_of_a_state_that_has_none_is_refused(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())["config"]
+    state = config["state"] | {"name": "DRR-ave", "dropout": 0.1, "linear": ""}
+    edited(folder, config=config | {"state": state})
+    assert "state.dropout is for states that have one, and DRR-ave has none" in refusal(folder)

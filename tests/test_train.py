@@ -278,19 +278,17 @@ def test_the_figures_of_a_training_go_to_tensorboard(data, tmp_path):
         assert told == pytest.approx(figures[name].dropna().to_dict(), rel=1e-4)
 
 
-def test_a_full_disk_of_tensorboard_is_named(data, tmp_path, monkeypatch, capsys):
+def test_a_full_disk_of_tensorboard_does_not_end_a_training(data, tmp_path, monkeypatch, capsys):
     class Full:
         def add_scalar(self, *_):
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        def close(self):
-            pass
-
     monkeypatch.setattr("recsys_rl.agent.tracking._writer", lambda folder: Full())
-    board = str(tmp_path / "board")
-    assert train.main(arguments(data, "--tensorboard", board)) == 2
+    board, out = str(tmp_path / "board"), str(tmp_path / "out")
+    assert train.main(arguments(data, "--tensorboard", board, "--out", out)) == 0
     told = capsys.readouterr().err
-    assert f"cannot be written to {board} (No space left on device): mend that" in told
+    assert told.count(f"are written to {board} (No space left on device); training.csv has") == 1
+    assert (tmp_path / "out" / "training.csv").exists()
 
 
 def test_without_tensorboard_a_sentence_says_so_before_any_training(

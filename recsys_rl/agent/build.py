@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 
 from recsys_rl.agent import rank_states
-from recsys_rl.agent.config import OWN_DROPOUT, Config
+from recsys_rl.agent.config import Config
 from recsys_rl.agent.ddpg import DDPG
 from recsys_rl.agent.demonstrations import (
     Demonstrations,
@@ -154,11 +154,6 @@ def check(config: Config, log: Interactions, sessions: bool = True) -> None:
         raise ValueError(
             f"state.contexts is {state.contexts}, and vectors of {state.k} numbers need as many: "
             f"it must be at least {state.k}, or 0"
-        )
-    if state.dropout != OWN_DROPOUT and not STATES.get(state.name, State).has_dropout:
-        raise ValueError(
-            f"state.dropout is for states that have one, and {state.name} has none: leave it at "
-            f"{OWN_DROPOUT:g}"
         )
     if state.name == "affected" and env.name != "consequences":
         raise ValueError(

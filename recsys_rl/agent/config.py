@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, get_type_hints
 
-OWN_DROPOUT = -1.0
+OWN_DROPOUT = -1.0  # the dropout that the class of a state has
 DEVICES = "auto", "cpu", "cuda", "mps"  # "auto": see `data.devices.resolved`
 PRECISIONS = "float32", "bfloat16"
 SESSIONS = (
@@ -180,6 +180,8 @@ class Config:
         with_fields({"ddpg.gamma": 0.0, "seed": "3"})
         """
         values = asdict(self)
+        if "state.name" in changes:  # another state has a dropout of its own
+            values["state"]["dropout"] = OWN_DROPOUT
         for path, value in changes.items():
             if path not in paths():
                 raise ValueError(f"there is no field {path!r}: choose among {', '.join(paths())}")

@@ -72,6 +72,11 @@ def new_state(config: StateConfig, n_users: int, n_items: int) -> State:
     state = STATES[config.name](n_users, n_items, config.k, config.n)
     state.noise = config.noise
     if config.dropout != OWN_DROPOUT:
+        if not state.has_dropout:
+            raise ValueError(
+                f"state.dropout is for states that have one, and {config.name} has none: set it to "
+                f"{OWN_DROPOUT:g}"
+            )
         state.dropout.p = config.dropout
     return state
 

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from recsys_rl.agent.training import Callback, Progress
+from recsys_rl.data.notes import note
 
 
 @contextlib.contextmanager
@@ -17,29 +18,16 @@ def tensorboard(folder: Path | None) -> Iterator[tuple[Callback, ...]]:
     """Callbacks for `train`; none without a folder. ValueError where TensorBoard is not installed.
 
     A training that goes on from a checkpoint is written from its start, and takes the place of what
-    is in the folder.
+    is in the folder. Where the disk refuses its figures a note says so, and the training goes on.
     """
     if folder is None:
         yield ()
         return
-    with _named(folder):
-        board = _Board(_writer(folder), folder)
+    board = _Board(_writer(folder), folder)
     try:
         yield (board,)
     finally:
         board.close()
-
-
-@contextlib.contextmanager
-def _named(folder: Path) -> Iterator[None]:
-    """What the disk refuses is said with the folder, and with the way out."""
-    try:
-        yield
-    except OSError as error:
-        raise OSError(
-            f"the figures for TensorBoard cannot be written to {folder} "
-            f"({error.strerror or error}): mend that, or leave --tensorboard out"
-        ) from error
 
 
 def _writer(folder: Path) -> Any:
@@ -59,11 +47,11 @@ class _Board:
 
     def __call__(self, progress: Progress) -> None:
         self.rows = progress.rows
-        with _named(self.folder):
+        with self._noted():
             self._write(len(self.rows) - 1)  # validation adds to the latest row after this call
 
     def _write(self, end: int) -> None:
-        for row in self.rows[self.written : end]:
+        for row in self.rows[self.written : end] if self.writer else ():
             if any(isinstance(value, Tensor) for value in row.values()):
                 return  # not read yet, see `Progress.rows`
             for name, value in row.items():
@@ -71,7 +59,19 @@ class _Board:
                     self.writer.add_scalar(name, value, row["update"])
             self.written += 1
 
+    @contextlib.contextmanager
+    def _noted(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self.writer = None
+            note(
+                f"no more figures for TensorBoard are written to {self.folder} "
+                f"({error.strerror or error}); training.csv has them all"
+            )
+
     def close(self) -> None:
-        with _named(self.folder):
+        with self._noted():
             self._write(len(self.rows))
-            self.writer.close()
+            if self.writer:
+                self.writer.close()

@@ -8,13 +8,13 @@ import math
 import os
 import sys
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from recsys_rl.command.errors import CommandError
 from recsys_rl.command.filters import years_of
-from recsys_rl.data.arguments import LONGEST, Parser
+from recsys_rl.data.arguments import LONGEST, Parser, whole_number
 from recsys_rl.data.notes import shortened
 
 HERE = Path(__file__).resolve().parents[2]
@@ -68,24 +68,9 @@ class _Parser(Parser):
         return f"; did you mean {near[0]}?" if near and option.startswith("-") else ""
 
 
-def _whole(least: int) -> Callable[[str], int]:
-    def read(text: str) -> int:
-        try:
-            number = int(text)
-        except ValueError:
-            number = None
-        if number is None or number < least:
-            raise argparse.ArgumentTypeError(
-                f"must be a whole number, {least} or more, not {text!r}"
-            )
-        return number
-
-    return read
-
-
 def _share(text: str) -> float:
     try:
-        number = float(text)
+        number = math.nan if "_" in text else float(text)
     except ValueError:
         number = math.nan
     if not 0 <= number <= 1:
@@ -174,13 +159,13 @@ def _add_films(group: argparse._ArgumentGroup) -> None:
     add("--seen", **several, metavar="FILM", help="films not to suggest, for whatever reason")
     add("--ratings", type=_file, metavar="FILE", help="your ratings: MovieLens, Letterboxd or IMDb")
     add("--profile", type=_file, metavar="FILE", help="answers that a session has kept")
-    add("--seed", type=_whole(0), help="draws the same random films each time")
+    add("--seed", type=whole_number(0), help="draws the same random films each time")
     add("--search", nargs="+", metavar="TEXT", help="list the films that a text may mean")
 
 
 def _add_wishes(group: argparse._ArgumentGroup) -> None:
     add, named = group.add_argument, {"type": _names, "action": "extend", "default": []}
-    add("--k", "-k", type=_whole(1), default=3, help="how many films (default: %(default)s)")
+    add("--k", "-k", type=whole_number(1), default=3, help="how many films (default: %(default)s)")
     add("--genre", **named, metavar="GENRE", help="only films of this genre, or of one of several")
     add("--not-genre", **named, metavar="GENRE", help="no films of this genre")
     add("--year", type=_years, metavar="YEARS", help="only films of 1994, 1990-2000 or 1990-")

@@ -67,20 +67,26 @@ def _read(path: Path) -> tuple[dict[Id, Film], Spellings] | None:
         films, spellings = {}, {}
         rows = json.loads(text)
         for item, title, filed, year, genres, names, parts in rows:
-            if not _right(item, year, title, filed, *genres, *parts, *(name for name, _ in names)):
+            texts = title, filed, *genres, *parts, *(name for name, _ in names)
+            if not _right((genres, parts, names), item, year, texts):
                 return None
             films[item] = Film(item, title, filed, year, tuple(genres))
             spellings[title, filed] = Spelling(
                 [(plain, words.split()) for plain, words in names], parts
             )
         return (films, spellings) if films else None
-    except (OSError, ValueError, TypeError, AttributeError):  # or of another form
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):  # or another form
         return None
 
 
-def _right(item: object, year: object, *texts: object) -> bool:
-    known = isinstance(item, int | str) and (year is None or isinstance(year, int))
-    return known and all(isinstance(text, str) for text in texts)
+def _right(lists: tuple, item: object, year: object, texts: tuple) -> bool:
+    """Whether a row of the cache has the types that it was written with."""
+    return (
+        all(type(each) is list for each in lists)
+        and type(item) in (int, str)
+        and (year is None or type(year) is int)
+        and all(type(text) is str for text in texts)
+    )
 
 
 def _write(path: Path, films: Mapping[Id, Film], spellings: Spellings, old: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from recsys_rl.data.notes import shortened
@@ -27,3 +27,20 @@ class Parser(argparse.ArgumentParser):
             if joined:  # argparse would take it for no value
                 self.error(f"argument {joined[1] or joined[2]}: expected a value, not '--'")
         return super().parse_known_args(given, namespace)
+
+
+def whole_number(least: int, most: int | None = None) -> Callable[[str], int]:
+    """The type of an option that is a whole number, written in digits alone."""
+    span = f"{least} or more" if most is None else f"{least} to {most}"
+
+    def read(text: str) -> int:
+        digits = text.removeprefix("-")
+        written = digits.isascii() and digits.isdecimal() and len(text) < LONGEST
+        number = int(text) if written else None
+        if number is None or number < least or (most is not None and number > most):
+            raise argparse.ArgumentTypeError(
+                f"must be a whole number, {span}, not {shortened(text)!r}"
+            )
+        return number
+
+    return read

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 import numpy as np
@@ -121,8 +121,14 @@ def as_numbers(values: pd.Series, what: str) -> np.ndarray:
 
 
 def _refuse_truths(values: pd.Series, what: str) -> None:
+    """BadRow for True and False, which Python counts as 1 and 0."""
     if pd.api.types.is_bool_dtype(values.dtype):
-        raise BadRow(0, f"the {what} {values.iloc[0]!s} is no number")
+        truths = values.notna().to_numpy()
+    elif values.dtype == object:
+        truths = np.array([isinstance(value, bool | np.bool_) for value in values], bool)
+    else:
+        return
+    refuse_first(truths, lambda row: f"the {what} {values.iloc[row]!s} is no number")
 
 
 def _as_written(numbers: np.ndarray, values: pd.Series) -> np.ndarray:
@@ -148,10 +154,14 @@ def _numeric(values: pd.Series) -> pd.Series:
 
 def _whole_numbers(values: pd.Series, numbers: pd.Series) -> pd.Series:
     """The numbers to the last digit, where all are whole and some are beyond what a float holds."""
-    if numbers.dtype.kind != "f" or not (numbers.abs() >= 2**53).any():
+    inside = (numbers >= 0) & (numbers < 2.0**63)
+    if numbers.dtype.kind != "f" or not inside.all() or not (numbers >= 2**53).any():
         return numbers
-    exact = [Decimal(str(value).strip()) for value in values]
-    if any(value % 1 for value in exact) or not 0 <= min(exact) <= max(exact) < 2**63:
+    try:
+        exact = [Decimal(str(value).strip()) for value in values]
+        if any(value != value.to_integral_value() for value in exact) or max(exact) >= 2**63:
+            return numbers
+    except InvalidOperation:  # 1+0j, True
         return numbers
     return pd.Series([int(value) for value in exact], numbers.index, np.int64)
 

@@ -63,7 +63,9 @@ def _seconds(values: Sequence[float], where: str) -> np.ndarray:
         numbers = np.asarray(values)
     except ValueError:  # lists of several lengths
         numbers = np.empty((0, 0))
-    listed = isinstance(values, list | tuple) and any(isinstance(value, bool) for value in values)
+    listed = isinstance(values, list | tuple) and any(
+        isinstance(value, bool | np.bool_) for value in values
+    )
     if listed or numbers.ndim != 1 or (numbers.size and numbers.dtype.kind not in "iuf"):
         raise ValueError(f"{where} must be a list of numbers of seconds, not {shortened(values)}")
     inside = (numbers > -LARGEST) & (numbers < LARGEST)  # false for NaN, too

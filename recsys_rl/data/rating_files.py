@@ -117,8 +117,9 @@ def _parquet(path: Path, columns: Mapping[str, str | int]) -> pd.DataFrame:
     except Exception as error:  # of pyarrow's own kinds
         what = "cannot be read" if _starts_as_parquet(path) else "is no Parquet file"
         raise ValueError(f"{path} {what}: {_line(error)}") from None
-    named = [name for name in table.index.names if name is not None and name not in table]
-    table = table.reset_index(level=named) if named else table
+    for name in set(columns.values()) - set(table.columns):
+        if list(table.index.names).count(name) == 1:  # as pandas writes an index
+            table = table.reset_index(level=name)
     _refuse_unknown(path, columns, list(table.columns))
     return table[list(columns.values())].set_axis(list(columns), axis=1)
 
@@ -143,17 +144,16 @@ def _text(path: Path, layout: Layout) -> tuple[pd.DataFrame, str]:
     }
     # numbers as numbers; where that fails as text, in which the line that is wrong is found
     numbers = {"user": str, "item": str, "rating": "float64", "timestamp": "int64"}
-    for types in (numbers, dict.fromkeys(COLUMNS, str)):
+    forms = [numbers, dict.fromkeys(COLUMNS, str)]
+    if _begins_with_truths(path, options):
+        del forms[0]
+    for types in forms:
         by_place = {f"column {place}": types[name] for name, place in places.items()}
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", pd.errors.ParserWarning)  # of columns not read
                 warnings.simplefilter("ignore", RuntimeWarning)  # 1e400; refused below
                 table = pd.read_csv(path, dtype=by_place, **options)
-            # pandas reads True as 1 where a whole column is True and False
-            told = [column for column, kind in by_place.items() if kind is not str]
-            if any(table[column].isin([0, 1]).all() for column in told):
-                continue
             break
         except pd.errors.EmptyDataError:
             raise ValueError(f"{path} holds no rating") from None
@@ -164,6 +164,15 @@ def _text(path: Path, layout: Layout) -> tuple[pd.DataFrame, str]:
         raise ValueError(f"{path} is not {layout.kind}: {reason}") from None
     found = [f"column {place}" for place in places.values()]
     return table[found].set_axis(list(places), axis=1), separator
+
+
+def _begins_with_truths(path: Path, options: dict[str, object]) -> bool:
+    """Whether the first row has a True or False: pandas makes 1 and 0 of a column of them."""
+    try:
+        row = pd.read_csv(path, dtype=str, nrows=1, **options)
+    except (ValueError, OverflowError):
+        return False
+    return bool(row.isin(["True", "TRUE", "true", "False", "FALSE", "false"]).any(axis=None))
 
 
 def _places(path: Path, layout: Layout) -> tuple[dict[str, int], str, list[str] | None, int]:
@@ -222,7 +231,7 @@ def _refuse_uneven_lines(path: Path, layout: Layout, separator: str, width: int)
     """
     if _even(path, layout, separator, width):
         return  # as nearly always; else there are empty lines, or quotes, or what is looked for
-    _refuse_empty_lines_of_old(path, layout)
+    _refuse_lost_columns(path, layout, separator)
     if layout.quoted:
         _refuse_open_quotes(path, layout, separator)
     each = 2 if separator == ":" else 1  # every second column of a::b is empty
@@ -238,15 +247,18 @@ def _refuse_uneven_lines(path: Path, layout: Layout, separator: str, width: int)
             )
 
 
-def _refuse_empty_lines_of_old(path: Path, layout: Layout) -> None:
-    """Where CR alone ends lines, pandas loses the first column behind an empty one."""
+def _refuse_lost_columns(path: Path, layout: Layout, separator: str) -> None:
+    """Where CR alone ends lines, pandas loses an empty first column behind an empty line."""
     with path.open("rb") as file:
-        while block := file.read(2**24) + file.readline():
-            if re.search(rb"(?:\A|\r)[ \t]*\r(?!\n)", block):
-                raise ValueError(
-                    f"{path} is not {layout.kind}: its lines end in CR, as on old Macs, and some "
-                    "are empty: save it with LF or CRLF"
-                )
+        if b"\n" in file.read(2**20):
+            return
+        file.seek(0)
+        content = file.read()
+    if re.search(rb"\r[ \t]*\r[ \t\r]*" + re.escape(separator.encode()), content):
+        raise ValueError(
+            f"{path} is not {layout.kind}: its lines end in CR, as on old Macs, and some are "
+            "empty: save it with LF or CRLF"
+        )
 
 
 def _refuse_open_quotes(path: Path, layout: Layout, separator: str) -> None:

@@ -43,9 +43,9 @@ def learning_curves(
             side = "top" if i % 2 else "bottom"  # neighbouring lines may be close
             pane.annotate(label, (0, value), fontsize=8, color="grey", va=side)
         _bare(pane)
-        low, high = pane.get_ylim()
-        middle, half = (low + high) / 2, max(high - low, LEAST_SPAN * abs(high)) / 2
-        pane.set_ylim(middle - half, middle + half)
+    low, high = panes[0][0].get_ylim()  # all panes share it
+    middle, half = (low + high) / 2, max(high - low, LEAST_SPAN * abs(high)) / 2
+    panes[0][0].set_ylim(middle - half, middle + half)
     panes[0][0].set_ylabel(f"{metric}, validation sample")
     figure.tight_layout()
     return figure
@@ -72,9 +72,9 @@ def reward_curves(played: Mapping[str, pd.DataFrame], horizon: int) -> Figure:
 
 
 def hits_by_gap(
-    found: Mapping[str, Mapping[str, float]], shares: Mapping[str, float], metric: str = "Hit@10"
+    found: Mapping[str, Mapping[str, float]], shares: Mapping[str, float], title: str
 ) -> Figure:
-    """What the next-item task is worth: a metric by the gap between the test item and the last one.
+    """What the next-item task is worth: Hit@10 by the gap between the test item and the last one.
 
     found: name of a model, and of what it reads -> group of users -> mean; shares: group -> its
     share of the users.
@@ -88,8 +88,7 @@ def hits_by_gap(
         bars = axes.bar(place, [values[g] for g in shares], 0.92 * width, **style)
         axes.bar_label(bars, fmt=lambda value: f"{value:.2f}".lstrip("0"), fontsize=8)
     axes.set_xticks(range(len(shares)), [f"{g}\n{s:.0%} of users" for g, s in shares.items()])
-    axes.set_ylabel(metric)
-    axes.set_title("Within one time stamp the next film is easy to guess, after a day it is not")
+    axes.set(xlabel="time since the rating before", ylabel="Hit@10", title=title)
     axes.legend(frameon=False, fontsize=9)
     _bare(axes)
     axes.grid(axis="x", visible=False)

@@ -42,7 +42,8 @@ class Evaluation:
     tensors become arrays.
     `users` int64 [U] are user indices; `top` int64 [U, k] ([U, draws, k] in sessions) the lists
     shown, padded with n_items; `weights` float32 [U], where rows and not users are averaged.
-    ValueError for weights that can average nothing, for metrics of other users or without numbers.
+    ValueError for weights that can average nothing, for metrics of other users, for what is no
+    number.
     """
 
     protocol: str
@@ -105,12 +106,15 @@ class Evaluation:
 def _numbers(name: str, values: np.ndarray) -> np.ndarray:
     """An array of real numbers, as floats."""
     try:
-        array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+        if isinstance(values, Tensor):
+            values = values.detach().cpu()
+            values = values.float() if values.dtype == torch.bfloat16 else values
+        array = np.asarray(values)
     except (TypeError, ValueError):  # lists of several lengths, numbers that numpy has not
         array = np.asarray(None)
     if array.dtype.kind not in "biuf":
         raise ValueError(f"{name} must be numbers, not {shortened(values)}")
-    return array if array.dtype.kind == "f" else array.astype(np.float32)
+    return array if array.dtype.kind == "f" else array.astype(np.float64)
 
 
 def _checked_weights(weights: np.ndarray | None, n_users: int) -> np.ndarray | None:

@@ -22,7 +22,7 @@ class State(nn.Module):
     """
 
     reads_from: float = POSITIVE  # the smallest rating that enters its memory
-    has_dropout = False  # whether `state.dropout` of the configuration can be set
+    has_dropout = False  # whether it has a `dropout`, a PooledDropout: `state.dropout` sets its p
     is_action = False  # whether its output is the action; else the actor has layers
     pretrained = "pmf"  # the embeddings it starts from, see `agent.build.EMBEDDINGS`
     windows = False  # whether it is pretrained on all positions of a stretch of log at once
