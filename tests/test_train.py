@@ -205,7 +205,7 @@ def test_without_checkpoints_an_interrupted_evaluation_says_that_nothing_is_kept
         (["--checkpoint-every", "nan"], "must be a number of seconds"),
         (["--resume"], "--resume needs --checkpoints"),
         (["--seed", str(10**30)], "seed must be below"),
-        (["--seed", "-1"], "seed must be at least 0"),
+        (["--seed", "-1"], "--seed: must be a whole number, 0 or more, not '-1'"),
         (["--out", "/dev/null/mine"], "Not a directory"),
         (["--split", ""], "there is no split ''"),
         (["--set", "ddpg.gradient=soft"], "reads what a state believes of the ratings"),
