@@ -74,7 +74,7 @@ BUDGETS = {
     },
     "ml-1m": {
         "DRR-ave": (4000, 800),
-        "DRR-seq": (7680, 300),  # 8 epochs of leave-one-out
+        "DRR-seq": (7680, 200),  # 8 epochs of leave-one-out
         "DRR-seq-clock": (11520, 300),  # 12 epochs: half of the rows hide something
         "DRR-set": (5000, 1200),
         "DRR-set-simulated": (1000, 2000),
@@ -83,6 +83,7 @@ BUDGETS = {
     },
 }
 NOISE = {"ml-100k": 0.1, "ml-1m": 0.02}  # of the linear model; chosen on validation users
+DROPOUT = {("ml-1m", "DRR-seq"): 0.1}  # chosen on validation items; the others keep their own
 HOLDOUT = {"ml-100k": 0.15, "ml-1m": 0.1}  # of the train users, for DDPG alone; some 110 and 480
 
 
@@ -152,6 +153,8 @@ def config_of(name: str, dataset: str = "ml-1m", seed: int = 0) -> Config:
     budget: dict[str, Any] = {"pretrain.updates": pretrain, "ddpg.updates": ddpg}
     if ROOTS[root].state.linear:
         budget |= {"state.noise": NOISE[nearest], "pretrain.holdout_share": HOLDOUT[nearest]}
+    if (nearest, root) in DROPOUT:
+        budget |= {"state.dropout": DROPOUT[nearest, root]}
     return ROOTS[root].with_fields(budget | {"seed": seed})
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from recsys_rl.agent.config import Config, paths
+from recsys_rl.agent.config import OWN_DROPOUT, Config, paths
 from recsys_rl.experiments import BUDGETS, NAMES, ROOTS, VARIANTS, config_of, root_of
 
 ROOT = Path(__file__).parent.parent
@@ -59,3 +59,11 @@ def test_the_released_agents_have_the_configuration_of_the_registry(folder, name
 def test_another_data_set_takes_the_budget_of_the_nearest():
     assert config_of("DRR-set", "ml-latest-small") == config_of("DRR-set", "ml-100k")
     assert config_of("DRR-set", "my-films") == config_of("DRR-set", "ml-1m")
+
+
+def test_dropout_is_halved_for_large_sets_alone() -> None:
+    assert config_of("DRR-seq", "ml-1m").state.dropout == 0.1
+    assert config_of("DRR-seq", "ml-10m").state.dropout == 0.1
+    for name, dataset in (("DRR-seq", "ml-100k"), ("DRR-seq-clock", "ml-1m"), ("DRR-ave", "ml-1m")):
+        assert config_of(name, dataset).state.dropout == OWN_DROPOUT
+    assert config_of("DRR-seq").with_field("state.name", "DRR-u").state.dropout == OWN_DROPOUT
