@@ -48,6 +48,21 @@ def test_session_steps_names_what_was_shown():
     assert figure.axes[1].lines[0].get_ydata().tolist() == [1.0, 0.5, 0.4]
 
 
+def test_a_figure_is_shown_with_words_for_those_who_cannot_see_it(monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda *figure, **o: shown.append(o["metadata"]))
+    plots.show(plots.session_steps(["A"], [3.0], [5.0], [1.0, 0.5]))
+    assert shown == [
+        {
+            "image/png": {
+                "alt": "What was shown, and the stars it got: each row by stars; "
+                "Error of the belief, all films: stars by films shown"
+            }
+        }
+    ]
+    assert not plots.plt.get_fignums()
+
+
 def test_learning_curves_show_all_of_every_curve_and_little_of_the_noise():
     curves = {
         name: pd.DataFrame({"update": [0, 1], "return": values})

@@ -23,6 +23,23 @@ def _bare(axes: plt.Axes) -> None:
     axes.grid(alpha=0.25)
 
 
+def show(figure: Figure) -> None:
+    """Displays a figure in a notebook, with `alternative_text`, and closes it."""
+    from IPython.display import display  # there where notebooks are
+
+    display(figure, metadata={"image/png": {"alt": alternative_text(figure)}})
+    plt.close(figure)
+
+
+def alternative_text(figure: Figure) -> str:
+    """What is drawn, for those who cannot see it: titles and axes of every pane."""
+    panes = [
+        f"{pane.get_title()}: {pane.get_ylabel() or 'each row'} by {pane.get_xlabel()}"
+        for pane in figure.axes
+    ]
+    return "; ".join([figure.get_suptitle(), *panes] if figure.get_suptitle() else panes)
+
+
 def learning_curves(
     curves: Mapping[str, pd.DataFrame], metric: str, pretrained: Mapping[str, int], baselines: dict
 ) -> Figure:
