@@ -21,6 +21,7 @@ MARKS = {
     "DDPG, gamma = 0": ("s", "#0072B2"),
     "a rival, named": ("D", "#009E73"),
 }
+LEGEND = {"DDPG": "DDPG (ask first: policy gradient)"}
 NAMED = {"fontsize": 8, "color": "#555555"}  # a rival's name in the picture
 
 
@@ -211,7 +212,7 @@ def worlds_picture(dataset: str = "ml-1m") -> Figure:
                 fmt=mark,
                 color=colour,
                 ms=8,
-                label=None if name in seen else name,
+                label=None if name in seen else LEGEND.get(name, name),
             )
             seen.add(name)
     for x, name in ((0, "greedy"), (1, "oracle")):

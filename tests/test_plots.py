@@ -40,23 +40,26 @@ def test_shares_of_the_way_has_a_row_a_world_and_a_mark_a_policy():
 
 
 def test_session_steps_names_what_was_shown():
-    figure = plots.session_steps(["A", "B"], [3.0, 4.0], [5.0, 4.5], [1.0, 0.5, 0.4])
+    error = np.array([[1.0, 2.0], [0.5, 0.9], [0.4, 0.6]])
+    figure = plots.session_steps(["A", "B"], [3.0, 4.0], [5.0, 4.5], error)
     labels = [text.get_text() for text in figure.axes[0].get_yticklabels()]
     assert labels == ["A  1", "B  2"]
     expected, answered = figure.axes[0].lines
     assert answered.get_xdata().tolist() == [5.0, 4.5]
-    assert figure.axes[1].lines[0].get_ydata().tolist() == [1.0, 0.5, 0.4]
+    everybody, this = figure.axes[1].lines
+    assert everybody.get_ydata().tolist() == [1.5, 0.7, 0.5]
+    assert this.get_ydata().tolist() == [1.0, 0.5, 0.4]
 
 
 def test_a_figure_is_shown_with_words_for_those_who_cannot_see_it(monkeypatch):
     shown = []
     monkeypatch.setattr("IPython.display.display", lambda *figure, **o: shown.append(o["metadata"]))
-    plots.show(plots.session_steps(["A"], [3.0], [5.0], [1.0, 0.5]))
+    plots.show(plots.session_steps(["A"], [3.0], [5.0], np.ones((2, 3))))
     assert shown == [
         {
             "image/png": {
-                "alt": "What was shown, and the stars it got: each row by stars; "
-                "Error of the belief, all films: stars by films shown"
+                "alt": "One session: the stars expected and given: each row by stars; "
+                "Error of the belief: stars, mean over all films by films shown"
             }
         }
     ]
@@ -82,8 +85,8 @@ def test_learning_curves_has_a_pane_an_agent_and_a_line_a_baseline():
     curves, ends = {"DRR-ave": curve, "DRR-seq": curve}, {"DRR-ave": 500, "DRR-seq": 500}
     figure = plots.learning_curves(curves, "ndcg@10", ends, {"EASE": 0.15, "popularity": 0.05})
     assert [axes.get_title() for axes in figure.axes] == [
-        "DRR-ave as it learns",
-        "DRR-seq as it learns",
+        "What DRR-ave reaches on validation data",
+        "What DRR-seq reaches on validation data",
     ]
     for axes in figure.axes:
         curve_line, *baselines = axes.lines

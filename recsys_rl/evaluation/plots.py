@@ -54,11 +54,12 @@ def learning_curves(
     for pane, (name, curve), colour in zip(panes[0], curves.items(), COLOURS, strict=False):
         pane.plot(curve["update"], curve[metric], color=colour, marker="o", markersize=3)
         pane.axvspan(pretrained[name], curve["update"].max(), color=colour, alpha=0.1, lw=0)
-        pane.set(title=f"{name} as it learns", xlabel="updates (shaded: DDPG)")
+        pane.set(title=f"What {name} reaches on validation data", xlabel="updates (shaded: DDPG)")
         for i, (label, value) in enumerate(baselines.items()):
             pane.axhline(value, color="grey", ls=[":", "--", "-."][i % 3], lw=1)
             side = "top" if i % 2 else "bottom"  # neighbouring lines may be close
-            pane.annotate(label, (0, value), fontsize=8, color="grey", va=side)
+            beside = {"xytext": (0, -2 if i % 2 else 2), "textcoords": "offset points"}
+            pane.annotate(label, (0, value), fontsize=8, color="grey", va=side, **beside)
         _bare(pane)
     low, high = panes[0][0].get_ylim()  # all panes share it
     middle, half = (low + high) / 2, max(high - low, LEAST_SPAN * abs(high)) / 2
@@ -144,13 +145,14 @@ def calibration_plot(found: Mapping[str, Calibration], gamma: float) -> Figure:
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.8))
     ends = []
-    for (name, sessions), colour in zip(found.items(), cycle(COLOURS)):
+    for (name, sessions), colour, mark in zip(found.items(), cycle(COLOURS), cycle("os^")):
         q, returns = sessions.means()
         step = np.arange(len(q))
-        left.plot(step, returns, color=colour, lw=2, label=f"return, {name}")
-        left.plot(step, q, color=colour, lw=1.5, ls="--", label=f"Q, {name}")
+        lines = {"color": colour, "marker": mark, "markersize": 4, "markevery": max(1, len(q) // 8)}
+        left.plot(step, returns, lw=2, label=f"return, {name}", **lines)
+        left.plot(step, q, lw=1.5, ls="--", label=f"Q, {name}", mfc="white", **lines)
         q, returns = sessions.tenths(sessions.steps["middle"])
-        right.plot(q, returns, color=colour, marker="o", markersize=4, lw=1, label=name)
+        right.plot(q, returns, color=colour, marker=mark, markersize=4, lw=1, label=name)
         ends += [*q.tolist(), *returns.tolist()]
     low, high = min(0.0, *ends), max(ends)
     right.plot([low, high], [low, high], color="grey", lw=1, ls=":", label="Q = return")
@@ -239,8 +241,8 @@ def shares_of_the_way(worlds: Mapping[str, Mapping[str, tuple[float, float, floa
     for x in (0, 1):
         axes.axvline(x, color="#7F7F7F", ls=":", lw=1.2)
     axes.set_yticks(range(len(worlds)), list(reversed(worlds)))
-    axes.set(ylim=(-0.6, len(worlds) - 0.4), xlabel="0: the greedy policy, 1: the oracle")
-    axes.set_title("How far from the greedy policy to the oracle")
+    axes.set(ylim=(-0.6, len(worlds) - 0.4), xlabel="share of the way")
+    axes.set_title("How far from the greedy policy (0) to the oracle (1)")
     axes.legend(frameon=False, fontsize=9, bbox_to_anchor=(1.01, 1), loc="upper left")
     axes.spines[["top", "right", "left"]].set_visible(False)
     figure.tight_layout()
@@ -248,14 +250,15 @@ def shares_of_the_way(worlds: Mapping[str, Mapping[str, tuple[float, float, floa
 
 
 def session_steps(
-    titles: Sequence[str], expected: Sequence[float], answered: Sequence[float], error: Sequence
+    titles: Sequence[str], expected: Sequence[float], answered: Sequence[float], error: np.ndarray
 ) -> Figure:
-    """One session, step by step: what was shown, how it was rated, and what the agent knew.
+    """One session, step by step: what was shown, how it was rated, and what agents know by then.
 
-    expected: stars that the agent expected of each shown item, answered: stars it got, error: of
-    what it expects of all items, mean absolute, before each step and after the last, [T + 1].
+    expected: stars that the agent expected of each shown item, answered: stars it got; error: of
+    what it expects of all items, mean absolute, before each step and after the last, [T + 1, U],
+    U sessions of which this is the first.
     """
-    step = np.arange(1, len(titles) + 1)
+    step, error = np.arange(1, len(titles) + 1), np.asarray(error)
     figure, (left, right) = plt.subplots(
         1, 2, figsize=(11, 0.3 * len(titles) + 1.2), width_ratios=(2, 1)
     )
@@ -263,12 +266,14 @@ def session_steps(
     left.plot(expected, step, "o", mfc="white", color=COLOURS[0], label="expected")
     left.plot(answered, step, "o", color=COLOURS[1], label="answered")
     left.set_yticks(step, [f"{title[:38]}  {i}" for i, title in enumerate(titles, 1)])
-    left.set(xlim=(0, 5.2), xlabel="stars", title="What was shown, and the stars it got")
+    left.set(xlim=(-0.2, 5.2), xlabel="stars", title="One session: the stars expected and given")
     left.invert_yaxis()
     left.legend(frameon=False, fontsize=8, loc="lower left")
-    right.plot(np.arange(len(error)), error, color=COLOURS[0], marker="o", markersize=4)
-    right.set(xlabel="films shown", ylabel="stars", ylim=(0, None))
-    right.set_title("Error of the belief, all films")
+    right.plot(error.mean(1), color=COLOURS[0], marker="o", markersize=4, label="all sessions")
+    right.plot(error[:, 0], color="#7F7F7F", lw=1, ls="--", label="this one")
+    right.set(xlabel="films shown", ylabel="stars, mean over all films", ylim=(0, None))
+    right.set_title("Error of the belief")
+    right.legend(frameon=False, fontsize=8, loc="lower left")
     for pane in (left, right):
         _bare(pane)
     figure.tight_layout()
