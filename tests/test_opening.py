@@ -171,6 +171,19 @@ def test_nanoseconds_keep_their_order_however_they_are_written():
         assert order.tolist() == [2, 1, 0]
 
 
+@pytest.mark.parametrize("odd", ["\u2028", "\x85", "\x0b", "\x0c", "\x1e"])
+def test_a_header_ends_where_its_line_ends(tmp_path, odd):
+    rows = f"user,item,no{odd}te,rating,timestamp\n1,10,x,4,{WHEN}\n"
+    (tmp_path / "scores.csv").write_text(rows, encoding="utf-8")
+    assert rows_of(open_data("scores.csv", tmp_path)) == [(1, 10, 4, WHEN)]
+
+
+def test_a_header_in_quotes_may_have_spaces_between(tmp_path):
+    rows = f'"user", "item", "rating", "timestamp"\n"a", "10", "4", "{WHEN}"\n'
+    (tmp_path / "scores.csv").write_text(rows, encoding="utf-8")
+    assert rows_of(open_data("scores.csv", tmp_path)) == [("a", 10, 4, WHEN)]
+
+
 def test_an_empty_line_between_line_ends_of_old_macs_is_refused(tmp_path):
     path = tmp_path / "scores.csv"
     for fine in (

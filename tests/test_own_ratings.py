@@ -232,6 +232,29 @@ def test_a_list_of_ones_own_has_names_years_and_maybe_ratings_to_ten(tmp_path):
     assert ids(read(tmp_path, "Name,Year,Rating\nPsycho,1960,5\n").taste.liked) == [8]
 
 
+def test_a_full_disk_leaves_no_half_list_of_what_was_not_found(tmp_path, monkeypatch):
+    found = read(tmp_path, LETTERBOXD)
+    opened = Path.open
+
+    class Full:
+        def __init__(self, file):
+            self.file = file
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            self.file.close()
+
+        def write(self, content):
+            self.file.write(content[:4])
+            raise OSError(28, "No space left")
+
+    monkeypatch.setattr(Path, "open", lambda path, mode: Full(opened(path, mode)))
+    assert write_unmatched(tmp_path / "ratings.csv", found) is None
+    assert not list(tmp_path.glob("*not-found*"))
+
+
 def test_a_rating_is_no_number_of_a_programming_language(tmp_path):
     found = read(tmp_path, "Title;Year;Rating\nThe Matrix;1999;1_0\npsycho;1960;4\n")
     assert ids(found.taste.liked) == [8]  # four stars of five, and not of ten

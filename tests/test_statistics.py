@@ -188,3 +188,17 @@ def test_metrics_and_weights_that_are_no_numbers_are_refused(values) -> None:
         Evaluation("toy", {"hit": values}, torch.arange(2))
     with pytest.raises(ValueError, match="weights must be numbers, not"):
         Evaluation("toy", {"hit": [1, 0]}, torch.arange(2), weights=values)
+
+
+def test_a_way_between_other_users_or_protocols_is_none() -> None:
+    ours = Evaluation("toy", {"hit": [0.5, 0.5]}, torch.arange(2))
+    end = Evaluation("toy", {"hit": [1.0, 1.0]}, torch.arange(2))
+    for other in (
+        Evaluation("other", {"hit": [0.0, 0.0]}, torch.arange(2)),
+        Evaluation("toy", {"hit": [0.0, 0.0]}, torch.tensor([0, 2])),
+    ):
+        with pytest.raises(ValueError, match="only evaluations of the same users and protocol"):
+            ours.share_of_way(other, end, "hit")
+    nothing = Evaluation("toy", {"hit": [np.nan, np.nan]}, torch.arange(2))
+    with pytest.raises(ValueError, match="there is no way"):
+        ours.share_of_way(end, nothing, "hit")

@@ -328,13 +328,19 @@ def write_unmatched(path: Path, found: OwnRatings) -> Path | None:
     for number in ("", *(f"-{count}" for count in range(2, MOST_FILES + 1))):
         rest = path.with_name(f"{path.stem}-not-found{number}.csv")
         try:
-            with rest.open("xb") as file:
-                file.write(content)
-            return rest
+            file = rest.open("xb")
         except FileExistsError:  # never over what somebody has written
             if _holds(rest, content):
                 return rest
+            continue
         except OSError:
+            return None
+        try:
+            with file:
+                file.write(content)
+            return rest
+        except OSError:  # a full disk: half a list would be taken for a whole one
+            rest.unlink(missing_ok=True)
             return None
     return None
 

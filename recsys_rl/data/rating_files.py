@@ -6,9 +6,9 @@ import csv
 import itertools
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -304,7 +304,7 @@ def _rows(path: Path, separator: str, quoted: bool) -> Iterator[tuple[int, list[
             quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
             skipped = _skipped(path)
             lines = itertools.islice(file, skipped, None)
-            rows = csv.reader(lines, delimiter=separator, quoting=quoting, skipinitialspace=True)
+            rows = _reader(lines, separator, quoting)
             line = skipped + 1
             for row in rows:
                 if len(row) > 1 or any(field.strip(" ") for field in row):  # else it is empty
@@ -329,9 +329,13 @@ def _unreadable(path: Path, error: Exception, separator: str, quoted: bool) -> s
     return _line(error)
 
 
+def _reader(lines: Iterable[str], separator: str, quoting: int = csv.QUOTE_MINIMAL) -> Any:
+    return csv.reader(lines, delimiter=separator, quoting=quoting, skipinitialspace=True)
+
+
 def _fields(line: str, separator: str) -> list[str]:
     try:
-        return [field.strip() for field in next(csv.reader([line], delimiter=separator), [])]
+        return [field.strip() for field in next(_reader([line], separator), [])]
     except csv.Error:  # a field of more than 131,072 characters
         return []
 
@@ -348,7 +352,7 @@ def first_line(path: Path) -> str:
                     text = "\0"
                 if "\0" in text:  # UTF-16 without a mark is UTF-8 with these
                     raise ValueError(f"{path} is no text in UTF-8: save it as such")
-                return text.splitlines()[0]
+                return re.split("[\r\n]", text)[0]
     raise ValueError(f"{path} holds no rating")
 
 

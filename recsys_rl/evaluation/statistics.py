@@ -81,12 +81,16 @@ class Evaluation:
 
     def compare(self, other: Evaluation, metric: str, **options) -> Difference:
         """`paired_bootstrap` of self minus other; ValueError unless the users are the same."""
-        if self.protocol != other.protocol or not torch.equal(self.users, other.users):
-            raise ValueError("only evaluations of the same users and protocol can be compared")
-        _check_metric(metric, self, other)
+        self._check_same(metric, other)
         return paired_bootstrap(
             self.metrics[metric], other.metrics[metric], weights=self.weights, **options
         )
+
+    def _check_same(self, metric: str, *others: Evaluation) -> None:
+        for other in others:
+            if self.protocol != other.protocol or not torch.equal(self.users, other.users):
+                raise ValueError("only evaluations of the same users and protocol can be compared")
+        _check_metric(metric, self, *others)
 
     def share_of_way(
         self, start: Evaluation, end: Evaluation, metric: str, **options
@@ -95,9 +99,9 @@ class Evaluation:
 
         The interval is that of the mean; the two ends are held fixed.
         """
-        _check_metric(metric, self, start, end)
+        self._check_same(metric, start, end)
         low, high = start.mean()[metric], end.mean()[metric]
-        if not high != low:
+        if not abs(high - low) > 0:  # false for NaN, too
             raise ValueError(f"{metric} is {low:g} at the start and at the end: there is no way")
         figures = self.mean()[metric], *self.interval(**options)[metric]
         return tuple((figure - low) / (high - low) for figure in figures)
