@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from benchmarks.options import add_device, exit_with, ratings_on
 from recsys_rl.agent.build import pretrained_embeddings
 from recsys_rl.agent.config import Config
-from recsys_rl.data.arguments import whole_number
+from recsys_rl.data.arguments import MOST_THREADS, whole_number
 from recsys_rl.data.download import DATA_FOLDER
 from recsys_rl.data.histories import POSITIVE, Histories, latest
 from recsys_rl.data.interactions import Interactions
@@ -76,7 +76,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--negatives", type=whole_number(0), nargs="+", default=[0])
     parser.add_argument("--updates", type=whole_number(0), default=1000)
     parser.add_argument("--seeds", type=whole_number(1), default=1)
-    parser.add_argument("--threads", type=whole_number(1, 9999), default=2)
+    parser.add_argument("--threads", type=whole_number(1, MOST_THREADS), default=2)
     add_device(parser)
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)

@@ -19,7 +19,7 @@ import torch
 from benchmarks import results, tune_baselines
 from benchmarks.options import exit_with
 from recsys_rl.baselines.registry import BASELINES
-from recsys_rl.data.arguments import whole_number
+from recsys_rl.data.arguments import MOST_THREADS, whole_number
 from recsys_rl.data.interactions import IdMap, Interactions
 from recsys_rl.data.movielens import load_ratings
 from recsys_rl.evaluation.scores import ScoreFunction
@@ -51,7 +51,7 @@ def baselines(train: Interactions) -> dict[str, ScoreFunction]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--root", type=Path, default=Path("data"))
-    parser.add_argument("--threads", type=whole_number(1, 9999), default=1)
+    parser.add_argument("--threads", type=whole_number(1, MOST_THREADS), default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     data = Interactions.from_ratings(load_ratings(options.root / "ml-1m"))

@@ -16,7 +16,7 @@ from benchmarks.options import add_device, exit_with, ratings_on
 from recsys_rl.agent.build import linear_model
 from recsys_rl.agent.ddpg import DDPG
 from recsys_rl.baselines.registry import BASELINES
-from recsys_rl.data.arguments import whole_number
+from recsys_rl.data.arguments import MOST_THREADS, whole_number
 from recsys_rl.data.devices import generator_on
 from recsys_rl.data.download import DATA_FOLDER
 from recsys_rl.data.interactions import Interactions
@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dataset", default="ml-1m")
     parser.add_argument("--root", type=Path, default=DATA_FOLDER)
-    parser.add_argument("--threads", type=whole_number(1, 9999), default=2)
+    parser.add_argument("--threads", type=whole_number(1, MOST_THREADS), default=2)
     parser.add_argument("--repeats", type=whole_number(1), default=3)
     add_device(parser)
     options = parser.parse_args(arguments)

@@ -36,7 +36,7 @@ from recsys_rl.agent.build import EMBEDDINGS, LINEAR_WIDTH, Training, build, fit
 from recsys_rl.agent.training import ddpg_update, play
 from recsys_rl.baselines.gaussian import GaussianLikes
 from recsys_rl.baselines.registry import LINEAR_MODELS
-from recsys_rl.data.arguments import whole_number
+from recsys_rl.data.arguments import MOST_THREADS, whole_number
 from recsys_rl.data.ids import IdMap
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.opening import open_data
@@ -319,7 +319,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shapes", nargs="+", default=[], choices=SHAPES)
     parser.add_argument("--stages", nargs="+", default=list(STAGES), choices=STAGES)
-    parser.add_argument("--threads", type=whole_number(1, 9999), default=1)
+    parser.add_argument("--threads", type=whole_number(1, MOST_THREADS), default=1)
     parser.add_argument("--picture", action="store_true")
     parser.add_argument(
         "--stage", choices=STAGES, help=argparse.SUPPRESS

@@ -31,7 +31,7 @@ import torch
 from benchmarks import results
 from benchmarks.options import exit_with
 from recsys_rl.baselines.registry import BASELINES
-from recsys_rl.data.arguments import whole_number
+from recsys_rl.data.arguments import MOST_THREADS, whole_number
 from recsys_rl.data.download import DATA_FOLDER
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.movielens import load_ratings
@@ -120,7 +120,7 @@ def main() -> None:
     parser.add_argument("--root", type=Path, default=DATA_FOLDER)
     parser.add_argument("--releases", nargs="+", type=Path, default=[], metavar="FOLDER")
     parser.add_argument("--baselines", action="store_true")
-    parser.add_argument("--threads", type=whole_number(1, 9999), default=1)
+    parser.add_argument("--threads", type=whole_number(1, MOST_THREADS), default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     data = Interactions.from_ratings(load_ratings(options.root / options.dataset))

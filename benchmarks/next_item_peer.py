@@ -22,7 +22,7 @@ import torch
 
 from benchmarks.options import exit_with
 from benchmarks.peers.curve import OURS, PATH, PEER, SPLIT, Curve, of, table
-from recsys_rl.data.arguments import whole_number
+from recsys_rl.data.arguments import MOST_THREADS, whole_number
 from recsys_rl.data.download import DATA_FOLDER
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.movielens import load_ratings
@@ -69,7 +69,7 @@ def main(arguments: list[str] | None = None) -> None:
     add("--dataset", default="ml-1m")
     add("--root", type=Path, default=DATA_FOLDER)
     add("--seeds", nargs="+", type=whole_number(0), default=[0])
-    add("--threads", type=whole_number(1, 9999), default=1)
+    add("--threads", type=whole_number(1, MOST_THREADS), default=1)
     add("--peer-python", type=Path, default=PYTHON, help="the Python that has RecTools")
     add("--into", type=Path, default=PATH, help="the table of rows")
     options = parser.parse_args(arguments)

@@ -19,7 +19,7 @@ from benchmarks.options import exit_with
 from recsys_rl.agent.demonstrations import ANY_HIT_WEIGHT
 from recsys_rl.agent.losses import FullSoftmax, HindsightLoss
 from recsys_rl.agent.sum_tree import SumTree
-from recsys_rl.data.arguments import whole_number
+from recsys_rl.data.arguments import MOST_THREADS, whole_number
 from recsys_rl.data.histories import Histories
 from recsys_rl.embeddings import pmf
 from recsys_rl.states.drr_seq import DRRseq
@@ -131,7 +131,7 @@ def one_group(logs: Histories, n_items: int, size: int = 64):
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--threads", type=whole_number(1, 9999), default=1)
+    parser.add_argument("--threads", type=whole_number(1, MOST_THREADS), default=1)
     parser.add_argument("--repeats", type=whole_number(1), default=5)
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)

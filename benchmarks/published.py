@@ -19,7 +19,7 @@ from benchmarks import results
 from benchmarks.options import add_device, exit_with, ratings_on
 from recsys_rl.baselines.ease import EASE
 from recsys_rl.baselines.popularity import Popularity
-from recsys_rl.data.arguments import whole_number
+from recsys_rl.data.arguments import MOST_THREADS, whole_number
 from recsys_rl.data.splits import leave_one_out
 from recsys_rl.evaluation.protocols import leave_one_out_metrics, ranking_task, sample_negatives
 
@@ -31,7 +31,7 @@ PUBLISHED = {"popularity": (0.4533, 0.2542), "EASE": (0.7192, 0.4494)}
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--root", type=Path, default=Path("data"))
-    parser.add_argument("--threads", type=whole_number(1, 9999), default=1)
+    parser.add_argument("--threads", type=whole_number(1, MOST_THREADS), default=1)
     add_device(parser)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

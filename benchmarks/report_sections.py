@@ -128,7 +128,8 @@ def of_logs() -> list[Section]:
             "Data set ml-1m, split and protocol temporal (the oldest 80 % of the ratings train, "
             "full ranking of what 1,181 users rated after the last cut), 5 training seeds.",
             [tuning("ml-1m", "temporal"), study("ml-1m", "temporal", "DRR-seq")],
-            "The agents were not tuned for this split.",
+            "The agents were not tuned for this split, and DRR-seq had a dropout of 0.2 then (see "
+            "the [log](log.md)).",
             compared(
                 {"hr@10": "Hit@10", "ndcg@10": "nDCG@10"},
                 [*BASELINES, *stages("DRR-seq")],

@@ -18,7 +18,7 @@ from benchmarks import results
 from benchmarks.options import add_device, exit_with, ratings_on
 from recsys_rl.baselines.linucb import HLinUCB, LinUCB
 from recsys_rl.baselines.popularity import Popularity, Random
-from recsys_rl.data.arguments import whole_number
+from recsys_rl.data.arguments import MOST_THREADS, whole_number
 from recsys_rl.data.download import DATA_FOLDER
 from recsys_rl.data.rewards import paper_reward
 from recsys_rl.data.splits import split_users
@@ -49,7 +49,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dataset", default="ml-1m")
     parser.add_argument("--root", type=Path, default=DATA_FOLDER)
-    parser.add_argument("--threads", type=whole_number(1, 9999), default=1)
+    parser.add_argument("--threads", type=whole_number(1, MOST_THREADS), default=1)
     add_device(parser)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

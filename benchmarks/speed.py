@@ -19,7 +19,7 @@ from benchmarks.options import exit_with
 from recsys_rl.agent.build import Training, build
 from recsys_rl.agent.config import DEVICES
 from recsys_rl.agent.training import ddpg_update, play
-from recsys_rl.data.arguments import whole_number
+from recsys_rl.data.arguments import MOST_THREADS, whole_number
 from recsys_rl.data.download import DATA_FOLDER
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.movielens import load_ratings
@@ -57,7 +57,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--dataset", default="ml-1m")
     parser.add_argument("--agent", default="DRR-ave", choices=AGENTS)
     parser.add_argument("--root", type=Path, default=DATA_FOLDER)
-    parser.add_argument("--threads", type=whole_number(1, 9999), default=2)
+    parser.add_argument("--threads", type=whole_number(1, MOST_THREADS), default=2)
     parser.add_argument("--device", default="cpu", choices=DEVICES)
     parser.add_argument("--rounds", type=whole_number(1), default=5, help="of sessions")
     options = parser.parse_args(arguments)

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from benchmarks import results
 from benchmarks.options import exit_with
-from recsys_rl.data.arguments import whole_number
+from recsys_rl.data.arguments import MOST_THREADS, whole_number
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.envs.registration import ID, item_vectors, load_users, score_function
 from recsys_rl.evaluation.scores import ScoreFunction
@@ -82,7 +82,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--seed", type=whole_number(0), default=0)
     parser.add_argument("--users", choices=["validation", "test"], default="test")
-    parser.add_argument("--threads", type=whole_number(1, 9999), default=1)
+    parser.add_argument("--threads", type=whole_number(1, MOST_THREADS), default=1)
     for name in SETTINGS:
         parser.add_argument(f"--{name}", type=json.loads, default=SETTINGS[name])
     options = parser.parse_args(arguments)

@@ -29,7 +29,7 @@ from recsys_rl.agent.build import Training
 from recsys_rl.agent.checkpoint import Checkpoints
 from recsys_rl.agent.config import DEVICES
 from recsys_rl.agent.training import Trained
-from recsys_rl.data.arguments import whole_number
+from recsys_rl.data.arguments import MOST_THREADS, whole_number
 from recsys_rl.data.atomic_files import write_atomically
 from recsys_rl.data.devices import resolved
 from recsys_rl.data.download import DATA_FOLDER
@@ -272,7 +272,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--seeds", nargs="+", type=whole_number(0), default=list(range(5)))
     add("--again", action="store_true", help="train what is in the table, too")
     add("--checkpoints", type=Path, default=Path("checkpoints/study"))
-    add("--threads", type=whole_number(1, 9999), default=1)
+    add("--threads", type=whole_number(1, MOST_THREADS), default=1)
     add(
         "--task",
         type=whole_number(0),

@@ -28,7 +28,7 @@ from benchmarks import results
 from benchmarks.options import add_device, exit_with, ratings_on
 from recsys_rl.baselines.popularity import Random
 from recsys_rl.baselines.registry import BASELINES
-from recsys_rl.data.arguments import whole_number
+from recsys_rl.data.arguments import MOST_THREADS, whole_number
 from recsys_rl.data.interactions import Interactions, fingerprint
 from recsys_rl.data.splits import leave_one_out, random_split, split_by_time
 from recsys_rl.evaluation import protocols, reranking, sessions, tuning
@@ -260,7 +260,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--seed", type=whole_number(0), default=0, help="of the negatives and of the users"
     )
-    parser.add_argument("--threads", type=whole_number(1, 9999), default=1)
+    parser.add_argument("--threads", type=whole_number(1, MOST_THREADS), default=1)
     parser.add_argument("--checkpoints", type=Path, default=Path("checkpoints/tuning"))
     add_device(parser)
     options = parser.parse_args(arguments)

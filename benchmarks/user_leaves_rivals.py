@@ -32,7 +32,7 @@ from torch import Tensor
 from benchmarks import results
 from benchmarks.options import exit_with
 from benchmarks.worlds import DATASET
-from recsys_rl.data.arguments import whole_number
+from recsys_rl.data.arguments import MOST_THREADS, whole_number
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.embeddings.rating_factors import RatingFactors
 from recsys_rl.envs.gym_common import interactions_of
@@ -169,7 +169,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--users", choices=["validation", "test"], default="test")
-    parser.add_argument("--threads", type=whole_number(1, 9999), default=1)
+    parser.add_argument("--threads", type=whole_number(1, MOST_THREADS), default=1)
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     agent, world = options.agent, world_in(options.root, options.dataset)

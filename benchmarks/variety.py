@@ -42,7 +42,7 @@ from recsys_rl.baselines.registry import BASELINES
 from recsys_rl.command.calibration import POPULAR, TABLES, mean_scores
 from recsys_rl.command.series import series_of
 from recsys_rl.command.suggesting import apart
-from recsys_rl.data.arguments import whole_number
+from recsys_rl.data.arguments import MOST_THREADS, whole_number
 from recsys_rl.data.films import read_films, with_all
 from recsys_rl.data.histories import POSITIVE, Histories
 from recsys_rl.data.interactions import Interactions
@@ -289,7 +289,7 @@ def main() -> None:
         "--draws", type=whole_number(1), default=10, help="of the films named, for each user"
     )
     parser.add_argument("--seeds", type=whole_number(1), default=1000)
-    parser.add_argument("--threads", type=whole_number(1, 9999), default=1)
+    parser.add_argument("--threads", type=whole_number(1, MOST_THREADS), default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     name = options.dataset

@@ -17,10 +17,10 @@ import torch
 from recsys_rl.agent.checkpoint import BadCheckpoint, Checkpoints
 from recsys_rl.agent.config import DEVICES, Config
 from recsys_rl.agent.ddpg import Diverged
-from recsys_rl.agent.tracking import tensorboard
+from recsys_rl.agent.tracking import check_tensorboard, tensorboard
 from recsys_rl.agent.training import Interrupted
 from recsys_rl.data import opening, ranks
-from recsys_rl.data.arguments import Parser, whole_number
+from recsys_rl.data.arguments import MOST_THREADS, Parser, decimal_number, whole_number
 from recsys_rl.data.atomic_files import FolderInUse, writable
 from recsys_rl.data.devices import resolved
 from recsys_rl.data.download import DataUnavailable
@@ -38,7 +38,7 @@ PROBLEMS = (*STOPPED, DataUnavailable, ValueError, OSError)
 
 def _seconds(text: str) -> float:
     try:
-        value = math.nan if "_" in text else float(text)
+        value = decimal_number(text)
     except ValueError:
         value = math.nan
     if not 0 <= value < math.inf:
@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--resume", action="store_true", help="go on from the checkpoint that is there")
     add("--out", type=_folder, metavar="DIR", help="where the release goes")
     add("--tensorboard", type=_folder, metavar="DIR", help="where its figures go as it trains")
-    add("--threads", type=whole_number(1, 9999), default=torch.get_num_threads())
+    add("--threads", type=whole_number(1, MOST_THREADS), default=torch.get_num_threads())
     return parser
 
 
@@ -93,6 +93,7 @@ def run(options: argparse.Namespace, command: str) -> None:
         if options.out:
             refuse_foreign(options.out)
         writable(*folders)  # before the training, not after it
+        check_tensorboard(options.tensorboard)
     with ranks.first_of_machine_first():
         data = opening.open_data(**opening.options_of(options))
     dataset = data.name

@@ -418,3 +418,29 @@ def test_a_sum_tree_takes_numbers_that_can_be_summed(bad: float) -> None:
     with pytest.raises(ValueError, match="finite numbers of at least 0"):
         tree.set(torch.tensor([1, 2]), torch.tensor([2.0, bad]))
     assert tree.nodes[1:].tolist() == [4, 2, 2, 1, 1, 1, 1]
+
+
+def test_what_a_replay_cannot_hold_is_refused() -> None:
+    replay, good = buffer_of(PrioritizedReplayBuffer, 8), numbered(range(4))
+    for name, value in {
+        "reward": torch.full((4,), 1e39, dtype=torch.float64),  # infinite in 32 bits
+        "discount": torch.full((4,), float("nan")),
+        "item": torch.full((4,), N_ITEMS),
+    }.items():
+        with pytest.raises(ValueError, match=f"^a {name} is NaN|^items are within 0"):
+            replay.add(good._replace(**{name: value}))
+    assert not len(replay)
+    replay.add(good)
+    for place in (-1, 4):
+        with pytest.raises(ValueError, match=r"^places are within 0 \.\. 3"):
+            replay.update_priorities(torch.tensor([place]), torch.tensor([5.0]))
+    with pytest.raises(ValueError, match="at least one transition, not 0"):
+        replay.sample(0, torch.Generator())
+
+
+@pytest.mark.parametrize(
+    "options", [{"alpha": -1}, {"beta": float("nan")}, {"beta": 2}, {"anneal": 0}, {"eps": 0}]
+)
+def test_exponents_that_cannot_be_are_refused(options) -> None:
+    with pytest.raises(ValueError, match="alpha is 0 or more, beta within 0"):
+        buffer_of(PrioritizedReplayBuffer, 8, **options)

@@ -19,7 +19,12 @@ from recsys_rl.agent.build import build
 from recsys_rl.agent.checkpoint import MAGIC, BadCheckpoint, Checkpoints
 from recsys_rl.agent.ddpg import Diverged
 from recsys_rl.agent.replay import PrioritizedReplayBuffer
-from recsys_rl.agent.saved_states import refuse_foreign_moments, refuse_non_finite, refuse_unlike
+from recsys_rl.agent.saved_states import (
+    load_optimizer,
+    refuse_foreign_moments,
+    refuse_non_finite,
+    refuse_unlike,
+)
 from recsys_rl.agent.training import Interrupted, train
 from recsys_rl.envs.cold_start import ColdStartEnv
 from recsys_rl.states.layers import PooledDropout
@@ -275,3 +280,13 @@ def test_what_is_found_is_named_by_its_place() -> None:
         refuse_non_finite({"critic": [0.0, float("inf")]}, "agent")
     with pytest.raises(ValueError, match=r"^agent\.steps is str, and not as in this training$"):
         refuse_unlike({"steps": "3"}, {"steps": 3}, "agent")
+
+
+def test_constants_of_another_optimizer_are_refused() -> None:
+    weight = torch.zeros(2, requires_grad=True)
+    for name, value in {"weight_decay": 0.5, "betas": (0.5, 0.9), "differentiable": True}.items():
+        optimizer = torch.optim.AdamW([weight], lr=0.1)
+        state = optimizer.state_dict()
+        state["param_groups"][0] |= {"lr": 0.01, name: value}
+        with pytest.raises(ValueError, match=f"{name} of an optimizer is not that"):
+            load_optimizer(optimizer, state)

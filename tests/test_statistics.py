@@ -176,10 +176,18 @@ def test_users_without_weight_leave_no_mean() -> None:
 @pytest.mark.parametrize("kind", [list, torch.tensor, np.array])
 def test_lists_and_tensors_become_arrays(kind) -> None:
     found = Evaluation("toy", {"hit": kind([1, 0, 1])}, torch.arange(3), weights=kind([1, 1, 2]))
-    other = Evaluation("toy", {"hit": kind([True, False, False])}, torch.arange(3))
+    other = Evaluation(
+        "toy", {"hit": kind([True, False, False])}, torch.arange(3), weights=kind([1, 1, 2])
+    )
     assert found.mean() == {"hit": 0.75}
     assert found.interval(20)["hit"][1] <= 1
     assert found.compare(other, "hit", n_boot=20).mean == pytest.approx(0.5)
+    unweighted = Evaluation("toy", {"hit": [0, 0, 0]}, torch.arange(3))
+    with pytest.raises(ValueError, match="same weights"):
+        found.compare(unweighted, "hit")
+    values = [[0.0, 1.0, 1.0], [0.0, 0.5, 1.0]]
+    crossed = hierarchical_bootstrap(np.array(values), n_boot=50)
+    assert hierarchical_bootstrap(torch.tensor(values, dtype=torch.float64), n_boot=50) == crossed
 
 
 @pytest.mark.parametrize("values", [["a", "b"], [[1], [1, 2]], [None, 1], [1j, 2]])

@@ -240,4 +240,4 @@ def test_options_that_are_no_counts_are_refused(given, capsys, monkeypatch):
     monkeypatch.setattr("sys.argv", ["study", f"--threads={given}"])
     with pytest.raises(SystemExit):
         study.main()
-    assert "--threads: must be a whole number, 1 to 9999, not" in capsys.readouterr().err
+    assert "--threads: must be a whole number, 1 to 256, not" in capsys.readouterr().err

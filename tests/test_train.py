@@ -201,7 +201,7 @@ def test_without_checkpoints_an_interrupted_evaluation_says_that_nothing_is_kept
         (["--split", "after-a-pause", "--order", "file"], "needs times, and --order file has none"),
         (["--order", "file", "--set", "state.name=nothing"], "there is no state 'nothing'"),
         (["--split", "simulated"], "this one makes simulated"),
-        (["--threads", "0"], "must be a whole number, 1 to 9999, not '0'"),
+        (["--threads", "0"], "must be a whole number, 1 to 256, not '0'"),
         (["--checkpoint-every", "nan"], "must be a number of seconds"),
         (["--resume"], "--resume needs --checkpoints"),
         (["--seed", str(10**30)], "seed must be below"),
@@ -283,7 +283,7 @@ def test_a_full_disk_of_tensorboard_does_not_end_a_training(data, tmp_path, monk
         def add_scalar(self, *_):
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("recsys_rl.agent.tracking._writer", lambda folder: Full())
+    monkeypatch.setattr("recsys_rl.agent.tracking._writer_class", lambda: lambda *a, **o: Full())
     board, out = str(tmp_path / "board"), str(tmp_path / "out")
     assert train.main(arguments(data, "--tensorboard", board, "--out", out)) == 0
     told = capsys.readouterr().err

@@ -241,6 +241,8 @@ def _converted(path: str, value: Any, kind: type) -> Any:
     try:
         if not right or isinstance(value, bool):
             raise ValueError
+        if kind is not str and isinstance(value, str) and ("_" in value or not value.isascii()):
+            raise ValueError  # Python would take 1_0 for 10
         return kind(value)
     except (ValueError, OverflowError):  # a whole number may be too large for a float
         names = {int: "a whole number", float: "a number", str: "text"}

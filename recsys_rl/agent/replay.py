@@ -70,8 +70,9 @@ class ReplayBuffer:
         n_users: int | None = None,
         device: torch.device = CPU,
     ) -> None:
-        if capacity < 1:
-            raise ValueError(f"capacity must be at least 1, not {capacity}")
+        for name, value in {"width": width, "n_items": n_items, "capacity": capacity}.items():
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, not {value}")
         self.width, self.n_items, self.capacity, self.n_users = width, n_items, capacity, n_users
         self.size, self.position, self.device = 0, 0, device
         whole = {"dtype": torch.int32, "device": device}
@@ -97,13 +98,14 @@ class ReplayBuffer:
     def add(self, transitions: Transitions) -> Tensor:
         """Store B <= capacity transitions; returns their places, int64 [B].
 
-        ValueError, and nothing is stored, for more, and for a reward that is NaN or infinite.
+        ValueError, and nothing is stored, for more, for an item that is none, and for a reward or
+        discount that is NaN or infinite.
         """
         count = len(transitions.item)
         if count > self.capacity:
             raise ValueError(f"{count} transitions do not fit into a buffer of {self.capacity}")
-        if on_cpu(self.device) and not torch.isfinite(transitions.reward).all():
-            raise ValueError("a reward is NaN or infinite: nothing could be learned from it")
+        if on_cpu(self.device):
+            self._refuse(transitions)
         places = (self.position + torch.arange(count, device=self.device)) % self.capacity
         before, item, reward, after, discount, action = transitions
         new = {"user": before.user, "item": item, "reward": reward, "discount": discount}
@@ -120,6 +122,13 @@ class ReplayBuffer:
         self.position = (self.position + count) % self.capacity
         self.size = min(self.size + count, self.capacity)
         return places
+
+    def _refuse(self, transitions: Transitions) -> None:
+        for name in ("reward", "discount"):
+            if not torch.isfinite(getattr(transitions, name).float()).all():
+                raise ValueError(f"a {name} is NaN or infinite: nothing could be learned from it")
+        if ((transitions.item < 0) | (transitions.item >= self.n_items)).any():
+            raise ValueError(f"items are within 0 .. {self.n_items - 1}")
 
     def take(self, places: Tensor) -> Transitions:
         """The transitions at `places`, int64 [B]."""
@@ -142,7 +151,7 @@ class ReplayBuffer:
         self, batch_size: int, generator: torch.Generator
     ) -> tuple[Transitions, Tensor, Tensor]:
         """Draw transitions; returns (transitions, importance weights [B], places [B])."""
-        self._refuse_empty()
+        self._refuse_empty(batch_size)
         there = generator.device
         places = torch.randint(self.size, (batch_size,), generator=generator, device=there)
         places = places.to(self.device)
@@ -151,7 +160,9 @@ class ReplayBuffer:
     def update_priorities(self, places: Tensor, td_error: Tensor) -> None:
         """Uniform replay has no priorities: nothing to do."""
 
-    def _refuse_empty(self) -> None:
+    def _refuse_empty(self, batch_size: int) -> None:
+        if batch_size < 1:
+            raise ValueError(f"a sample has at least one transition, not {batch_size}")
         if not self.size:
             raise ValueError("the replay buffer is empty: add transitions before sampling")
 
@@ -244,6 +255,11 @@ class PrioritizedReplayBuffer(ReplayBuffer):
     ) -> None:
         beside = {"action": action, "shown": shown, "n_users": n_users, "device": device}
         super().__init__(width, n_items, capacity, **beside)
+        if not (alpha >= 0 and 0 <= beta <= 1 and anneal >= 1 and eps > 0):
+            raise ValueError(
+                "alpha is 0 or more, beta within 0 .. 1, anneal at least 1 and eps above 0, not "
+                f"{alpha}, {beta}, {anneal} and {eps}"
+            )
         self.alpha, self.first_beta, self.anneal, self.eps = alpha, beta, anneal, eps
         self.tree = SumTree(capacity, device)
         self.largest: float | Tensor = 1.0  # a tensor off the CPU
@@ -264,7 +280,7 @@ class PrioritizedReplayBuffer(ReplayBuffer):
         self, batch_size: int, generator: torch.Generator
     ) -> tuple[Transitions, Tensor, Tensor]:
         """Stratified: one draw from each of B equal slices of the total priority."""
-        self._refuse_empty()
+        self._refuse_empty(batch_size)
         kind, there = self.tree.nodes.dtype, generator.device
         slices = torch.arange(batch_size, dtype=kind, device=self.device)
         jitter = torch.rand(batch_size, generator=generator, dtype=kind, device=there)
@@ -279,11 +295,14 @@ class PrioritizedReplayBuffer(ReplayBuffer):
     def update_priorities(self, places: Tensor, td_error: Tensor) -> None:
         """Set the priorities of `places` [B] from their TD errors [B].
 
-        ValueError, and no priority changes, for a TD error that is NaN or infinite: it would be the
-        sum of all priorities, too. Off the CPU the agent alone tells it, see `DDPG.check`.
+        ValueError, and no priority changes, for a place that is not filled and for a TD error that
+        is NaN or infinite: it would be the sum of all priorities, too. Off the CPU the agent alone
+        tells it, see `DDPG.check`.
         """
         if td_error.shape != places.shape:
             raise ValueError(f"{list(td_error.shape)} TD errors for {list(places.shape)} places")
+        if on_cpu(places) and ((places < 0) | (places >= self.size)).any():
+            raise ValueError(f"places are within 0 .. {self.size - 1}")
         priority = td_error.detach().abs() + self.eps
         if on_cpu(priority) and not torch.isfinite(priority).all():
             raise ValueError("a TD error is NaN or infinite: the agent has diverged")

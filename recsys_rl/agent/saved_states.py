@@ -51,11 +51,14 @@ def refuse_non_finite(found: Any, name: str) -> None:
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
     """Take a saved state over; ValueError for one with which it could not go on."""
-    own = [set(group) for group in optimizer.param_groups]
+    own = [dict(group) for group in optimizer.param_groups]
     optimizer.load_state_dict(state)
-    for needed, group in zip(own, optimizer.param_groups, strict=True):
-        if missing := needed - set(group):
+    for mine, group in zip(own, optimizer.param_groups, strict=True):
+        if missing := set(mine) - set(group):
             raise ValueError(f"a group of an optimizer has no {min(missing)}")
+        for name in set(mine) - {"lr", "lr_scale", "params"}:  # rates change as the training goes
+            if group[name] != mine[name]:
+                raise ValueError(f"{name} of an optimizer is not that of this training")
     refuse_foreign_moments(optimizer)
 
 

@@ -30,7 +30,17 @@ def tensorboard(folder: Path | None) -> Iterator[tuple[Callback, ...]]:
         board.close()
 
 
+def check_tensorboard(folder: Path | None) -> None:
+    """ValueError where TensorBoard is wanted and not installed."""
+    if folder is not None:
+        _writer_class()
+
+
 def _writer(folder: Path) -> Any:
+    return _writer_class()(str(folder), purge_step=0)
+
+
+def _writer_class() -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
@@ -38,7 +48,7 @@ def _writer(folder: Path) -> Any:
             "TensorBoard is not installed: pip install 'recsys-rl[tensorboard]', or leave "
             "--tensorboard out"
         ) from None
-    return SummaryWriter(str(folder), purge_step=0)
+    return SummaryWriter
 
 
 class _Board:

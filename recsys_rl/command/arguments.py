@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from recsys_rl.command.errors import CommandError
 from recsys_rl.command.filters import years_of
-from recsys_rl.data.arguments import LONGEST, Parser, whole_number
+from recsys_rl.data.arguments import LONGEST, Parser, decimal_number, whole_number
 from recsys_rl.data.notes import shortened
 
 HERE = Path(__file__).resolve().parents[2]
@@ -70,7 +70,7 @@ class _Parser(Parser):
 
 def _share(text: str) -> float:
     try:
-        number = math.nan if "_" in text else float(text)
+        number = decimal_number(text)
     except ValueError:
         number = math.nan
     if not 0 <= number <= 1:

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from recsys_rl.data.notes import shortened
 
 LONGEST = 500  # characters of what is said of an argument
+MOST_THREADS = 256  # thousands take minutes to start
 _TWO_DASHES = re.compile(r"(-[^=]*)=--|(-[^-=])--", re.DOTALL)  # --seed=--, -k=--, -k--
 
 
@@ -44,3 +45,10 @@ def whole_number(least: int, most: int | None = None) -> Callable[[str], int]:
         return number
 
     return read
+
+
+def decimal_number(text: str) -> float:
+    """The type of an option that is a number: as Python reads it, but in plain digits alone."""
+    if not text.isascii() or "_" in text:
+        raise ValueError(f"{shortened(text)!r} is no number")
+    return float(text)

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from recsys_rl.data import download
+from recsys_rl.data.arguments import decimal_number, whole_number
 from recsys_rl.data.column_values import LARGEST
 from recsys_rl.data.interactions import DUPLICATES, Interactions, without_duplicates
 from recsys_rl.data.layouts import PARQUET, file_of
@@ -202,13 +203,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--positive",
-        type=float,
+        type=decimal_number,
         metavar="RATING",
         help="from this rating on an item is liked, where ratings have another scale than .5 to 5",
     )
     add("--duplicates", choices=DUPLICATES, default="refuse", help="of a user and an item")
     add("--order", choices=ORDERS, default="time", help="file: rows are in the order of time")
-    add("--min-ratings", type=int, default=1, metavar="N", help="leave out items with fewer")
+    add(
+        "--min-ratings",
+        type=whole_number(1),
+        default=1,
+        metavar="N",
+        help="leave out items with fewer",
+    )
 
 
 def options_of(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -59,6 +59,10 @@ def list_statistics(top: Tensor, counts: Tensor) -> dict[str, float]:
     """
     if not len(counts):
         raise ValueError("counts has no item: there is nothing to show")
+    if ((top < 0) | (top > len(counts))).any():
+        raise ValueError(
+            f"lists hold items within 0 .. {len(counts) - 1}, and {len(counts)} to pad"
+        )
     shown, counts = top[top < len(counts)], counts.to(top.device)
     distinct, ordered = len(shown.unique()), counts.sort().values
     below = torch.searchsorted(ordered, counts) + torch.searchsorted(ordered, counts, right=True)

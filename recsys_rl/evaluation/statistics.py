@@ -82,6 +82,10 @@ class Evaluation:
     def compare(self, other: Evaluation, metric: str, **options) -> Difference:
         """`paired_bootstrap` of self minus other; ValueError unless the users are the same."""
         self._check_same(metric, other)
+        if not np.array_equal(
+            *(np.ones(1) if e.weights is None else e.weights for e in (self, other))
+        ):
+            raise ValueError("only evaluations of the same weights can be compared")
         return paired_bootstrap(
             self.metrics[metric], other.metrics[metric], weights=self.weights, **options
         )
@@ -258,12 +262,14 @@ def hierarchical_bootstrap(
     """
     check_counts(MOST, n_boot=n_boot)
     check_seed(seed)
+    if isinstance(values, Tensor):
+        values = _numbers("values", values)
     if isinstance(values, np.ndarray):
         if values.ndim != 2:
             raise ValueError(f"values must be [seeds, users], not of shape {values.shape}")
         groups = list(values)
     else:
-        groups = [np.asarray(group) for group in values]
+        groups = [_numbers("values", group) for group in values]
         if any(group.ndim != 1 for group in groups):
             raise ValueError("every group must be one array of users' values")
     if not groups or not all((~np.isnan(group)).any() for group in groups):
