@@ -100,6 +100,11 @@ class Recommender:
         return not _is_set(self.config) and self.actor.state.reads_clock
 
     @property
+    def reads_dislikes(self) -> bool:
+        """Whether items that were not liked say something."""
+        return _is_set(self.config) or self.actor.state.reads_dislikes
+
+    @property
     def actor(self) -> Actor:
         """The network, built when it is first asked for."""
         if self._actor is None:
@@ -305,6 +310,8 @@ class Recommender:
             raise ValueError(f"the model knows none of these items: {named}")
         if both := set(parts[0]) & set(parts[1]):
             raise ValueError(f"{self._ids.id([min(both)]).tolist()[0]!r} is liked and disliked")
+        if parts[1] and not self.reads_dislikes:
+            self._note_once("this agent does not read dislikes: such items are only left out")
         scores = self.scores_of([Answers(*parts[:2])])[0]
         named = sorted({place for part in parts for place in part})
         scores[named] = -np.inf

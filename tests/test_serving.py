@@ -597,3 +597,12 @@ def test_a_release_of_other_weights_loses_its_card(tmp_path: Path) -> None:
     assert not (folder / "training.csv").exists()
     with pytest.raises(ValueError, match="not in an empty text"):
         again.save("")
+
+
+def test_dislikes_that_an_agent_does_not_read_are_told(capsys: pytest.CaptureFixture) -> None:
+    for name, told in (("ml-100k", 0), ("ml-100k-next", 1)):
+        recommender = Recommender.load(Path(__file__).parent.parent / "models" / name)
+        ids = recommender.item_ids[:5].tolist()
+        for _ in range(2):
+            recommender.recommend(ids[:2], disliked=ids[3:])
+        assert capsys.readouterr().err.count("does not read dislikes") == told

@@ -22,6 +22,7 @@ class State(nn.Module):
     """
 
     reads_from: float = POSITIVE  # the smallest rating that enters its memory
+    reads_dislikes = False  # whether items that were shown and not liked say something
     has_dropout = False  # whether it has a `dropout`, a PooledDropout: `state.dropout` sets its p
     is_action = False  # whether its output is the action; else the actor has layers
     pretrained = "pmf"  # the embeddings it starts from, see `agent.build.EMBEDDINGS`

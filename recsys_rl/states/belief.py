@@ -28,6 +28,7 @@ class Belief(State):
     """
 
     reads_from = 0.0
+    reads_dislikes = True
     pretrained = "ratings"
     noise = 0.0025
     places: Tensor | None = None

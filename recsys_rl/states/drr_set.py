@@ -26,6 +26,7 @@ class DRRset(State):
 
     is_action = True
     has_dropout = True
+    reads_dislikes = True
     pretrained = "likes"
     embedding_lr_scale = 0.05
 
