@@ -40,6 +40,7 @@ from recsys_rl.agent.ddpg import DDPG
 from recsys_rl.command.arguments import _parser as parser_of_command
 from recsys_rl.command.main import main as command
 from recsys_rl.data import download
+from recsys_rl.data.arguments import number_of, whole_number
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.opening import open_data
 from recsys_rl.envs.registration import GymColdStartEnv
@@ -342,9 +343,11 @@ def settings(tries: int, **more: Any) -> hypothesis.settings:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--minutes", type=number_of("a number of minutes"), default=10.0)
     parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
-    parser.add_argument("--seed", type=int, default=None, help="of the first batch (default: time)")
+    parser.add_argument(
+        "--seed", type=whole_number(0), default=None, help="of the first batch (default: time)"
+    )
     options = parser.parse_args(arguments)
     seed = time.time_ns() % 10**9 if options.seed is None else options.seed
     torch.set_num_threads(1)

@@ -32,7 +32,7 @@ from torch import Tensor
 from benchmarks import results
 from benchmarks.options import exit_with
 from benchmarks.worlds import DATASET
-from recsys_rl.data.arguments import MOST_THREADS, whole_number
+from recsys_rl.data.arguments import MOST_THREADS, number_of, whole_number
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.embeddings.rating_factors import RatingFactors
 from recsys_rl.envs.gym_common import interactions_of
@@ -167,7 +167,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--turns", type=whole_number(1), default=560_000, help="films shown in training"
     )
-    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--minutes", type=number_of("a number of minutes"), default=10.0)
     parser.add_argument("--users", choices=["validation", "test"], default="test")
     parser.add_argument("--threads", type=whole_number(1, MOST_THREADS), default=1)
     options = parser.parse_args(arguments)

@@ -34,6 +34,7 @@ from recsys_rl import train
 from recsys_rl.baselines.linucb import LinUCB
 from recsys_rl.baselines.popularity import Popularity, Random
 from recsys_rl.baselines.registry import BASELINES
+from recsys_rl.data.arguments import number_of
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.movielens import load_movies, load_ratings
 from recsys_rl.embeddings.rating_factors import RatingFactors
@@ -306,7 +307,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--dataset", default=DATASET, help="another has no released policies")
     parser.add_argument("--root", type=Path, default=Path("data"))
     parser.add_argument("--form", choices=FORMS, default=FORM, help="of the consequence")
-    parser.add_argument("--dial", type=float, default=DIAL, help="0: none, 1: the most")
+    parser.add_argument(
+        "--dial",
+        type=number_of("a number from 0 to 1", 1),
+        default=DIAL,
+        help="0: none, 1: the most",
+    )
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     if options.record and options.world not in RECORDED:

@@ -20,7 +20,7 @@ from recsys_rl.agent.ddpg import Diverged
 from recsys_rl.agent.tracking import check_tensorboard, tensorboard
 from recsys_rl.agent.training import Interrupted
 from recsys_rl.data import opening, ranks
-from recsys_rl.data.arguments import MOST_THREADS, Parser, decimal_number, whole_number
+from recsys_rl.data.arguments import MOST_THREADS, Parser, number_of, whole_number
 from recsys_rl.data.atomic_files import FolderInUse, writable
 from recsys_rl.data.devices import resolved
 from recsys_rl.data.download import DataUnavailable
@@ -34,16 +34,6 @@ from recsys_rl.tasks.registry import SPLITS, split_for, task_of
 
 STOPPED = BadCheckpoint, FolderInUse, Diverged, ranks.RankLost
 PROBLEMS = (*STOPPED, DataUnavailable, ValueError, OSError)
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = decimal_number(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"must be a number of seconds, not {text!r}")
-    return value
 
 
 def _folder(text: str) -> Path:
@@ -67,7 +57,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--device", default=Config.device, choices=DEVICES, help="where it is trained")
     add("--set", action="append", default=[], metavar="FIELD=VALUE", help="as in ddpg.gamma=0")
     add("--checkpoints", type=_folder, metavar="DIR", help="where checkpoints go")
-    add("--checkpoint-every", type=_seconds, default=60.0, metavar="SECONDS")
+    add(
+        "--checkpoint-every", type=number_of("a number of seconds"), default=60.0, metavar="SECONDS"
+    )
     add("--resume", action="store_true", help="go on from the checkpoint that is there")
     add("--out", type=_folder, metavar="DIR", help="where the release goes")
     add("--tensorboard", type=_folder, metavar="DIR", help="where its figures go as it trains")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import importlib
 import os
 import subprocess
 import sys
@@ -14,6 +16,7 @@ from benchmarks import fuzz
 from recsys_rl import train
 from recsys_rl.command.arguments import parse
 from recsys_rl.data import download
+from recsys_rl.data.arguments import number_of
 from recsys_rl.data.films import read_films, with_all
 
 COMMANDS = {"recommendation.py": recommendation.main, "recsys_rl.train": train.main}
@@ -180,3 +183,21 @@ def test_too_little_memory_is_told(monkeypatch, capsys):
     monkeypatch.setattr("recsys_rl.command.answering.answer", greedy)
     assert recommendation.main(["matrix"]) == 2
     assert capsys.readouterr().err.startswith("recommendation.py: too little memory")
+
+
+@pytest.mark.parametrize(
+    "text", ["nan", "inf", "1e999", "-1", "-0.001", "1_0", "\u0661", "", "x", "0x1", "1.01"]
+)
+def test_a_number_of_an_option_is_finite_and_within_its_bounds(text: str) -> None:
+    share = number_of("a number from 0 to 1", 1)
+    with pytest.raises(argparse.ArgumentTypeError, match="must be a number from 0 to 1, not"):
+        share(text)
+    assert (share("0"), share("1"), number_of("a number")("2.5e3")) == (0.0, 1.0, 2500.0)
+
+
+@pytest.mark.parametrize("module", ["fuzz", "user_leaves_rivals"])
+def test_benchmarks_take_no_endless_minutes(module: str, capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as ended:
+        importlib.import_module(f"benchmarks.{module}").main(["--minutes", "nan"])
+    assert ended.value.code == 2
+    assert "must be a number of minutes, not 'nan'" in capsys.readouterr().err

@@ -213,7 +213,7 @@ def test_a_file_that_cannot_be_read(two: Checkpoints, capsys: pytest.CaptureFixt
     two.latest.unlink()
     two.latest.mkdir()
     assert loaded(two) == 1
-    assert "cannot be read" in capsys.readouterr().err
+    assert "is a pipe, a device or a folder" in capsys.readouterr().err
 
 
 def test_a_folder_in_the_place_of_what_is_set_aside_is_said(two: Checkpoints) -> None:
@@ -239,7 +239,14 @@ def test_a_pipe_is_not_waited_for(two: Checkpoints, capsys: pytest.CaptureFixtur
     two.latest.unlink()
     os.mkfifo(two.latest)
     assert loaded(two) == 1
-    assert re.search("cannot be read .* is no regular file", capsys.readouterr().err)
+    assert "is a pipe, a device or a folder, and no checkpoint" in capsys.readouterr().err
+
+
+def test_what_is_in_the_place_of_the_next_checkpoint_is_found_at_once(tmp_path: Path) -> None:
+    checkpoints = checkpoints_in(tmp_path)
+    checkpoints.latest.with_suffix(".new").mkdir()
+    with pytest.raises(BadCheckpoint, match=r"\.new is in the place"), checkpoints.open():
+        pass
 
 
 @pytest.mark.parametrize("other", ["configuration", "data"])

@@ -881,6 +881,23 @@ def test_seed_spread():
     assert math.isnan(statistics.seed_spread([0.1])["sd"])
 
 
+@pytest.mark.parametrize(
+    ("top", "counts", "words"),
+    [
+        (torch.tensor([[0]]), torch.tensor([[1, 2]]), "one number for each item"),
+        (torch.tensor([[0]]), torch.tensor([]), "one number for each item"),
+        (torch.tensor([[0]]), torch.tensor([1.0, torch.nan]), "finite, and 0 or more"),
+        (torch.tensor([[0]]), torch.tensor([1, -2]), "finite, and 0 or more"),
+        (torch.tensor([[0]]), torch.tensor([1j, 2]), "finite, and 0 or more"),
+        (torch.tensor([[0.5]]), torch.tensor([1, 2]), "whole numbers"),
+        (torch.tensor([[True]]), torch.tensor([1, 2]), "whole numbers"),
+    ],
+)
+def test_list_statistics_refuses_what_counts_nothing(top, counts, words):
+    with pytest.raises(ValueError, match=words):
+        metrics.list_statistics(top, counts)
+
+
 def test_list_statistics():
     counts = torch.tensor([10, 0, 5, 5])
     figures = metrics.list_statistics(torch.tensor([[0, 2], [0, 4]]), counts)  # 4 is padding

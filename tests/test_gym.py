@@ -553,6 +553,16 @@ def test_a_step_needs_a_session_that_runs() -> None:
 
 
 @pytest.mark.filterwarnings("ignore")  # Gymnasium warns before the environment refuses
+@pytest.mark.parametrize("seed", [True, 1.5, "1", -1])
+def test_a_seed_is_a_whole_number(seed: object) -> None:
+    with pytest.raises(ValueError, match="seed is a whole number"):
+        env_of().reset(seed=seed)
+
+
+def test_nothing_is_drawn() -> None:
+    assert env_of().render() is None
+
+
 def test_render_mode_is_none() -> None:
     users = users_of()
     settings = {"users": users, "vectors": vectors_of(users)}

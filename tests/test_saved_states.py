@@ -290,3 +290,14 @@ def test_constants_of_another_optimizer_are_refused() -> None:
         state["param_groups"][0] |= {"lr": 0.01, name: value}
         with pytest.raises(ValueError, match=f"{name} of an optimizer is not that"):
             load_optimizer(optimizer, state)
+
+
+@pytest.mark.parametrize("name", ["lr", "lr_scale"])
+@pytest.mark.parametrize("rate", ["0.1", -0.1, True, None, float("inf"), float("nan"), [0.1]])
+def test_rates_that_are_none_are_refused(name: str, rate: Any) -> None:
+    weight = torch.zeros(2, requires_grad=True)
+    optimizer = torch.optim.AdamW([{"params": [weight], "lr_scale": 1.0}], lr=0.1)
+    state = optimizer.state_dict()
+    state["param_groups"][0][name] = rate
+    with pytest.raises(ValueError, match=f"{name} of an optimizer is no rate"):
+        load_optimizer(optimizer, state)

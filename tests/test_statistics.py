@@ -210,3 +210,30 @@ def test_a_way_between_other_users_or_protocols_is_none() -> None:
     nothing = Evaluation("toy", {"hit": [np.nan, np.nan]}, torch.arange(2))
     with pytest.raises(ValueError, match="there is no way"):
         ours.share_of_way(end, nothing, "hit")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.ones((2, 3)) * 1j,
+        np.array([["2000-01-01"]], dtype="datetime64[D]"),
+        np.array([["1", "2"]]),
+        np.array([[1.0, np.inf]]),
+        [np.array([1.0, -np.inf])],
+        torch.ones(2, 3) * 1j,
+    ],
+)
+def test_values_are_finite_real_numbers(values):
+    with pytest.raises(ValueError, match="must be"):
+        hierarchical_bootstrap(values)
+
+
+@pytest.mark.parametrize("means", [[], [[1.0, 2.0]], ["a"], [1.0, np.inf], None])
+def test_a_spread_is_of_numbers(means):
+    with pytest.raises(ValueError, match="means"):
+        seed_spread(means)
+
+
+def test_infinite_metrics_are_refused():
+    with pytest.raises(ValueError, match="return must be finite"):
+        Evaluation("x", {"return": np.array([1.0, np.inf])}, torch.arange(2))

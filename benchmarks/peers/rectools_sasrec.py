@@ -36,6 +36,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from benchmarks.peers.curve import CHOSEN_BY, PATH, PEER, SPLIT, Best, Curve
+from recsys_rl.data.arguments import number_of, whole_number
 from recsys_rl.data.download import DATA_FOLDER
 from recsys_rl.data.histories import Histories
 from recsys_rl.data.interactions import Interactions
@@ -141,10 +142,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dataset", default="ml-1m")
     parser.add_argument("--root", type=Path, default=DATA_FOLDER)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--minutes", type=float, required=True, help="of training, at most")
-    parser.add_argument("--epochs", type=int, default=EPOCHS, help="at most")
+    parser.add_argument("--seed", type=whole_number(0), default=0)
+    parser.add_argument("--threads", type=whole_number(1), default=1)
+    parser.add_argument(
+        "--minutes",
+        type=number_of("a number of minutes"),
+        required=True,
+        help="of training, at most",
+    )
+    parser.add_argument("--epochs", type=whole_number(1), default=EPOCHS, help="at most")
     parser.add_argument("--into", type=Path, default=PATH, help="the table of rows")
     options = parser.parse_args()
     warnings.simplefilter("ignore")

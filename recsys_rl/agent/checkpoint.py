@@ -75,6 +75,9 @@ class Checkpoints:
         with locked(self.folder):
             for left in self.folder.glob(f".{self.latest.stem}*.tmp"):  # of a write that was killed
                 left.unlink()
+            fresh = self.latest.with_suffix(".new")
+            if fresh.exists() and not fresh.is_file():  # found now, not at the first save
+                raise BadCheckpoint(f"{fresh} is in the place of a checkpoint: remove it")
             there = [path for path in (self.latest, self.previous) if path.exists()]
             if there and not self.resume:
                 raise BadCheckpoint(
@@ -160,6 +163,8 @@ class Checkpoints:
 
     def _read(self, path: Path) -> dict[str, Any]:
         """The content of a file. Runs no code from it."""
+        if not path.is_file():
+            raise BadCheckpoint(f"{path} is a pipe, a device or a folder, and no checkpoint")
         try:
             with opened(path) as file:
                 content = file.read()

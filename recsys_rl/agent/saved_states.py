@@ -59,6 +59,10 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> N
         for name in set(mine) - {"lr", "lr_scale", "params"}:  # rates change as the training goes
             if group[name] != mine[name]:
                 raise ValueError(f"{name} of an optimizer is not that of this training")
+        for name in {"lr", "lr_scale"} & set(mine):
+            rate = group[name]
+            if type(rate) not in (int, float) or not 0 <= rate < math.inf:
+                raise ValueError(f"{name} of an optimizer is no rate")
     refuse_foreign_moments(optimizer)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import math
 import os
 import sys
 import tomllib
@@ -14,7 +13,7 @@ from typing import NoReturn
 
 from recsys_rl.command.errors import CommandError
 from recsys_rl.command.filters import years_of
-from recsys_rl.data.arguments import LONGEST, Parser, decimal_number, whole_number
+from recsys_rl.data.arguments import LONGEST, Parser, number_of, whole_number
 from recsys_rl.data.notes import shortened
 
 HERE = Path(__file__).resolve().parents[2]
@@ -66,16 +65,6 @@ class _Parser(Parser):
             return f": {_MEANT[option]}"
         near = difflib.get_close_matches(option, self._option_string_actions, n=1, cutoff=0.5)
         return f"; did you mean {near[0]}?" if near and option.startswith("-") else ""
-
-
-def _share(text: str) -> float:
-    try:
-        number = decimal_number(text)
-    except ValueError:
-        number = math.nan
-    if not 0 <= number <= 1:
-        raise argparse.ArgumentTypeError(f"must be a number from 0 to 1, not {text!r}")
-    return number
 
 
 def _years(text: str) -> tuple[int, int]:
@@ -171,7 +160,7 @@ def _add_wishes(group: argparse._ArgumentGroup) -> None:
     add("--year", type=_years, metavar="YEARS", help="only films of 1994, 1990-2000 or 1990-")
     add(
         "--adventure",
-        type=_share,
+        type=number_of("a number from 0 to 1", 1),
         metavar="0..1",
         help="from the safest films to those that fit you more than they fit everybody",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -52,3 +53,18 @@ def decimal_number(text: str) -> float:
     if not text.isascii() or "_" in text:
         raise ValueError(f"{shortened(text)!r} is no number")
     return float(text)
+
+
+def number_of(what: str, most: float = math.inf) -> Callable[[str], float]:
+    """The type of an option that is a finite number from 0 to `most`; what: the same in words."""
+
+    def read(text: str) -> float:
+        try:
+            number = decimal_number(text)
+        except ValueError:
+            number = math.nan
+        if not (0 <= number <= most and math.isfinite(number)):
+            raise argparse.ArgumentTypeError(f"must be {what}, not {shortened(text)!r}")
+        return number
+
+    return read

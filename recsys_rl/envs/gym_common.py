@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import torch
 from gymnasium.error import ResetNeeded
@@ -19,11 +20,27 @@ from recsys_rl.data.ids import IdMap
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.notes import shortened, written
 from recsys_rl.data.opening import Data, open_data
-from recsys_rl.envs.base import SessionEnv
+from recsys_rl.data.random_streams import check_seed
+from recsys_rl.envs.base import Info, SessionEnv
 
 OPENING = tuple(name for name in inspect.signature(open_data).parameters)[2:-1]  # but `fetch`
 ROUNDING = 1e-5  # by which an action may leave its box
 PARTS = "train", "validation", "test"
+
+
+class UndrawnEnv(gymnasium.Env):
+    """An environment with nothing to draw, whose seeds are whole numbers."""
+
+    metadata = {"render_modes": []}  # noqa: RUF012 - the name and type are Gymnasium's
+
+    def reset(self, *, seed: int | None = None, options: Info | None = None) -> None:
+        """Seeds `np_random`; ValueError for what is no seed."""
+        if seed is not None:
+            check_seed(seed)
+        super().reset(seed=seed, options=options)
+
+    def render(self) -> None:
+        """Nothing, as Gymnasium's environments without a render mode do."""
 
 
 def interactions_of(root: str | Path | None, dataset: str | Path, **opening: Any) -> Interactions:

@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import gymnasium
 import numpy as np
 import torch
 from gymnasium import spaces
@@ -38,6 +37,7 @@ from recsys_rl.envs.gym_actions import (
 )
 from recsys_rl.envs.gym_common import (
     PARTS,
+    UndrawnEnv,
     check_choice,
     check_render_mode,
     check_running,
@@ -85,7 +85,7 @@ def score_function(
     return score
 
 
-class GymElicitationEnv(gymnasium.Env):
+class GymElicitationEnv(UndrawnEnv):
     """`horizon` questions to one user, then ten items of the other half of the catalogue.
 
     action: "item", Discrete(V), the index of the item to ask about. Who asks what cannot be asked
@@ -106,8 +106,6 @@ class GymElicitationEnv(gymnasium.Env):
     has another. n_seed: liked items that the user names before. opening: other arguments of
     `open_data`, such as {"positive": 7}. render_mode: None.
     """
-
-    metadata = {"render_modes": []}  # noqa: RUF012 - the name and type are Gymnasium's
 
     def __init__(
         self,

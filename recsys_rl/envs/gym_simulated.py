@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import gymnasium
 import numpy as np
 import torch
 from gymnasium import spaces
@@ -48,6 +47,7 @@ from recsys_rl.envs.gym_actions import (
 )
 from recsys_rl.envs.gym_common import (
     PARTS,
+    UndrawnEnv,
     check_choice,
     check_render_mode,
     check_running,
@@ -104,7 +104,7 @@ def score_function(
     return score
 
 
-class GymSimulatedEnv(gymnasium.Env):
+class GymSimulatedEnv(UndrawnEnv):
     """One session with one simulated user on whom what is shown leaves its mark.
 
     action: "item", Discrete(V), the index of the film to show; one that was shown already, or known
@@ -125,8 +125,6 @@ class GymSimulatedEnv(gymnasium.Env):
     see `Consequence`; judged_in: the simulator, A to train in, B to be judged in.
     opening: other arguments of `open_data`, such as {"positive": 7}.
     """
-
-    metadata = {"render_modes": []}  # noqa: RUF012 - the name and type are Gymnasium's
 
     def __init__(
         self,

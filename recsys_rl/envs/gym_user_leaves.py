@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import gymnasium
 import numpy as np
 import torch
 from gymnasium import spaces
@@ -40,6 +39,7 @@ from recsys_rl.envs.gym_actions import (
 )
 from recsys_rl.envs.gym_common import (
     PARTS,
+    UndrawnEnv,
     check_choice,
     check_render_mode,
     check_running,
@@ -130,7 +130,7 @@ def score_function(
     return score
 
 
-class GymUserLeavesEnv(gymnasium.Env):
+class GymUserLeavesEnv(UndrawnEnv):
     """One session with one user, who leaves when shown too much of the same.
 
     action: "item", Discrete(V), the index of the item to show; "vector", Box(-1, 1, (k,)), whose
@@ -153,8 +153,6 @@ class GymUserLeavesEnv(gymnasium.Env):
     opening: other arguments of `open_data`, such as {"positive": 7}.
     render_mode: None, there is nothing to draw.
     """
-
-    metadata = {"render_modes": []}  # noqa: RUF012 - the name and type are Gymnasium's
 
     def __init__(
         self,

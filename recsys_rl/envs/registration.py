@@ -19,7 +19,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import gymnasium
 import numpy as np
 import torch
 from gymnasium import spaces
@@ -44,6 +43,7 @@ from recsys_rl.envs.gym_actions import (
 )
 from recsys_rl.envs.gym_common import (
     PARTS,
+    UndrawnEnv,
     check_choice,
     check_render_mode,
     check_running,
@@ -129,7 +129,7 @@ def score_function(
     return score
 
 
-class GymColdStartEnv(gymnasium.Env):
+class GymColdStartEnv(UndrawnEnv):
     """One session with one cold-start user, who named `n_seed` items they like.
 
     action: "vector", Box(-1, 1, (k,)): of the items neither named nor shown the one with the
@@ -155,8 +155,6 @@ class GymColdStartEnv(gymnasium.Env):
     `users` cannot come without vectors, for nobody here knows whose likes those may be made from.
     render_mode: None, there is nothing to draw.
     """
-
-    metadata = {"render_modes": []}  # noqa: RUF012 - the name and type are Gymnasium's
 
     def __init__(
         self,

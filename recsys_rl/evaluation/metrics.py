@@ -55,10 +55,14 @@ def list_statistics(top: Tensor, counts: Tensor) -> dict[str, float]:
     mean_popularity: how many train rows the average recommended item has.
     popularity_percentile: share of the catalogue less popular than it (ties half); .5 is blind.
 
-    ValueError without items.
+    ValueError without items, for lists of no indices and for what is no number of rows.
     """
-    if not len(counts):
-        raise ValueError("counts has no item: there is nothing to show")
+    if counts.ndim != 1 or not len(counts):
+        raise ValueError("counts is one number for each item, one item at least")
+    if counts.is_complex() or not (torch.isfinite(counts) & (counts >= 0)).all():
+        raise ValueError("counts are numbers of rows: finite, and 0 or more")
+    if top.is_floating_point() or top.is_complex() or top.dtype == torch.bool:
+        raise ValueError(f"lists hold indices of items, whole numbers, not {top.dtype}")
     if ((top < 0) | (top > len(counts))).any():
         raise ValueError(
             f"lists hold items within 0 .. {len(counts) - 1}, and {len(counts)} to pad"

@@ -54,7 +54,7 @@ class Evaluation:
 
     def __post_init__(self) -> None:
         n_users = len(self.users)
-        metrics = {name: _numbers(name, values) for name, values in self.metrics.items()}
+        metrics = {name: _values(name, values) for name, values in self.metrics.items()}
         for name, values in metrics.items():
             if values.shape != (n_users,):
                 raise ValueError(f"{name} has one value for each user, [{n_users}]")
@@ -123,6 +123,14 @@ def _numbers(name: str, values: np.ndarray) -> np.ndarray:
     if array.dtype.kind not in "biuf":
         raise ValueError(f"{name} must be numbers, not {shortened(values)}")
     return array if array.dtype.kind == "f" else array.astype(np.float64)
+
+
+def _values(name: str, values: np.ndarray) -> np.ndarray:
+    """An array of users' values, as floats."""
+    array = _numbers(name, values)
+    if np.isinf(array).any():
+        raise ValueError(f"{name} must be finite, or NaN where a user does not count")
+    return array
 
 
 def _checked_weights(weights: np.ndarray | None, n_users: int) -> np.ndarray | None:
@@ -225,8 +233,11 @@ def seed_spread(means: Sequence[float]) -> dict[str, float]:
 
     It answers "how far might the figure move with another *training run*, the users kept?": the
     other of the two uncertainties, which no bootstrap over users can see (`Evaluation.interval`).
+    ValueError for no means, and for what is no number.
     """
-    values = np.asarray(means, dtype=np.float64)
+    values = _values("means", means).astype(np.float64)
+    if values.ndim != 1 or not len(values):
+        raise ValueError("means are one number for each training seed, one seed at least")
     sd = float(values.std(ddof=1)) if len(values) > 1 else float("nan")
     spread = {"mean": values.mean(), "sd": sd, "min": values.min(), "max": values.max()}
     return {name: float(value) for name, value in spread.items()}
@@ -262,14 +273,14 @@ def hierarchical_bootstrap(
     """
     check_counts(MOST, n_boot=n_boot)
     check_seed(seed)
-    if isinstance(values, Tensor):
-        values = _numbers("values", values)
+    if isinstance(values, (Tensor, np.ndarray)):
+        values = _values("values", values)
     if isinstance(values, np.ndarray):
         if values.ndim != 2:
             raise ValueError(f"values must be [seeds, users], not of shape {values.shape}")
         groups = list(values)
     else:
-        groups = [_numbers("values", group) for group in values]
+        groups = [_values("values", group) for group in values]
         if any(group.ndim != 1 for group in groups):
             raise ValueError("every group must be one array of users' values")
     if not groups or not all((~np.isnan(group)).any() for group in groups):
