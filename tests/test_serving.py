@@ -606,3 +606,20 @@ def test_dislikes_that_an_agent_does_not_read_are_told(capsys: pytest.CaptureFix
         for _ in range(2):
             recommender.recommend(ids[:2], disliked=ids[3:])
         assert capsys.readouterr().err.count("does not read dislikes") == told
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        torch.empty(2, dtype=torch.int64, device="meta"),
+        torch.eye(2, dtype=torch.int64).to_sparse(),
+    ],
+)
+def test_tensors_without_numbers_are_no_ids_and_no_times(odd: torch.Tensor, folder: Path) -> None:
+    model = Recommender.load(folder)
+    with pytest.raises(
+        (TypeError, ValueError), match="integers of 64 bits, not|items are one list"
+    ):
+        model.recommend(odd)
+    with pytest.raises(ValueError, match=r"times\[0\] must be a list of numbers of seconds"):
+        model.scores([model.item_ids[:2].tolist()], times=[odd])

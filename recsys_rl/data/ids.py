@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from recsys_rl.data.arrays import array_of
 from recsys_rl.data.notes import shortened
 from recsys_rl.data.written_ids import Id as Id
 from recsys_rl.data.written_ids import holds_control
@@ -89,12 +90,11 @@ def _texts(values: Ids) -> np.ndarray:
 
 
 def _integers(values: Ids) -> np.ndarray:
-    on_cpu = getattr(values, "cpu", None)  # of a tensor, wherever it is
-    given = on_cpu() if on_cpu else values
-    array = np.asarray(given)
-    listed = isinstance(given, (list, tuple))
-    if array.dtype.kind != "i" or (listed and any(isinstance(value, bool) for value in given)):
-        for value in np.asarray(given, object).flat:
+    array = array_of(values)
+    listed = isinstance(values, (list, tuple))
+    if array.dtype.kind != "i" or (listed and any(isinstance(value, bool) for value in values)):
+        none = array.dtype == object and not array.ndim  # it has no numbers at all
+        for value in [values] if none else np.asarray(values if listed else array, object).flat:
             whole = isinstance(value, Integral) and not isinstance(value, (bool, np.bool_))
             if not whole or not -(2**63) <= value < 2**63:
                 raise TypeError(

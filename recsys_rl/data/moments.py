@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from recsys_rl.data.arrays import array_of
 from recsys_rl.data.notes import shortened
 
 MILLISECONDS = 1e11  # seconds reach it in 5138, milliseconds in 1973
@@ -59,10 +60,7 @@ def checked_times(
 
 def _seconds(values: Sequence[float], where: str) -> np.ndarray:
     """int64 [N], rounded down."""
-    try:
-        numbers = np.asarray(values)
-    except ValueError:  # lists of several lengths
-        numbers = np.empty((0, 0))
+    numbers = array_of(values)
     listed = isinstance(values, list | tuple) and any(
         isinstance(value, bool | np.bool_) for value in values
     )

@@ -29,6 +29,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recsys_rl.data.arrays import array_of
 from recsys_rl.data.counts import MOST, check_counts
 from recsys_rl.data.notes import shortened
 from recsys_rl.data.random_streams import check_seed
@@ -113,13 +114,7 @@ class Evaluation:
 
 def _numbers(name: str, values: np.ndarray) -> np.ndarray:
     """An array of real numbers, as floats."""
-    try:
-        if isinstance(values, Tensor):
-            values = values.detach().cpu()
-            values = values.float() if values.dtype == torch.bfloat16 else values
-        array = np.asarray(values)
-    except (TypeError, ValueError):  # lists of several lengths, numbers that numpy has not
-        array = np.asarray(None)
+    array = array_of(values)
     if array.dtype.kind not in "biuf":
         raise ValueError(f"{name} must be numbers, not {shortened(values)}")
     return array if array.dtype.kind == "f" else array.astype(np.float64)
