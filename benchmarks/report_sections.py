@@ -193,8 +193,7 @@ def of_the_next_item() -> list[Section]:
             ["-m benchmarks.next_item_peer --dataset ml-1m"],
             "The peer is RecTools' own SASRec with the [settings of its own benchmark]"
             "(../benchmarks/peers/rectools_sasrec.py), stopped after three times the minutes of "
-            "DRR-seq (its dropout was 0.2 then, see the [log](log.md)), and both are judged by one "
-            "function, with the clock stopped. Columns by "
+            "DRR-seq, and both are judged by one function, with the clock stopped. Columns by "
             "validation are on 2,000 users, the last two on test items ([all rows]"
             "(../benchmarks/results/next_item_peer.csv)).\n\n"
             "![Hit@10 and nDCG@10 against minutes of training](next-item-peer.png)",
