@@ -151,10 +151,28 @@ def test_roll_out_shows_the_best_item_until_none_is_left(make: Callable[[], Sess
         for row, excluded in enumerate(by_hand.excluded.tolist()):
             left = [item for item in range(N_ITEMS) if not excluded[item]]
             best.append(max(left, key=scores[row].tolist().__getitem__, default=N_ITEMS))
-        assert items[:, step].tolist() == best
-        histories, reward, *_ = by_hand.step(torch.tensor(best))
-        assert torch.equal(rewards[:, step], reward)
+        best = torch.tensor(best)
+        histories, reward, *_, info = by_hand.step(best)
+        assert torch.equal(items[:, step], best)
+        assert torch.equal(rewards[:, step], reward * info["active"])
     assert (rewards != 0).any()
+
+
+def test_nothing_is_earned_after_the_end_of_a_session() -> None:
+    short, long = (ColdStartEnv(mixed_log(), horizon=h, generator=gen()) for h in (3, 8))
+    users, seed_items = short.starts(1, 0)
+    earned = []
+    for env in (short, long):
+        env.reset(options={"users": users, "seed_items": seed_items})
+        earned.append(roll_out(batched(untied), env, 8, gen()))
+    assert torch.equal(earned[0][1][:, :3], earned[1][1][:, :3])
+    assert not earned[0][1][:, 3:].any()
+
+
+@pytest.mark.parametrize("steps", [0, -1, 2.5, True])
+def test_a_roll_out_has_a_step(steps: object) -> None:
+    with pytest.raises(ValueError, match="steps is a whole number of at least 1"):
+        roll_out(batched(untied), cold_start(), steps, gen())
 
 
 # ---------------------------------------------------------------------------- plain Python

@@ -22,8 +22,9 @@ import torch
 
 from recsys_rl.agent.config import Config
 from recsys_rl.data.atomic_files import locked, sync_folder, write_atomically
+from recsys_rl.data.counts import check_numbers
 from recsys_rl.data.interactions import Interactions, fingerprint
-from recsys_rl.data.notes import note, shortened
+from recsys_rl.data.notes import note, shortened, written
 from recsys_rl.data.regular_files import opened
 
 MAGIC = b"recsys_rl checkpoint 2\n"  # the number is the format's
@@ -59,6 +60,9 @@ class Checkpoints:
         every: float = 60.0,
         resume: bool = True,
     ) -> None:
+        check_numbers(0, every=every)
+        if not isinstance(label, str) or not label or label != os.path.basename(label):
+            raise ValueError(f"label is a part of a file's name, not {written(label)}")
         self.folder, self.every, self.resume = Path(folder), every, resume
         self.identity = {
             "config": json.dumps(config.to_dict()),

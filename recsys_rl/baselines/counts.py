@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from recsys_rl.data.counts import check_numbers
 from recsys_rl.data.histories import Histories
-from recsys_rl.data.interactions import Interactions
+from recsys_rl.data.interactions import Interactions, refuse_empty
 from recsys_rl.data.memory_limit import refuse_dense
 
 
@@ -23,7 +24,14 @@ def items_of(histories: Histories, n_items: int, min_rating: float | None = None
 
 
 def _liked(train: Interactions, min_rating: float | None) -> Interactions:
-    return train if min_rating is None else train.select(train.rating >= min_rating)
+    """Rows of `min_rating` or more; ValueError where there is none to learn from."""
+    refuse_empty(train)
+    if min_rating is None:
+        return train
+    check_numbers(0, min_rating=min_rating)
+    liked = train.select(train.rating >= min_rating)
+    refuse_empty(liked, f" of min_rating {min_rating:g} or more")
+    return liked
 
 
 def _counts(train: Interactions) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from recsys_rl.data.counts import check_counts
 from recsys_rl.data.devices import on_cpu
 from recsys_rl.data.histories import Histories, answers
 from recsys_rl.data.interactions import Interactions
@@ -39,6 +40,8 @@ class GaussianLikes(nn.Module):
         self, mean: Tensor, components: Tensor, noise: Tensor, memory: int | None = None
     ) -> None:
         super().__init__()
+        if memory is not None:
+            check_counts(memory=memory)
         self.memory = memory  # of likes and of rejections, the latest so many count; None: all
         self.register_buffer("item_vectors", torch.cat([components, mean.unsqueeze(1)], 1))
         self.register_buffer("noise", noise)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from recsys_rl.baselines.counts import _liked, items_of
+from recsys_rl.data.counts import check_counts, check_numbers
 from recsys_rl.data.histories import Histories
 from recsys_rl.data.interactions import Interactions
 
@@ -29,6 +30,8 @@ class IALS:
         seed: int = 0,
         min_rating: float | None = None,
     ):
+        check_counts(factors=factors, iterations=iterations)
+        check_numbers(0, regularization=regularization, alpha=alpha)
         from implicit.cpu.als import AlternatingLeastSquares
         from scipy.sparse import csr_matrix
 

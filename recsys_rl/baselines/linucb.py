@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from recsys_rl.data.counts import check_counts, check_numbers
 from recsys_rl.data.histories import Histories
-from recsys_rl.data.interactions import Interactions
+from recsys_rl.data.interactions import Interactions, refuse_empty
 from recsys_rl.data.memory_limit import refuse_dense
 from recsys_rl.data.rewards import Reward, liked_reward
 
@@ -45,6 +46,8 @@ class LinUCB:
         prior: Tensor | None = None,
         reward: Reward = liked_reward,
     ) -> None:
+        check_numbers(0, alpha=alpha)
+        check_ridges(ridge=ridge)
         self.vectors = item_vectors
         self.alpha, self.ridge, self.reward = alpha, ridge, reward
         self.prior = item_vectors.new_zeros(item_vectors.shape[1]) if prior is None else prior
@@ -121,6 +124,10 @@ class HLinUCB(LinUCB):
         reward: Reward = liked_reward,
         unrated_is_0: bool = False,
     ) -> None:
+        check_counts(hidden=hidden, rounds=rounds)
+        check_numbers(0, item_alpha=item_alpha)
+        check_ridges(ridge=ridge, item_ridge=item_ridge)
+        refuse_empty(train)
         known = item_vectors.shape[1]
         prior = F.pad(item_vectors.new_zeros(known) if prior is None else prior, (0, hidden))
         taught, gain = _table(train, reward, unrated_is_0)
@@ -141,6 +148,14 @@ class HLinUCB(LinUCB):
         of_user = self.alpha * self.width(histories, inverse)
         of_item = self.item_alpha * _width(self._item_inverse, _squares(theta[:, -self.hidden :])).T
         return theta @ self.vectors.T + of_user + of_item
+
+
+def check_ridges(**ridges: float) -> None:
+    """ValueError unless all are above 0: a regression without one may have no answer."""
+    check_numbers(0, **ridges)
+    for name, ridge in ridges.items():
+        if not ridge:
+            raise ValueError(f"{name} must be above 0")
 
 
 def refuse_users(train: Interactions) -> None:

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from recsys_rl.baselines.counts import _gram, _liked, items_of
+from recsys_rl.data.counts import check_counts, check_numbers
 from recsys_rl.data.histories import Histories
 from recsys_rl.data.interactions import Interactions
 
@@ -40,6 +41,8 @@ class ItemKNN(ItemItem):
         shrinkage: float = 10.0,
         min_rating: float | None = None,
     ):
+        check_counts(neighbours=neighbours)
+        check_numbers(0, shrinkage=shrinkage)
         gram = _gram(_liked(train, min_rating))
         length = gram.diagonal().sqrt()
         # An item without rows has length 0 and no co-occurrence: 0, not 0 / 0.

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from numbers import Real
+
 import torch
 from torch import Tensor
 
 from recsys_rl.baselines.counts import _counts, _liked
 from recsys_rl.data.devices import CPU
 from recsys_rl.data.histories import Histories
-from recsys_rl.data.interactions import Interactions
+from recsys_rl.data.interactions import Interactions, refuse_empty
 from recsys_rl.data.random_streams import own_stream
 
 
@@ -40,7 +42,8 @@ class RecentPopularity(Popularity):
     """
 
     def __init__(self, train: Interactions, share: float = 0.1, min_rating: float | None = None):
-        if not 0 < share <= 1:
+        refuse_empty(train)
+        if not isinstance(share, Real) or not 0 < share <= 1:
             raise ValueError(f"share is in (0, 1], not {share}")
         ordered = train.timestamp.sort(descending=True).values
         since = ordered[max(1, round(share * len(train))) - 1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 from typing import Any
 
@@ -19,6 +20,15 @@ def check_counts(most: int = LARGEST, /, **counts: Any) -> None:
             raise ValueError(f"{name} is a whole number of at least 1, not {written(count)}")
         if count > most:
             raise ValueError(f"{name} is at most {most:,}, not {count}")
+
+
+def check_numbers(least: float, /, most: float = math.inf, **values: Any) -> None:
+    """ValueError unless every value is a finite real number within these bounds."""
+    span = f"of at least {least:g}" if most == math.inf else f"within {least:g} .. {most:g}"
+    for name, value in values.items():
+        real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+        if not real or not math.isfinite(value) or not least <= value <= most:
+            raise ValueError(f"{name} is a finite number {span}, not {written(value)}")
 
 
 def check_lengths(n_items: int, **lengths: Any) -> None:

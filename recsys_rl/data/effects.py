@@ -55,9 +55,12 @@ def blockbusters(data: Interactions) -> Tensor:
 def genre_shares(data: Interactions, movies: pd.DataFrame) -> Tensor:
     """Each genre's part of a film, equal parts, 0 where none is known -> float32 [V, G].
 
-    movies: columns item and genres ("Action|Sci-Fi"), as `load_movies` gives them.
+    movies: columns item and genres ("Action|Sci-Fi"), as `load_movies` gives them. ValueError where
+    it has none of these films: ids of another type are those of other films.
     """
-    names = dict(zip(movies["item"], movies["genres"], strict=True))
+    names = dict(zip(movies["item"], movies["genres"].fillna(""), strict=True))
+    if names.keys().isdisjoint(data.item_ids.ids.tolist()):
+        raise ValueError("no film of the data is in movies: are their ids of the same type?")
     rows = [
         [genre in _genres(names.get(item, "")) for genre in GENRES]
         for item in data.item_ids.ids.tolist()

@@ -277,3 +277,9 @@ def _ranges(start: Tensor, stop: Tensor) -> tuple[Tensor, Tensor]:
     first = counts.cumsum(0) - counts  # where the numbers of b begin in the row
     row = torch.arange(len(batch), device=batch.device) + (start - first)[batch]
     return batch, row
+
+
+def refuse_empty(rows: Interactions, which: str = "") -> None:
+    """ValueError without rows."""
+    if not len(rows):
+        raise ValueError(f"there is no train row{which} to learn from")

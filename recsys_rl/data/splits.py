@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recsys_rl.data.counts import check_counts
+from recsys_rl.data.counts import check_counts, check_numbers
 from recsys_rl.data.devices import CPU, generator_on
 from recsys_rl.data.interactions import Interactions
 
@@ -126,8 +126,9 @@ def split_holdout_users(
 ) -> tuple[Interactions, Interactions]:
     """Rows of the users met in pretraining, and of the `share` who are met in DDPG only.
 
-    Without a share all users are in both.
+    Without a share all users are in both; ValueError for one below 0 or above 1.
     """
+    check_numbers(0, 1, share=share)
     if not share:
         return log, log
     users = (log.offsets.diff() > 0).nonzero().squeeze(1)
@@ -139,6 +140,8 @@ def split_holdout_users(
 
 def rows_of_users(log: Interactions, users: Tensor) -> Tensor:
     """Which rows are those of `users`, int64 [B] -> bool [N]; a look-up each, no search."""
+    if len(users) and not 0 <= int(users.min()) <= int(users.max()) < log.n_users:
+        raise ValueError(f"users are indices within 0 .. {log.n_users - 1}")
     chosen = torch.zeros(log.n_users, dtype=torch.bool, device=log.user.device)
     chosen[users.to(chosen.device)] = True
     return chosen[log.user]

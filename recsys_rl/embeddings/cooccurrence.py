@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from recsys_rl.data.counts import check_counts
 from recsys_rl.data.histories import POSITIVE
-from recsys_rl.data.interactions import Interactions
+from recsys_rl.data.interactions import Interactions, refuse_empty
 from recsys_rl.data.memory_limit import is_small, refuse_dense
 from recsys_rl.embeddings import contexts as limited
 from recsys_rl.embeddings.sparse import CentredOnes, Ones
@@ -58,6 +59,9 @@ class Cooccurrence:
         reach: int | None = 10,
         contexts: int | None = None,
     ) -> None:
+        check_counts(k=k)
+        given = {"reach": reach, "contexts": contexts}
+        check_counts(**{name: count for name, count in given.items() if count is not None})
         contexts = contexts or limited.default_contexts(log.n_items)
         refuse_pairs(log.n_items, contexts)
         if contexts < log.n_items:
@@ -126,6 +130,8 @@ def like_components(
     over the training users their coordinates have mean 0 and variance 1; the products of two
     items' rows are then their covariance.
     """
+    check_counts(k=k, rounds=rounds)
+    refuse_empty(train)
     refuse_likes(train)
     rows = train.select(train.rating >= POSITIVE)
     met = train.offsets.diff() > 0  # users without a row are none of the training's

@@ -8,6 +8,7 @@ B = batch, S = answers, V = n_items, p = width. Index V is padding.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -33,8 +34,8 @@ def gaussian_of_likes(
 
     Raises ValueError without noise: an item that nobody likes would have none.
     """
-    if not noise >= LEAST_NOISE:
-        raise ValueError(f"noise must be at least {LEAST_NOISE}, not {noise}")
+    if not LEAST_NOISE <= noise < math.inf:
+        raise ValueError(f"noise must be at least {LEAST_NOISE} and finite, not {noise}")
     mean, components = like_components(train, k, generator)
     left = mean * (1 - mean) - components.square().sum(1)
     return mean, components, left.clamp(min=0) + noise

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from recsys_rl.data.counts import check_counts, check_numbers
 from recsys_rl.data.devices import CPU, figure, optimizer_options
 from recsys_rl.data.histories import Histories
-from recsys_rl.data.interactions import Interactions
+from recsys_rl.data.interactions import Interactions, refuse_empty
 from recsys_rl.embeddings.batching import by_length, rows
 from recsys_rl.embeddings.cooccurrence import _first
 
@@ -31,6 +32,8 @@ class PMF(nn.Module):
         device: torch.device = CPU,
     ) -> None:
         super().__init__()
+        check_counts(k=k)
+        check_numbers(0, std=std, l2=l2)
         self.n_users, self.l2 = n_users, l2
         drawn = {"generator": generator, "device": generator.device}
         self.mean = nn.Parameter(torch.zeros((), device=device), requires_grad=False)
@@ -89,6 +92,11 @@ class PMF(nn.Module):
         batch_size: 8,192, or more where an epoch would have more than 128 steps: each of them
         moves all vectors.
         """
+        check_counts(epochs=epochs)
+        check_numbers(0, lr=lr)
+        refuse_empty(train)
+        if batch_size is not None:
+            check_counts(batch_size=batch_size)
         batch_size = batch_size or max(8192, len(train) // 128)
         self.mean.data = train.rating.mean()
         optimizer = torch.optim.Adam(

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from recsys_rl.data.counts import check_counts, check_numbers
 from recsys_rl.data.devices import on_cpu
 from recsys_rl.data.interactions import Interactions
 
@@ -43,6 +44,8 @@ class RatingFactors:
         generator: torch.Generator,
     ) -> RatingFactors:
         """user, item: int64 [N]; rating: float32 [N]."""
+        check_counts(k=k, rounds=rounds)
+        check_numbers(0, ridge=ridge)
         start = torch.randn(n_items, k, generator=generator, device=generator.device) / k
         start = start.to(rating.device)
         items = start + (rating.mean() / k) ** 0.5

@@ -157,10 +157,16 @@ class ElicitationEnv(SessionEnv):
         return observation, reward, terminated, truncated, info
 
     def recommended(self) -> tuple[Tensor, Tensor]:
-        """What would be recommended now -> items int64 [B, 10], best first; bool [B, 10], liked."""
-        scores = self.rank(self.observation())[:, self._recommendable]
-        top = self._recommendable[scores.topk(LIST).indices]
-        return top, self.relevant_items.gather(1, top)
+        """What would be recommended now -> items int64 [B, 10], best first; bool [B, 10], liked.
+
+        What scores -inf earns nothing; ValueError for scores that are none.
+        """
+        scores = self.rank(self.observation())
+        if scores.shape != (len(self._active), self.n_items) or not (scores < torch.inf).all():
+            raise ValueError("rank gives a score below infinity, and no NaN, for every item")
+        best = scores[:, self._recommendable].topk(LIST)
+        top = self._recommendable[best.indices]
+        return top, self.relevant_items.gather(1, top) & (best.values > -torch.inf)
 
     def _shown_beside(self) -> Tensor:
         return self._recommendable.expand(len(self._active), -1)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from recsys_rl.data.counts import MOST, check_counts
+from recsys_rl.data.counts import MOST, check_counts, check_lengths, check_numbers
 from recsys_rl.data.histories import POSITIVE, Histories
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.memory_limit import refuse_dense
@@ -44,13 +44,17 @@ class Simulator:
     ) -> Simulator:
         """Predictions from each user's rows of `log`, and those rows as they were logged.
 
-        score: predicted stars, of a model fitted on `log` and nothing else.
+        score: predicted stars, of a model fitted on `log` and nothing else; ValueError where it
+        gives anything but a finite number of stars for every item.
         """
         refuse_simulator(log.n_users, log.n_items)
         rating = torch.empty(log.n_users, log.n_items, device=log.user.device)
         with torch.no_grad():
             for users in torch.arange(log.n_users, device=rating.device).split(batch_size):
-                rating[users] = score(log.histories(users)).clamp(1, 5)
+                stars = score(log.histories(users))
+                if stars.shape != rating[users].shape or not torch.isfinite(stars).all():
+                    raise ValueError("a simulator needs finite stars of every user for every item")
+                rating[users] = stars.clamp(1, 5)
         rating[log.user, log.item] = log.rating
         return cls(rating)
 
@@ -121,6 +125,9 @@ class SimulatedEnv(SessionEnv):
     ) -> None:
         super().__init__(horizon, reward, generator, simulator.rating.device)
         check_counts(sessions=sessions)
+        check_numbers(-MOST, MOST, series=series)
+        if n_seed != 0:
+            check_lengths(simulator.n_items, n_seed=n_seed)
         self.simulator = simulator
         self.n_items, self.n_users = simulator.n_items, simulator.n_users
         there = simulator.rating.device

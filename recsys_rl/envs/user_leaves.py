@@ -235,6 +235,7 @@ def lists_far_apart(ratings: Tensor, close: Tensor, size: int = WINDOW + 1) -> T
     best that is far from all, and keeps the best list: greedy, so that a better one may exist.
     ValueError where somebody has none.
     """
+    check_counts(size=size)
     starts = ratings.topk(min(200, ratings.shape[1])).indices
     best, lists = ratings.new_full((len(ratings),), -torch.inf), None
     for start in starts.unbind(1):
@@ -257,10 +258,16 @@ def lists_far_apart(ratings: Tensor, close: Tensor, size: int = WINDOW + 1) -> T
 def in_turn(lists: Tensor, n_items: int) -> Callable[[Histories], Tensor]:
     """A policy that shows the items of each user's list [U, L] in turn, again and again.
 
-    It has to be told who the user is, int64 [B] in `histories.user`.
+    It has to be told who the user is, int64 [B] in `histories.user`: an environment with
+    `known=True` tells it. ValueError for a user without a list.
     """
 
     def score(histories: Histories) -> Tensor:
+        if int(histories.user.max()) >= len(lists):
+            raise ValueError(
+                f"there are lists of {len(lists)} users, and not of all who are met: give one for "
+                "each user of the world, and the environment known=True"
+            )
         step = (histories.item < n_items).sum(1) - 1  # one was known before
         item = lists[histories.user].gather(1, (step % lists.shape[1]).unsqueeze(1))
         scores = torch.zeros(len(histories), n_items, device=item.device)

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recsys_rl.data.counts import check_numbers
 from recsys_rl.data.histories import Histories
 from recsys_rl.envs.base import best_item
 from recsys_rl.envs.cold_start import ColdStartEnv
@@ -101,6 +102,7 @@ def calibration(
     seed: int = 1,
 ) -> Calibration:
     """Every eligible user of a finite environment plays `draws` sessions, greedily."""
+    check_numbers(0, 1, gamma=gamma)
     users, seed_items = environment.starts(draws, seed)
     parts = []
     for rows in batches(torch.arange(len(users), device=users.device), batch_size):

@@ -18,8 +18,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from gymnasium.error import ResetNeeded
 from torch import Tensor
 
+from recsys_rl.data.counts import check_counts
 from recsys_rl.envs.base import SessionEnv, best_item
 
 Rewards = Callable[[SessionEnv], Tensor]
@@ -47,8 +49,13 @@ def headroom(
     all that the environment knows. candidates: items that are tried in every step: the ranks
     by reward, close to each other at the top. depth: steps of a roll-out, the candidate's included.
     Chance, if an environment has any, falls alike in a roll-out and in the step that follows, so
-    the bound holds for environments whose steps are certain.
+    the bound holds for environments whose steps are certain. ValueError for counts below 1 and for
+    rewards that are no numbers, ResetNeeded before a reset.
     """
+    check_counts(candidates=candidates, depth=depth)
+    if environment.over:
+        raise ResetNeeded("no session was started: call reset before headroom")
+    rewards = _checked(rewards)
     start = copy.deepcopy(environment.state_dict())
     greedy = _greedily(environment, rewards, environment.horizon)
     environment.load_state_dict(start)
@@ -65,6 +72,18 @@ def headroom(
         environment.load_state_dict(here)
         planned += _earned(environment, items.gather(1, best).squeeze(1))
     return Headroom(greedy, planned)
+
+
+def _checked(rewards: Rewards) -> Rewards:
+    """The same; ValueError where one is NaN or infinite."""
+
+    def finite(environment: SessionEnv) -> Tensor:
+        expected = rewards(environment)
+        if not torch.isfinite(expected).all():
+            raise ValueError("rewards of items must be finite numbers")
+        return expected
+
+    return finite
 
 
 def _earned(environment: SessionEnv, item: Tensor) -> Tensor:

@@ -53,6 +53,8 @@ def offline_reranking(
     environment = RerankingEnv(history, test, reward=lambda rating: rating, horizon=max(ks))
     parts, top = [], []
     for batch in batches(users, batch_size):
+        if (history.mask_of(batch) & test.mask_of(batch)).any():
+            raise ValueError("a test row is part of its user's history")
         environment.reset(options={"users": batch})
         item, read = roll_out(score, environment, max(ks), generator)
         parts.append(_metrics(read.cpu(), test.histories(batch).rating.cpu(), ks))

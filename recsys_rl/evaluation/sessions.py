@@ -48,15 +48,16 @@ def roll_out(
 
     Every step scores all items, given the observation (history, answers, time), and shows the best
     that is not excluded, ties at random. Where none is left that the model would show, the item is
-    n_items (nothing) and the reward 0.
+    n_items (nothing) and the reward 0; so is every reward after the end of a session.
     """
+    check_counts(MOST, steps=steps)
     histories, shown, rewards = environment.observation(), [], []
     for _ in range(steps):
         scores = checked_scores(score, histories, environment.n_items)
         item = top_k(scores, ~environment.excluded, 1, generator).squeeze(1)
-        histories, reward, *_ = environment.step(item)
+        histories, reward, _, _, info = environment.step(item)
         shown.append(item)
-        rewards.append(reward)
+        rewards.append(reward * info.get("active", 1))
     return torch.stack(shown, 1), torch.stack(rewards, 1)
 
 

@@ -214,7 +214,9 @@ def paired_bootstrap(
     Pairing removes what the users have in common, so this is much sharper than two separate
     intervals. Like them it says nothing about other training seeds: see `seed_spread`.
     """
-    ours, theirs = _numbers("ours", ours), _numbers("theirs", theirs)
+    ours, theirs = _values("ours", ours), _values("theirs", theirs)
+    if ours.ndim != 1:
+        raise ValueError(f"ours is one value for each user, not of shape {ours.shape}")
     if ours.shape != theirs.shape:
         raise ValueError(f"not the same users: {ours.shape} and {theirs.shape}")
     weights = _checked_weights(weights, len(ours))

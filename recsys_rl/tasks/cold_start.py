@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from recsys_rl.agent.ddpg import DDPG
+from recsys_rl.data.counts import check_counts
 from recsys_rl.data.devices import CPU
 from recsys_rl.data.histories import POSITIVE
 from recsys_rl.data.interactions import Interactions
@@ -25,6 +26,7 @@ def cold_start_users(data: Interactions, number: int = 0) -> tuple[Tensor, Tenso
 
 def users_of_eighth(data: Interactions, number: int) -> tuple[Tensor, Tensor, Tensor]:
     """Train, validation and test users: of eight groups one is tested, 1 <= number <= 8."""
+    check_counts(8, number=number)
     groups = split_users(data.n_users, (1 / 8,) * 8)
     others = torch.cat([*groups[: number - 1], *groups[number:]])
     shuffled = others[torch.randperm(len(others), generator=seeded(number), device=CPU)]
