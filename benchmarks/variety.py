@@ -36,6 +36,7 @@ from torch import Tensor
 from benchmarks import results
 from benchmarks.cross_dataset import of_catalogue
 from benchmarks.options import exit_with
+from benchmarks.pictures import write_picture
 from benchmarks.tune_baselines import groups_of
 from benchmarks.variety_page import page, plot, table
 from recsys_rl.baselines.registry import BASELINES
@@ -43,6 +44,7 @@ from recsys_rl.command.calibration import POPULAR, TABLES, mean_scores
 from recsys_rl.command.series import series_of
 from recsys_rl.command.suggesting import apart
 from recsys_rl.data.arguments import MOST_THREADS, whole_number
+from recsys_rl.data.atomic_files import writable, write_atomically
 from recsys_rl.data.films import read_films, with_all
 from recsys_rl.data.histories import POSITIVE, Histories
 from recsys_rl.data.interactions import Interactions
@@ -52,10 +54,12 @@ from recsys_rl.evaluation.scores import ScoreFunction, batches
 from recsys_rl.serving import Recommender
 
 ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
 GRID = (0.0, 0.1, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8)
 VARIED = 50  # different films among 300 suggestions that a default should give
 TRIPLES = 2000
 K, NAMED = 3, 3
+BLOCK = 100  # seeds, whose suggestions are counted together
 AMONG = 40  # best films among which the suggestions are chosen
 ANSWERS = (1, 3, 10, 30)  # how many films are named, for the chances
 # of the curve from score to chance: edges of its parts, as shares of all films by score
@@ -163,17 +167,18 @@ def different(
     grid: Sequence[float],
     seeds: int,
 ) -> list[dict[str, float]]:
-    """Films of 300 over 100 seeds of the command, and the share of the 20 most frequent."""
+    """Films of 300 over 100 seeds of the command, and the share of the 20 most frequent; seeds: a
+    multiple of 100."""
     likes = np.array(model.config["positive_counts"])
     pool = np.argsort(-likes, kind="stable")[:POPULAR].tolist()
     named = torch.tensor([random.Random(seed).sample(pool, NAMED) for seed in range(seeds)])
     scores, rows = scores_of(model, named), []
     for value in grid:
-        top = catalogue.chosen(scores - value * mean, named).view(-1, 100 * K)
+        top = catalogue.chosen(scores - value * mean, named).view(-1, BLOCK * K)
         counts = [np.sort(np.bincount(block)) for block in top.numpy()]
         rows.append({
             "films": float(np.mean([(block > 0).sum() for block in counts])),
-            "top20": float(np.mean([block[-20:].sum() / (100 * K) for block in counts])),
+            "top20": float(np.mean([block[-20:].sum() / (BLOCK * K) for block in counts])),
         })  # fmt: skip
     return rows
 
@@ -281,24 +286,40 @@ def reliability(
     ]  # fmt: skip
 
 
-def main() -> None:
+def blocks_of_seeds(text: str) -> int:
+    """The type of an option that is a number of seeds, in whole blocks."""
+    number = whole_number(BLOCK)(text)
+    if number % BLOCK:
+        raise argparse.ArgumentTypeError(
+            f"must be a multiple of {BLOCK}, since films are counted in blocks of so many seeds, "
+            f"not {number}"
+        )
+    return number
+
+
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dataset", default="ml-1m")
     parser.add_argument("--root", type=Path, default=ROOT / "data")
     parser.add_argument(
         "--draws", type=whole_number(1), default=10, help="of the films named, for each user"
     )
-    parser.add_argument("--seeds", type=whole_number(1), default=1000)
+    parser.add_argument("--seeds", type=blocks_of_seeds, default=1000)
     parser.add_argument("--threads", type=whole_number(1, MOST_THREADS), default=1)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     name = options.dataset
+    writable(TABLES, DOCS)
     model = Recommender.load(ROOT / "models" / name)
     catalogue = Catalogue(model, options.root / name)
     ratings = load_ratings(options.root / name)
     known = ratings["item"].isin(model.item_ids)  # a release may leave out films of few ratings
     data = Interactions.from_ratings(ratings[known])
     train, validation, test = groups_of(data, seed=0)
+    groups = {"test users": test}
+    if name == "ml-1m" and (options.root / "ml-latest-small").is_dir():
+        ratings = load_ratings(options.root / "ml-latest-small", check_counts=False)
+        groups["users of ml-latest-small"] = of_catalogue(ratings, data.item_ids)
     mean = torch.from_numpy(mean_scores(model, TRIPLES))
 
     films = different(model, catalogue, mean, GRID, options.seeds)
@@ -309,10 +330,6 @@ def main() -> None:
     chosen = default_of(frontier)
 
     pair = sorted({0.0, chosen})
-    groups = {"test users": test}
-    if name == "ml-1m" and (options.root / "ml-latest-small").is_dir():
-        ratings = load_ratings(options.root / "ml-latest-small", check_counts=False)
-        groups["users of ml-latest-small"] = of_catalogue(ratings, data.item_ids)
     judged = [
         {"users": group, "series": "allowed" if series else "kept apart"} | row
         for group, users in groups.items()
@@ -330,7 +347,6 @@ def main() -> None:
     sure = reliability(model, catalogue, test, curve, mean, chosen)
     print(table(sure), flush=True)
 
-    TABLES.mkdir(exist_ok=True)
     kept = {
         "weights_sha256": model.config["weights_sha256"],
         "made_by": f"python -m benchmarks.variety --dataset {name}",
@@ -339,10 +355,10 @@ def main() -> None:
         "mean_scores": [round(float(score), 3) for score in mean],
     }
     text = json.dumps(kept).replace('"chances": [', '"chances": [\n').replace("}, {", "},\n{")
-    (TABLES / f"{name}.json").write_text(f"{text}\n", encoding="utf-8")
-    plot(frontier, chosen, rival).savefig(ROOT / "docs" / f"variety-{name}.png", dpi=100)
+    write_atomically(TABLES / f"{name}.json", f"{text}\n".encode())
+    write_picture(plot(frontier, chosen, rival), DOCS / f"variety-{name}.png", dpi=100)
     text = page(name, frontier, rival, judged, genres, sure)
-    (ROOT / "docs" / f"variety-{name}.md").write_text(text, encoding="utf-8")
+    write_atomically(DOCS / f"variety-{name}.md", text.encode())
 
 
 if __name__ == "__main__":

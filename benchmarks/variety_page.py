@@ -36,7 +36,9 @@ def plot(
 
 
 def table(rows: Sequence[dict[str, object]]) -> str:
-    """Markdown."""
+    """Markdown; nothing of no rows."""
+    if not rows:
+        return ""
     names = list(rows[0])
     lines = [f"| {' | '.join(names)} |", f"|{'---|' * len(names)}"]
     for row in rows:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -148,6 +149,95 @@ def test_chances_lie_between_those_that_were_measured(source, tmp_path, monkeypa
     assert 0.25 < found.chance(5.0, 2) < 0.5
     (monkeypatched / "toys.json").write_text(text.replace(table["weights_sha256"], "another"))
     assert Calibration(model).chance(5.0, 1) is None
+
+
+NUMBERS = [0.0] * 20
+ROW = {"answers": 1, "scores": [0.0, 1.0], "shares": [0.0, 1.0]}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text[: len(text) // 2],
+        lambda _: "",
+        lambda _: "[]",
+        lambda _: "[" * 100_000,
+        lambda text: text.replace('"adventure": 0.5', '"adventure": "much"'),
+        lambda text: text.replace('"adventure": 0.5', '"adventure": NaN'),
+        lambda text: text.replace("chances", "chance"),
+        lambda text: text.replace(json.dumps([ROW]), "[]"),
+        lambda text: text.replace(json.dumps(ROW), "7"),
+        lambda text: text.replace('"scores": [0.0, 1.0]', '"scores": [0.0]'),
+        lambda text: text.replace(json.dumps(NUMBERS), "[0.0]"),
+        lambda text: text.replace(json.dumps(NUMBERS), json.dumps(["0.0"] * 20)),
+    ],
+)
+def test_a_table_that_cannot_be_read_is_none_and_a_note_says_so(
+    tmp_path, monkeypatch, capsys, damage
+):
+    monkeypatch.setattr(calibration, "TABLES", tmp_path)
+    table = {"weights_sha256": "these", "adventure": 0.5}
+    model = SimpleNamespace(config=table | {"dataset": "toys"}, item_ids=range(20))
+    text = json.dumps(table | {"chances": [ROW], "mean_scores": NUMBERS})
+    (tmp_path / "toys.json").write_text(text)
+    assert Calibration(model).adventure == 0.5
+    assert not capsys.readouterr().err
+    assert damage(text) != text
+    (tmp_path / "toys.json").write_text(damage(text))
+    found = Calibration(model)
+    assert (found.adventure, found.chance(3.0, 3)) == (0, None)
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert f"since {tmp_path / 'toys.json'} cannot be read" in said
+    assert said.endswith("get it again, or run python -m benchmarks.variety --dataset toys\n")
+
+
+def written_by_variety(tmp_path: Path, monkeypatch) -> dict[str, Path]:
+    """The command on toys, without what takes long -> the folders that it writes into."""
+    folders = {name: tmp_path / name for name in ("TABLES", "DOCS")}
+    for name, folder in folders.items():
+        monkeypatch.setattr(variety, name, folder)
+    monkeypatch.setattr(variety, "ROOT", tmp_path)
+    monkeypatch.setattr(variety, "TRIPLES", 2)
+    monkeypatch.setattr(variety, "AMONG", 10)
+    monkeypatch.setattr(variety, "GRID", (0.0, 0.5))
+    monkeypatch.setattr(variety, "ANSWERS", (1, 3))
+    monkeypatch.setattr(variety, "EDGES", np.array([0, 0.5, 1]))
+    return folders
+
+
+def test_a_full_disk_leaves_the_old_table(source, tmp_path, monkeypatch):
+    folders = written_by_variety(tmp_path, monkeypatch)
+    (tmp_path / "models").mkdir()
+    (tmp_path / "toys").rename(tmp_path / "models" / "toys")
+    arguments = ["--dataset", "toys", "--root", str(tmp_path / "data"), "--seeds", "100"]
+    variety.main([*arguments, "--draws", "1"])
+    there = {path.name: path.read_bytes() for each in folders.values() for path in each.iterdir()}
+    assert set(there) == {"toys.json", "variety-toys.md", "variety-toys.png"}
+    json.loads(there["toys.json"])
+
+    def full(number: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("recsys_rl.data.atomic_files.os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        variety.main([*arguments, "--draws", "2"])
+    assert there == {p.name: p.read_bytes() for each in folders.values() for p in each.iterdir()}
+
+
+def test_where_the_table_cannot_be_written_nothing_is_measured(tmp_path, monkeypatch):
+    folders = written_by_variety(tmp_path, monkeypatch)
+    folders["DOCS"].write_text("")
+    monkeypatch.setattr(variety, "different", lambda *_: pytest.fail("it measures"))
+    with pytest.raises(OSError, match="DOCS cannot be written"):
+        variety.main(["--dataset", "toys"])
+
+
+@pytest.mark.parametrize("seeds", ["50", "150", "0"])
+def test_seeds_come_in_blocks(seeds, capsys):
+    with pytest.raises(SystemExit):
+        variety.main(["--seeds", seeds])
+    assert "--seeds: must be a" in capsys.readouterr().err
 
 
 # ------------------------------------------------------------------------- suggestions
