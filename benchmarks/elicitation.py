@@ -15,19 +15,18 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from benchmarks import results
 from benchmarks.options import exit_with
+from benchmarks.policy_files import WEIGHTS, load_weights, metadata_of, write_policy
 from benchmarks.study import calibration_rows
 from recsys_rl.agent.asking import Asker
 from recsys_rl.agent.asking_training import BUDGET, Budget, fit_asker
@@ -35,6 +34,7 @@ from recsys_rl.baselines.asking import EntropyQuestions, KnowledgeGradient, Vari
 from recsys_rl.baselines.asking_tree import QuestionTree
 from recsys_rl.baselines.popularity import Popularity, Random
 from recsys_rl.data.arguments import whole_number
+from recsys_rl.data.atomic_files import writable
 from recsys_rl.data.interactions import Interactions, fingerprint
 from recsys_rl.data.movielens import load_ratings
 from recsys_rl.data.splits import split_holdout_users
@@ -58,21 +58,27 @@ QUESTIONS = 3, 5, 10, 20
 NAMED = 0, 3
 RANKERS = "Gaussian", "DRR-set"
 LEARNED = {"ddpg": 1.0, "ddpg-gamma-0": 0.0}  # by their gamma
+CEILING = "all answers known"
+ASKERS = (
+    *("greedy", "no question", "random", "popular", "variance", "entropy", "tree"),
+    *("knowledge gradient", *LEARNED, CEILING),
+)
 CHECKPOINTS = Path("checkpoints")
 METRIC = "precision@10"
+HISTORY = "training.csv"
 HOLDOUT = 0.25  # of the train users, whom the asker meets and its Gaussian does not
-WEIGHTS = "weights.safetensors"
 
 
 @dataclass(frozen=True, eq=False)
 class Elicitation:
     """A data set with its train, validation and test users, and what is fitted on the first.
 
-    seed: of the training of the learned askers; that of 0 is released.
+    seed: of the training of the learned askers; that of 0 is released. dataset: its name.
     """
 
     data: Interactions
     seed: int = 0
+    dataset: str = "ml-1m"
 
     @cached_property
     def parts(self) -> dict[str, Interactions]:
@@ -114,38 +120,52 @@ class Elicitation:
 
     def asker(self, name: str, questions: int) -> Asker:
         """A learned one; a seed that is not released is trained if it is not there yet."""
-        folder = policy_folder(name, self.seed)
-        if self.seed and not folder.exists():
-            train_policy(name, self.data, "the same data", self.seed)
+        folder = policy_folder(name, self.dataset, self.seed)
+        if not self.released_or_trained(name):
+            train_policy(name, self.data, self.dataset, self.seed)
         asker = load_asker(folder, self.gaussian, self.data)
         asker.questions = questions
         return asker
 
+    def released_or_trained(self, name: str) -> bool:
+        return not self.seed or (policy_folder(name, self.dataset, self.seed) / WEIGHTS).exists()
 
-def policy_folder(name: str, seed: int = 0) -> Path:
+    def check(self, names: Iterable[str]) -> None:
+        """ValueError for a learned asker among these that is there and cannot be used."""
+        for name in names:
+            if name in LEARNED and self.released_or_trained(name):
+                folder = policy_folder(name, self.dataset, self.seed)
+                load_asker(folder, self.gaussian, self.data)
+
+
+def policy_folder(name: str, dataset: str, seed: int = 0) -> Path:
+    """Those of seed 0 are of ml-1m, and released."""
     if not seed:
         return POLICIES / f"elicitation-{name}"
-    return CHECKPOINTS / f"elicitation-{name}-{seed}"
+    return CHECKPOINTS / f"elicitation-{dataset}-{name}-{seed}"
 
 
-def save_asker(folder: Path, asker: Asker, data: Interactions, about: str) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file(asker.state_dict(), folder / WEIGHTS, metadata={"data": fingerprint(data)})
-    (folder / "README.md").write_text(about, encoding="utf-8")
+def save_asker(
+    folder: Path, asker: Asker, data: Interactions, about: str, history: str = ""
+) -> None:
+    """history: the file of its training."""
+    texts = {"README.md": about} | ({HISTORY: history} if history else {})
+    write_policy(folder, asker.state_dict(), {"data": fingerprint(data)}, texts)
 
 
 def load_asker(folder: Path, gaussian: LikeGaussian, data: Interactions) -> Asker:
-    """A released asker; ValueError where it was trained with other data."""
+    """An asker that was saved; ValueError where it cannot be read or was trained with other data.
+
+    `train_policy` makes it.
+    """
     asker = Asker(gaussian)
-    if recorded_data(folder / WEIGHTS) != fingerprint(data):
-        raise ValueError("the films of this policy are not those of the data here")
-    asker.load_state_dict(load_file(folder / WEIGHTS))
+    if metadata_of(folder).get("data") != fingerprint(data):
+        raise ValueError(
+            f"the films of this policy are not those of the data here: {folder} was trained with "
+            "other ratings: leave it out, or remove it and train it again"
+        )
+    load_weights(asker, folder)
     return asker
-
-
-def recorded_data(path: Path) -> str:
-    with safe_open(path, "pt") as file:
-        return file.metadata()["data"]
 
 
 ABOUT = """# An asker that learned what to ask
@@ -168,23 +188,23 @@ def train_policy(
 
     It plays with train users whom its Gaussian has not met, as it will have to.
     """
+    folder = policy_folder(name, dataset, seed)
+    writable(folder)  # before the training, not after it
     first, later = split_holdout_users(Elicitation(data).parts["train"], HOLDOUT, seed)
     asker = Asker(LikeGaussian.fit(first), torch.Generator().manual_seed(seed))
     rows = fit_asker(asker, later, seed, budget, gamma=LEARNED[name])
-    folder = policy_folder(name, seed)
     sessions = f"{budget.rounds} rounds of {budget.siblings} sessions with each of {budget.users}"
     about = {"name": name, "dataset": dataset, "seed": seed, "budget": f"{sessions} users"}
     about["gamma"] = LEARNED[name]
-    save_asker(folder, asker, data, ABOUT.format(**about))
-    table = pd.DataFrame(rows).round(4)
-    table.to_csv(folder / "training.csv", index_label="round", lineterminator="\n")
+    history = pd.DataFrame(rows).round(4).to_csv(index_label="round", lineterminator="\n")
+    save_asker(folder, asker, data, ABOUT.format(**about), history)
 
 
 def judged(
     world: Elicitation, name: str, part: str, questions: int, n_seed: int, rank: ScoreFunction
 ) -> Evaluation:
     users = world.parts[part]
-    if name == "all answers known":
+    if name == CEILING:
         return all_answers_known(world.gaussian, users, n_seed=n_seed)
     make = world.askers(questions)[name]
     return elicitation(make, users, rank, questions=questions, n_seed=n_seed)
@@ -210,11 +230,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--dataset", default="ml-1m")
     parser.add_argument("--root", type=Path, default=Path("data"))
     parser.add_argument("--part", choices=["validation", "test"], default="test")
-    parser.add_argument("--askers", nargs="+", help="all of them by default")
+    known = ", ".join(ASKERS)
+    parser.add_argument(
+        "--askers", nargs="+", choices=ASKERS, metavar="NAME", help=f"default: all of {known}"
+    )
     parser.add_argument(
         "--seeds", nargs="+", type=whole_number(0), default=[0], help="of learned askers"
     )
-    parser.add_argument("--questions", nargs="+", type=whole_number(0), default=QUESTIONS)
+    parser.add_argument("--questions", nargs="+", type=whole_number(1), default=QUESTIONS)
     parser.add_argument("--named", nargs="+", type=whole_number(0), default=NAMED)
     parser.add_argument("--rank", choices=RANKERS, default="Gaussian")
     parser.add_argument(
@@ -223,13 +246,42 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--print", action="store_true", help="record nothing")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
+    seeds = list(dict.fromkeys(options.seeds))
+    names = {seed: ["ddpg"] if options.calibrate else names_of(options, seed) for seed in seeds}
     data = Interactions.from_ratings(load_ratings(options.root / options.dataset))
-    for seed in options.seeds:
-        world = Elicitation(data, seed)
+    worlds = [Elicitation(data, seed, options.dataset) for seed in seeds]
+    if not options.print:
+        writable(results.PATH.parent)
+    for world in worlds:
+        check_lengths(world, options)
+        world.check(names[world.seed])
+    for world in worlds:
         if options.calibrate:
-            record_calibration(world, options.dataset, options.questions, options.print)
+            record_calibration(world, options.questions, options.print)
         else:
-            judge(world, options, ranker(world, options))
+            judge(world, options, names[world.seed], ranker(world, options))
+
+
+def names_of(options: argparse.Namespace, seed: int) -> list[str]:
+    """The askers that are judged with a seed, each once; ValueError where there are none."""
+    names = options.askers or ASKERS
+    if seed:  # the others have one fit
+        names = [name for name in LEARNED if name in names]
+        if not names:
+            raise ValueError(f"only learned askers have seeds: {', '.join(LEARNED)}")
+    if options.rank != "Gaussian":  # that of the ceiling is the Gaussian
+        names = [name for name in names if name != CEILING]
+        if not names:
+            raise ValueError(f"{CEILING!r} is ranked by the Gaussian: leave --rank out")
+    return list(dict.fromkeys(names))
+
+
+def check_lengths(world: Elicitation, options: argparse.Namespace) -> None:
+    """ValueError where there are too few films for the questions."""
+    for questions in options.questions:
+        for n_seed in [0] if options.calibrate else options.named:
+            users, score = world.parts[options.part], world.gaussian.score
+            ElicitationEnv(users, score, half=0, horizon=questions, n_seed=n_seed)
 
 
 def ranker(world: Elicitation, options: argparse.Namespace) -> ScoreFunction:
@@ -242,36 +294,27 @@ def ranker(world: Elicitation, options: argparse.Namespace) -> ScoreFunction:
     return released.score
 
 
-def judge(world: Elicitation, options: argparse.Namespace, rank: ScoreFunction) -> None:
-    """Every asker that is asked for, after any number of questions."""
+def judge(
+    world: Elicitation, options: argparse.Namespace, names: Sequence[str], rank: ScoreFunction
+) -> None:
+    """These askers, after any number of questions; each is recorded as it comes."""
     for questions in options.questions:
         for n_seed in options.named:
-            rows, greedy = [], None
-            names = options.askers or ["greedy", *world.askers(questions), "all answers known"]
-            if world.seed:  # the others have one fit
-                names = [name for name in LEARNED if name in (options.askers or LEARNED)]
-                if not names:
-                    raise ValueError(f"only learned askers have seeds: {', '.join(LEARNED)}")
-            for name in dict.fromkeys(names):
-                if name == "all answers known" and options.rank != "Gaussian":
-                    continue
+            first = None
+            for name in names:
                 begun = time.process_time()
                 found = judged(world, name, options.part, questions, n_seed, rank)
                 spent = time.process_time() - begun
-                greedy = greedy or found
-                show(protocol(questions, n_seed, options.rank), name, found, greedy, spent)
+                first = first or found
+                show(protocol(questions, n_seed, options.rank), name, found, first, spent)
                 if options.part == "test" and not options.print:
                     key = {"dataset": options.dataset, "split": "elicitation", "agent": name}
                     key |= {"seed": world.seed, "stage": "final"}
                     key |= {"protocol": protocol(questions, n_seed, options.rank)}
-                    rows.append(results.rows_of(found, by_user=[METRIC], **key))
-            if rows:
-                results.record(pd.concat(rows))
+                    results.record(results.rows_of(found, by_user=[METRIC], **key))
 
 
-def record_calibration(
-    world: Elicitation, dataset: str, questions: Sequence[int], only_print: bool
-) -> None:
+def record_calibration(world: Elicitation, questions: Sequence[int], only_print: bool) -> None:
     """Rows as the study makes them, with the number of questions in the name of the split."""
     for number in questions:
         found = calibrations(world, "ddpg", number)
@@ -279,7 +322,7 @@ def record_calibration(
             errors = {step: round(each.error(place), 3) for step, place in each.steps.items()}
             print(f"{number} questions, {who}: {errors}", flush=True)
         if not only_print:
-            key = {"dataset": dataset, "split": f"elicitation-{number}", "agent": "ddpg"}
+            key = {"dataset": world.dataset, "split": f"elicitation-{number}", "agent": "ddpg"}
             results.record(pd.concat(calibration_rows(found, key | {"seed": world.seed})))
 
 

@@ -22,12 +22,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks import results
 from benchmarks.options import exit_with
+from benchmarks.policy_files import load_weights, metadata_of, unreadable, write_policy
 from benchmarks.sardine_world import (
     NUMBERS,
     SLATE,
@@ -50,6 +50,7 @@ from recsys_rl.agent.replay import PrioritizedReplayBuffer, Transitions
 from recsys_rl.agent.training import train
 from recsys_rl.agent.vector import VectorDDPG
 from recsys_rl.data.arguments import whole_number
+from recsys_rl.data.atomic_files import writable
 from recsys_rl.data.histories import Histories
 from recsys_rl.evaluation.calibration import Calibration, discounted_returns
 from recsys_rl.states.base import State
@@ -220,18 +221,25 @@ def trained(config: Config) -> SlateDDPG:
 
 
 def save(agent: SlateDDPG, folder: Path) -> None:
-    """The actor, without the vectors of the items, and the configuration."""
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file(agent.actor.body.state_dict(), folder / "weights.safetensors")
+    """The actor, without the vectors of the items, and the configuration, which the weights name
+    too."""
     text = json.dumps(agent.config.to_dict(), indent=1) + "\n"
-    (folder / "config.json").write_text(text, encoding="utf-8")
+    write_policy(folder, agent.actor.body.state_dict(), {"config": text}, {"config.json": text})
 
 
 def load(folder: Path) -> SlateDDPG:
-    """What `save` wrote."""
+    """What `save` wrote; ValueError where it cannot be read."""
     text = (folder / "config.json").read_text(encoding="utf-8")
-    agent = new_agent(Config.from_dict(json.loads(text)))
-    agent.actor.body.load_state_dict(load_file(folder / "weights.safetensors"))
+    if metadata_of(folder).get("config", text) != text:
+        raise ValueError(
+            f"{folder} mixes the weights of one training with the configuration of another: remove "
+            "that folder, and train it again"
+        )
+    try:
+        agent = new_agent(Config.from_dict(json.loads(text)))
+    except ValueError as error:
+        raise unreadable(folder, error) from None
+    load_weights(agent.actor.body, folder)
     return agent
 
 
@@ -269,6 +277,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, help="a folder for the weights")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
+    writable(results.PATH.parent, *([options.out] if options.out else []))  # before the training
     begun, cpu = time.perf_counter(), time.process_time()
     agent = trained(config_of(options.agent, options.seed))
     spent = {
@@ -276,9 +285,11 @@ def main(arguments: list[str] | None = None) -> None:
         "training_cpu_seconds": time.process_time() - cpu,
         "threads": 1,
     }
-    if options.out:
-        save(agent, options.out)
-    results.record(rows_of(agent, options.agent, spent))
+    try:
+        if options.out:
+            save(agent, options.out)
+    finally:  # a full disk there costs no row
+        results.record(rows_of(agent, options.agent, spent))
 
 
 if __name__ == "__main__":

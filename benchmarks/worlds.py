@@ -35,6 +35,7 @@ from recsys_rl.baselines.linucb import LinUCB
 from recsys_rl.baselines.popularity import Popularity, Random
 from recsys_rl.baselines.registry import BASELINES
 from recsys_rl.data.arguments import number_of
+from recsys_rl.data.atomic_files import writable
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.movielens import load_movies, load_ratings
 from recsys_rl.embeddings.rating_factors import RatingFactors
@@ -277,8 +278,10 @@ def trained(world: str, policy: str, root: Path) -> None:
     if world == "sardine":
         from benchmarks import sardine as there
 
+        folder = POLICIES / f"{world}-{policy}"
+        writable(folder)  # before the training, not after it
         agent = there.trained(there.config_of(AGENTS[world][policy], 0))
-        return there.save(agent, POLICIES / f"{world}-{policy}")
+        return there.save(agent, folder)
     if world == "elicitation":
         data = Interactions.from_ratings(load_ratings(root / DATASET))
         train_policy(policy, data, DATASET)
@@ -325,6 +328,9 @@ def main(arguments: list[str] | None = None) -> None:
             parser.error(f"--train needs a --policy that is trained here: {there}")
         if options.dataset != DATASET:
             parser.error(f"--train is for {DATASET}: released policies are of its films")
+    if options.record:
+        writable(results.PATH.parent)
+    if options.train:
         trained(options.world, options.policy, options.root)
     world = world_of(options)
     if options.policy == "oracle":

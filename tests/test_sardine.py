@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from benchmarks import worlds
 
@@ -116,6 +117,57 @@ def test_the_one_loop_trains_and_a_folder_keeps_what_it_learned(there, small, st
     histories = started.observation()
     assert torch.equal(loaded.actor(histories), small.actor(histories))
     assert loaded.config == small.config
+
+
+def test_weights_of_one_training_and_the_configuration_of_another_are_no_policy(
+    there, small, tmp_path
+):
+    there.save(small, tmp_path)
+    config = tmp_path / "config.json"
+    text = config.read_text()
+    config.write_text(text.replace('"seed": 0', '"seed": 1'))
+    with pytest.raises(ValueError, match="mixes the weights of one training"):
+        there.load(tmp_path)
+    unreadable = "cannot be read .*: remove that folder, and train"
+    config.write_text(text)
+    weights = tmp_path / "weights.safetensors"
+    weights.write_bytes(b"")
+    with pytest.raises(ValueError, match=unreadable):
+        there.load(tmp_path)
+    save_file({"no": torch.zeros(1)}, weights)
+    for damaged in (text, text[:-9]):
+        config.write_text(damaged)
+        with pytest.raises(ValueError, match=unreadable):
+            there.load(tmp_path)
+
+
+def test_where_nothing_can_be_written_nothing_is_trained(there, tmp_path, monkeypatch):
+    monkeypatch.setattr(there, "trained", lambda config: pytest.fail("it trains"))
+    monkeypatch.setattr(there.results, "PATH", tmp_path / "results.csv.xz")
+    (tmp_path / "sardine-ddpg").write_text("")
+    with pytest.raises(OSError, match="sardine-ddpg cannot be written"):
+        there.main(["--out", str(tmp_path / "sardine-ddpg")])
+    monkeypatch.setattr(worlds, "POLICIES", tmp_path)
+    with pytest.raises(OSError, match="sardine-ddpg cannot be written"):
+        worlds.main(["sardine", "--policy", "ddpg", "--train"])
+    monkeypatch.setattr(there.results, "PATH", tmp_path / "sardine-ddpg" / "results.csv.xz")
+    with pytest.raises(OSError, match="sardine-ddpg cannot be written"):
+        there.main([])
+    with pytest.raises(OSError, match="sardine-ddpg cannot be written"):
+        worlds.main(["sardine", "--record"])
+
+
+def test_weights_that_cannot_be_written_cost_no_rows(there, small, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(there.results, "PATH", tmp_path / "results.csv.xz")
+    monkeypatch.setattr(there, "trained", lambda config: small)
+    monkeypatch.setattr("benchmarks.sardine_world.TEST", 2)
+    monkeypatch.setattr(there, "save", full)
+    with pytest.raises(OSError, match="No space"):
+        there.main(["--out", str(tmp_path / "out")])
+    assert "sardine" in set(there.results.load()["protocol"])
 
 
 def test_noise_is_larger_in_some_sessions_than_in_others(there, small):

@@ -1,15 +1,19 @@
 """The command that judges policies in worlds, on a tiny data set."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from synthetic import write_movielens
 
-from benchmarks import elicitation, worlds
-from benchmarks.elicitation import WEIGHTS, Elicitation, load_asker, recorded_data, save_asker
+from benchmarks import elicitation, results, worlds
+from benchmarks.elicitation import Elicitation, load_asker, save_asker
+from benchmarks.policy_files import WEIGHTS, metadata_of
 from recsys_rl.agent.asking import Asker
+from recsys_rl.data.atomic_files import write_atomically
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.movielens import load_ratings
 from recsys_rl.envs.elicitation import ElicitationEnv
@@ -79,9 +83,107 @@ def test_an_asker_of_another_seed_is_trained_once_and_released_nowhere(root, tmp
     monkeypatch.setattr(elicitation, "fit_asker", lambda *given, **_: seeds.append(given[2]) or [])
     data = Interactions.from_ratings(load_ratings(root / "tiny"))
     for _ in range(2):
-        assert elicitation.Elicitation(data, seed=7).asker("ddpg", 3).questions == 3
+        assert Elicitation(data, seed=7, dataset="tiny").asker("ddpg", 3).questions == 3
     assert seeds == [7]
-    assert [folder.name for folder in tmp_path.iterdir()] == ["elicitation-ddpg-7"]
+    (folder,) = tmp_path.iterdir()
+    assert folder.name == "elicitation-tiny-ddpg-7"
+    assert {path.name for path in folder.iterdir()} == {WEIGHTS, "README.md", "training.csv"}
+
+
+@pytest.fixture
+def world(root, tmp_path, monkeypatch):
+    """Of a seed, whose askers are trained in no time."""
+    monkeypatch.setattr(elicitation, "CHECKPOINTS", tmp_path)
+    monkeypatch.setattr(elicitation, "fit_asker", lambda *_, **__: [{"reward": 0.5}])
+    data = Interactions.from_ratings(load_ratings(root / "tiny"))
+    return Elicitation(data, seed=7, dataset="tiny")
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, "training.csv"])
+def test_a_save_that_is_stopped_leaves_no_asker(world, tmp_path, monkeypatch, name):
+    def stopped(path, content):
+        if path.name == name:
+            raise KeyboardInterrupt
+        write_atomically(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("benchmarks.policy_files.write_atomically", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            world.asker("ddpg", 3)
+    assert (tmp_path / "elicitation-tiny-ddpg-7").is_dir()
+    world.check(["ddpg"])
+    assert world.asker("ddpg", 3).questions == 3
+
+
+def test_an_asker_that_cannot_be_read_is_named(world, tmp_path):
+    world.asker("ddpg", 3)
+    weights = tmp_path / "elicitation-tiny-ddpg-7" / WEIGHTS
+    data, others = metadata_of(weights.parent), {"no": torch.zeros(1)}
+    for damage in (
+        lambda: weights.write_bytes(weights.read_bytes()[:-5]),
+        lambda: weights.write_bytes(b""),
+        lambda: save_file(others, weights, metadata=data),
+        lambda: (weights.unlink(), weights.mkdir()),
+    ):
+        damage()
+        with pytest.raises(ValueError, match="ddpg-7 cannot be read .*: remove that folder, and"):
+            world.asker("ddpg", 3)
+
+
+def test_where_a_policy_cannot_be_written_nothing_is_trained(world, tmp_path, monkeypatch):
+    monkeypatch.setattr(elicitation, "fit_asker", lambda *_, **__: pytest.fail("it trains"))
+    (tmp_path / "elicitation-tiny-ddpg-7").write_text("")
+    with pytest.raises(OSError, match="elicitation-tiny-ddpg-7 cannot be written"):
+        world.asker("ddpg", 3)
+
+
+def ask(root, *arguments):
+    elicitation.main([*THERE, str(root), "--questions", "3", "--named", "0", *arguments])
+
+
+@pytest.fixture
+def table(tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "PATH", tmp_path / "table" / "results.csv.xz")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--askers", "random", "knowlege"], "invalid choice: 'knowlege'"),
+        (["--askers", "random", "ddpg"], "not those of the data here: .*elicitation-ddpg was"),
+        (["--seeds", "0", "1", "--askers", "random"], "only learned askers have seeds"),
+        (["--rank", "DRR-set", "--askers", "all answers known"], "leave --rank out"),
+        (["--askers", "random", "--questions", "3", "4000"], "items are too few for 4000"),
+        (["--askers", "random", "--questions", "3", "0"], "a whole number, 1 or more, not '0'"),
+    ],
+)
+def test_what_cannot_be_judged_is_said_before_the_first_is(
+    root, table, arguments, words, monkeypatch, capsys
+):
+    monkeypatch.setattr(elicitation, "judged", lambda *_: pytest.fail("it is judged"))
+    with pytest.raises((SystemExit, ValueError)) as stopped:
+        ask(root, *arguments)
+    assert re.search(words, f"{stopped.value}{capsys.readouterr().err}")
+
+
+def test_each_asker_is_recorded_as_it_comes(root, table, monkeypatch):
+    judge, asked = elicitation.judged, []
+
+    def stopped(world, name, *rest):
+        asked.append(name)
+        if name == "random":
+            raise KeyboardInterrupt
+        return judge(world, name, *rest)
+
+    monkeypatch.setattr(elicitation, "judged", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        ask(root, "--askers", "popular", "popular", "random")
+    assert asked == ["popular", "random"]
+    assert set(results.load()["agent"]) == {"popular"}
+
+
+def test_the_names_of_askers_are_all_there_are(world):
+    assert set(elicitation.ASKERS) == {*world.askers(3), elicitation.CEILING}
 
 
 def test_simulated_users_have_a_form_and_a_dial(root, capsys):
@@ -131,9 +233,8 @@ def test_committed_policies_load_and_are_small():
         elif folder.name.startswith("simulated"):
             assert len(Recommender.load(folder).item_ids) == 300
         elif folder.name.startswith("elicitation"):
-            weights = folder / WEIGHTS
-            assert weights.stat().st_size < 300_000
-            assert recorded_data(weights)
+            assert (folder / WEIGHTS).stat().st_size < 300_000
+            assert metadata_of(folder)["data"]
     size = sum(path.stat().st_size for path in worlds.POLICIES.rglob("*") if path.is_file())
     assert size < 5_000_000
 
