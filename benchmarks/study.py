@@ -27,21 +27,22 @@ from benchmarks.cluster import Run
 from benchmarks.options import exit_with
 from recsys_rl.agent.build import Training
 from recsys_rl.agent.checkpoint import Checkpoints
-from recsys_rl.agent.config import DEVICES
+from recsys_rl.agent.config import DEVICES, Config
 from recsys_rl.agent.training import Trained
 from recsys_rl.data.arguments import MOST_THREADS, whole_number
-from recsys_rl.data.atomic_files import write_atomically
+from recsys_rl.data.atomic_files import writable, write_atomically
 from recsys_rl.data.devices import resolved
 from recsys_rl.data.download import DATA_FOLDER
 from recsys_rl.data.histories import Histories
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.movielens import load_movies, load_ratings
+from recsys_rl.data.notes import shortened
 from recsys_rl.data.random_streams import own_stream
 from recsys_rl.evaluation.calibration import Calibration
 from recsys_rl.evaluation.scores import ScoreFunction
 from recsys_rl.experiments import NAMES, config_of
 from recsys_rl.tasks.base import Task
-from recsys_rl.tasks.registry import needs_movies, split_for, task_of
+from recsys_rl.tasks.registry import SPLITS, is_split, needs_movies, split_for, task_of
 
 PROBED = ("DRR-ave",)  # agents that are evaluated with parts taken away, too: see `probes`
 
@@ -64,7 +65,7 @@ def run(
     The checkpoint of the training, and the rows of every stage that was evaluated, stay until
     `record` has them all.
     """
-    config = config_of(name, dataset, seed).with_field("device", device)
+    config = configured(Run(dataset, split, name, seed), device)
     training = task.build(config)
     untrained = {n: w.clone() for n, w in training.agent.actor.state_dict().items()}
     kept = Checkpoints(checkpoints, f"{dataset}-{split}-{name}-{seed}", config, task.train)
@@ -218,14 +219,14 @@ def is_there(dataset: str, split: str, agent: str, seed: int) -> bool:
 
 
 def runs_of(options: argparse.Namespace) -> list[Run]:
-    """All runs that are asked for, seed by seed, so that agents share a pretraining."""
+    """All runs that are asked for, each once, seed by seed, so that agents share a pretraining."""
     found = []
     for seed in options.seeds:
         for name in options.agents:
             default = split_for(config_of(name, options.dataset).env.name)
             splits = options.splits or [default]
             found += [Run(options.dataset, split, name, seed) for split in splits]
-    return found
+    return list(dict.fromkeys(found))
 
 
 def one_run(
@@ -247,13 +248,30 @@ def in_order(
     record: Record,
     device: str,
 ) -> None:
-    """One run after the other in this process."""
-    tasks: dict[str, Task] = {}
+    """One run after the other in this process, once all of them are known to be possible."""
+    tasks = checked_tasks(data, movies, runs, device)
     for _, of_seed in itertools.groupby(runs, key=lambda each: each.seed):
         for where in of_seed:
-            tasks[where.split] = tasks.get(where.split) or task_of(data, where.split, movies)
             tell(where, run(tasks[where.split], *where, checkpoints, record, device))
         forget_pretraining(checkpoints)
+
+
+def checked_tasks(
+    data: Interactions, movies: pd.DataFrame | None, runs: list[Run], device: str
+) -> dict[str, Task]:
+    """The tasks of runs by split; ValueError where an agent cannot be trained on its split."""
+    tasks: dict[str, Task] = {}
+    for (split, agent), where in {(run.split, run.agent): run for run in runs}.items():
+        try:
+            tasks[split] = tasks.get(split) or task_of(data, split, movies)
+            tasks[split].check(configured(where, device))
+        except ValueError as error:
+            raise ValueError(f"{agent} on the split {split}: {error}") from None
+    return tasks
+
+
+def configured(where: Run, device: str) -> Config:
+    return config_of(where.agent, where.dataset, where.seed).with_field("device", device)
 
 
 def tell(where: Run, found: pd.DataFrame) -> None:
@@ -262,13 +280,28 @@ def tell(where: Run, found: pd.DataFrame) -> None:
     print(*where, shown["value"].round(4).to_dict(), flush=True)
 
 
+def _split(name: str) -> str:
+    if not is_split(name):
+        raise argparse.ArgumentTypeError(
+            f"there is no split {shortened(name)!r}: choose among {', '.join(SPLITS)}, "
+            "cold-start-eighth-1 to -8 and simulated-FORM-DIAL"
+        )
+    return name
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("--dataset", default="ml-1m")
     add("--root", type=Path, default=DATA_FOLDER)
     add("--agents", nargs="+", default=["DRR-set"], choices=NAMES, metavar="NAME")
-    add("--splits", nargs="+", help="default: the one that each agent needs")
+    add(
+        "--splits",
+        nargs="+",
+        type=_split,
+        metavar="NAME",
+        help="default: the one that each agent needs",
+    )
     add("--seeds", nargs="+", type=whole_number(0), default=list(range(5)))
     add("--again", action="store_true", help="train what is in the table, too")
     add("--checkpoints", type=Path, default=Path("checkpoints/study"))
@@ -309,6 +342,7 @@ def main() -> None:
         forget_pretraining(checkpoints)
     else:
         wanted = [where for where in wanted if not (is_there(*where) or rows.has(where))]
+    writable(checkpoints, rows.folder if options.task is not None else results.PATH.parent)
     folder = options.root / options.dataset
     data = Interactions.from_ratings(load_ratings(folder)).to(resolved(options.device))
     movies = load_movies(folder) if any(needs_movies(each.split) for each in wanted) else None

@@ -198,6 +198,58 @@ def test_the_study_records_before_a_checkpoint_goes(data, tmp_path, monkeypatch)
     assert not list((tmp_path / "kept").glob("*.c*"))
 
 
+@pytest.fixture
+def command(tmp_path, monkeypatch):
+    """The command on tiny data, with one argument after another; it may not train."""
+    root = write_movielens(tmp_path / "data" / "tiny", "csv", 60, 240).parent
+    monkeypatch.setattr(study.results, "PATH", tmp_path / "table" / "results.csv.xz")
+    monkeypatch.setattr(study, "run", never)
+
+    def call(*arguments):
+        given = ["--dataset", "tiny", "--root", str(root), "--seeds", "0"]
+        given += ["--checkpoints", str(tmp_path / "kept"), *arguments]
+        monkeypatch.setattr("sys.argv", ["study", *given])
+        with pytest.raises(SystemExit) as ended:
+            exit_with(study.main)
+        assert ended.value.code == 2
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("agents", "splits", "words"),
+    [
+        (["DRR-set"], ["cold-start", "colt-start"], "there is no split 'colt-start': choose among"),
+        (["DRR-set"], ["cold-start", "cold-start-eighth-9"], "there is no split 'cold-start-eig"),
+        (["DRR-set", "user-leaves"], ["cold-start"], "user-leaves on the split cold-start: env.n"),
+        (["DRR-set"], ["cold-start", "user-leaves"], "DRR-set on the split user-leaves: env.name"),
+    ],
+)
+def test_what_cannot_be_trained_is_said_before_the_first_training(
+    command, capsys, agents, splits, words
+):
+    command("--agents", *agents, "--splits", *splits)
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("place", "more"), [("kept", []), ("table", []), ("kept/rows", ["--task", "0"])]
+)
+def test_what_cannot_be_written_is_said_before_the_first_training(
+    command, tmp_path, capsys, place, more
+):
+    (tmp_path / place).parent.mkdir(exist_ok=True)
+    (tmp_path / place).write_text("")
+    command("--agents", "DRR-set", *more)
+    assert f"{tmp_path / place} cannot be written" in capsys.readouterr().err.replace("/task-0", "")
+
+
+def test_a_run_is_made_once_however_often_it_is_asked_for():
+    given = ["--agents", "DRR-set", "DRR-set", "--seeds", "1", "0", "1", "--splits"]
+    options = study._parser().parse_args([*given, "cold-start", "cold-start"])
+    assert [where.seed for where in study.runs_of(options)] == [1, 0]
+
+
 def test_values_by_user_are_kept_once():
     among_all = ["hr@10", "ndcg@10", "sampled_hr@10", "sampled_ndcg@10"]
     assert study.kept_by_user(among_all) == ["hr@10", "ndcg@10"]

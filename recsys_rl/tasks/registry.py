@@ -31,16 +31,24 @@ def task_of(data: Interactions, split: str, movies: pd.DataFrame | None = None) 
     """
     if found := _consequence_of(split):
         return consequences_task(data, movies, found[1], float(found[2]))
-    if found := re.fullmatch(r"cold-start-eighth-([1-8])", split):
+    if found := _EIGHTH.fullmatch(split):
         return cold_start_task(data, users_of_eighth(data, int(found[1])))
-    if split not in SPLITS:
+    if not is_split(split):
         raise ValueError(f"there is no split {split!r}: choose among {', '.join(SPLITS)}")
     return SPLITS[split](data)
+
+
+def is_split(split: str) -> bool:
+    """Whether `task_of` knows the name."""
+    return split in SPLITS or bool(_EIGHTH.fullmatch(split)) or needs_movies(split)
 
 
 def needs_movies(split: str) -> bool:
     """Whether `task_of` asks for the films."""
     return _consequence_of(split) is not None
+
+
+_EIGHTH = re.compile(r"cold-start-eighth-([1-8])")
 
 
 def _consequence_of(split: str) -> re.Match | None:
