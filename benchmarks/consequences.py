@@ -25,6 +25,7 @@ from matplotlib.figure import Figure
 
 from benchmarks import results
 from benchmarks.options import exit_with
+from benchmarks.pictures import write_picture
 from recsys_rl.envs.consequences import FORMS
 from recsys_rl.evaluation.statistics import Interval, hierarchical_bootstrap
 
@@ -134,7 +135,7 @@ def main(arguments: list[str] | None = None) -> None:
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args(arguments)
     print(table().to_string(index=False) if len(table()) else "nothing is recorded yet")
     plt.switch_backend("agg")
-    consequences_picture().savefig(PICTURE, dpi=110, metadata={"Software": None})
+    write_picture(consequences_picture(), PICTURE, dpi=110, metadata={"Software": None})
 
 
 if __name__ == "__main__":

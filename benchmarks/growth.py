@@ -31,12 +31,14 @@ import pandas as pd
 import torch
 
 from benchmarks.options import exit_with
+from benchmarks.pictures import write_picture
 from benchmarks.synthetic_logs import SHAPES, synthetic_ratings
 from recsys_rl.agent.build import EMBEDDINGS, LINEAR_WIDTH, Training, build, fit_pmf
 from recsys_rl.agent.training import ddpg_update, play
 from recsys_rl.baselines.gaussian import GaussianLikes
 from recsys_rl.baselines.registry import LINEAR_MODELS
 from recsys_rl.data.arguments import MOST_THREADS, whole_number
+from recsys_rl.data.atomic_files import writable, write_atomically
 from recsys_rl.data.ids import IdMap
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.opening import open_data
@@ -225,10 +227,19 @@ def measured(stage: str, folder: Path, threads: int) -> tuple[float, float]:
         output = process.stdout.read()
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RuntimeError(f"{stage} ended with {process.returncode}")
+    refuse_failed(process.returncode, f"{stage} was not measured")
     each = 1 if platform.system() == "Darwin" else 1024
     return float(output.split()[-1]), usage.ru_maxrss * each / 2**30
+
+
+def refuse_failed(code: int, what: str) -> None:
+    """ChildProcessError where a process did not end with 0."""
+    if code:
+        how = f"was stopped by signal {-code}" if code < 0 else f"ended with {code}"
+        raise ChildProcessError(
+            f"{what}, since its process {how}: what was measured before is in {TABLE}, go on with "
+            "--stages"
+        )
 
 
 def keep(row: dict[str, object]) -> None:
@@ -237,15 +248,14 @@ def keep(row: dict[str, object]) -> None:
         old = pd.read_csv(TABLE)
         again = (old["shape"] == row["shape"]) & (old["stage"] == row["stage"])
         table = pd.concat([old[~again], table])
-    table.to_csv(TABLE, index=False, float_format="%.4g")
+    write_atomically(TABLE, table.to_csv(index=False, float_format="%.4g").encode())
 
 
 def measure(shape: str, stages: list[str], threads: int) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with child(folder, threads, "--make", shape) as process:
-            if process.wait():
-                raise RuntimeError(f"the log of {shape} was not made")
+            refuse_failed(process.wait(), f"the log of {shape} was not made")
         for stage in stages:
             seconds, gib = measured(stage, folder, threads)
             keep(dict(SHAPES[shape]._asdict(), shape=shape, stage=stage, seconds=seconds, gib=gib))
@@ -312,7 +322,7 @@ def picture(table: pd.DataFrame) -> None:
     ):
         axes.set_title(title)
     figure.tight_layout()
-    figure.savefig(PICTURE, dpi=110)
+    write_picture(figure, PICTURE, dpi=110)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -334,8 +344,10 @@ def main(arguments: list[str] | None = None) -> None:
     if options.stage:
         print(STAGES[options.stage](options.folder))
         return
-    for shape in options.shapes:
-        measure(shape, options.stages, options.threads)
+    if options.shapes:
+        writable(TABLE.parent)
+    for shape in dict.fromkeys(options.shapes):
+        measure(shape, list(dict.fromkeys(options.stages)), options.threads)
     if options.picture:
         picture(pd.read_csv(TABLE))
         print(markdown(pd.read_csv(TABLE)))

@@ -17,6 +17,7 @@ from benchmarks import (
     results,
     summaries,
 )
+from benchmarks.pictures import write_picture
 from benchmarks.summaries import Agent
 from recsys_rl.evaluation.statistics import hierarchical_bootstrap
 
@@ -85,6 +86,27 @@ def test_a_baseline_is_paired_with_every_seed(empty):
     run(Agent("EASE"), 0, [0.5, 0.4])
     found = summaries.differences(KEY, OURS, Agent("EASE"), "reward@3")
     assert found.to_numpy() == pytest.approx(np.array([[0.1, 0.3], [0.2, 0.4]]))
+
+
+def test_a_full_disk_leaves_the_old_page_and_pictures(tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "DOCS", tmp_path)
+    monkeypatch.setattr(report, "PICTURES", {"a.png": lambda _: plt.figure(), "b.png": lambda _: 0})
+    monkeypatch.setattr(report, "document", lambda: "old\n")
+    report.main([])
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert set(before) == {"results.md", "a.png"}
+
+    def full(number: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("recsys_rl.data.atomic_files.os.fsync", full)
+    monkeypatch.setattr(report, "document", lambda: "new\n")
+    with pytest.raises(OSError, match="No space"):
+        report.main([])
+    with pytest.raises(OSError, match="No space"):
+        write_picture(plt.figure(), tmp_path / "a.png", dpi=50)
+    assert before == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    plt.close("all")
 
 
 def test_other_users_are_no_pair_and_agents_without_users_no_row(empty):

@@ -287,6 +287,14 @@ def test_every_benchmark_ends_so():
         assert ended == ('__name__ == "__main__"' in text), path
 
 
+def test_no_benchmark_writes_a_page_or_a_picture_in_place():
+    for path in Path(study.__file__).parent.glob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        inputs = path.name == "fuzz.py"  # writes what it tries, and nothing that is kept
+        assert inputs or not any(name in text for name in (".write_text(", ".write_bytes(")), path
+        assert (".savefig(" in text) == (path.name == "pictures.py"), path
+
+
 @pytest.mark.parametrize("given", ["0", "-1", "1_0", "1.5", "", "٣", "9" * 5000])
 def test_options_that_are_no_counts_are_refused(given, capsys, monkeypatch):
     monkeypatch.setattr("sys.argv", ["study", f"--threads={given}"])
