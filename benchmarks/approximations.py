@@ -32,13 +32,21 @@ from recsys_rl.tasks.base import Task
 from recsys_rl.tasks.registry import split_for, task_of
 
 
-def figures(task: Task, name: str, dataset: str, seed: int, updates: int, options: dict) -> dict:
-    """Of the agent at the end of pretraining, on validation data."""
+def configured(
+    task: Task, name: str, dataset: str, updates: int, contexts: int, negatives: int, seed: int
+) -> Config:
+    """ValueError where it could not be trained."""
     there = task.train.user.device.type
     fields = {"pretrain.updates": updates, "ddpg.updates": 0, "device": there}
-    columns = options["contexts"] or task.train.n_items
-    fields |= {"pretrain.negatives": options["negatives"], "state.contexts": columns}
+    fields |= {"pretrain.negatives": negatives, "state.contexts": contexts or task.train.n_items}
     config = config_of(name, dataset, seed).with_fields(fields)
+    task.check(config)
+    return config
+
+
+def figures(task: Task, config: Config) -> dict:
+    """Of the agent at the end of pretraining, on validation data."""
+    updates = config.pretrain.updates
     if not updates:
         return rounded(task.validate(cosine(task.train, config)))
     training = task.build(config)
@@ -84,12 +92,16 @@ def main(arguments: list[str] | None = None) -> None:
     config = config_of(options.agent, options.dataset)
     task = task_of(data, split_for(config.env.name))
     where = {"dataset": options.dataset, "agent": options.agent, "updates": options.updates}
-    for contexts in options.contexts:
-        for negatives in options.negatives:
-            setting = {"contexts": contexts, "negatives": negatives}
-            for seed in range(options.seeds):
-                form = task, options.agent, options.dataset, seed, options.updates, setting
-                print(json.dumps(where | setting | {"seed": seed} | figures(*form)), flush=True)
+    settings = [
+        {"contexts": contexts, "negatives": negatives, "seed": seed}
+        for contexts in options.contexts
+        for negatives in options.negatives
+        for seed in range(options.seeds)
+    ]
+    form = task, options.agent, options.dataset, options.updates
+    configs = [configured(*form, **setting) for setting in settings]
+    for setting, config in zip(settings, configs, strict=True):
+        print(json.dumps(where | setting | figures(task, config)), flush=True)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from benchmarks import results, tune_baselines
 from benchmarks.options import exit_with
 from recsys_rl.baselines.registry import BASELINES
 from recsys_rl.data.arguments import MOST_THREADS, whole_number
+from recsys_rl.data.atomic_files import writable
 from recsys_rl.data.interactions import IdMap, Interactions
 from recsys_rl.data.movielens import load_ratings
 from recsys_rl.evaluation.scores import ScoreFunction
@@ -48,12 +49,13 @@ def baselines(train: Interactions) -> dict[str, ScoreFunction]:
     }
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--root", type=Path, default=Path("data"))
     parser.add_argument("--threads", type=whole_number(1, MOST_THREADS), default=1)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
+    writable(results.PATH.parent)
     data = Interactions.from_ratings(load_ratings(options.root / "ml-1m"))
     train, _, _ = tune_baselines.groups_of(data, seed=0)
     ratings = load_ratings(options.root / "ml-latest-small", check_counts=False)

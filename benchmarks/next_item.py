@@ -32,6 +32,7 @@ from benchmarks import results
 from benchmarks.options import exit_with
 from recsys_rl.baselines.registry import BASELINES
 from recsys_rl.data.arguments import MOST_THREADS, whole_number
+from recsys_rl.data.atomic_files import writable
 from recsys_rl.data.download import DATA_FOLDER
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.movielens import load_ratings
@@ -83,13 +84,19 @@ def averaged(found: list[Evaluation]) -> Evaluation:
     return replace(found[0], metrics=metrics, top=None)
 
 
-def of_release(folder: Path, data: Interactions, orders: int = ORDERS) -> pd.DataFrame:
-    """Rows of the table for a released agent of ml-1m or ml-100k."""
+def released(folder: Path, data: Interactions) -> Recommender:
+    """ValueError where an agent was trained for something else."""
     recommender = Recommender.load(folder)
+    protocol = recommender.config["protocol"]
+    if len(recommender.item_ids) != data.n_items or "leave one out" not in protocol:
+        raise ValueError(f"{folder} was not trained on the split leave-one-out of these data")
+    return recommender
+
+
+def of_release(recommender: Recommender, data: Interactions, orders: int = ORDERS) -> pd.DataFrame:
+    """Rows of the table for a released agent of ml-1m or ml-100k."""
     config = recommender.config
     state = config["config"]["state"]["name"]
-    if len(recommender.item_ids) != data.n_items or "leave one out" not in config["protocol"]:
-        raise ValueError(f"{folder} was not trained on the split leave-one-out of these data")
     key = {"dataset": config["dataset"], "split": NAME, "agent": state}
     key |= {"seed": config["config"]["seed"], "stage": "final"}
     rows = []
@@ -114,18 +121,21 @@ def of_baselines(dataset: str, data: Interactions) -> pd.DataFrame:
     return pd.concat(rows, ignore_index=True)
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dataset", default="ml-1m")
     parser.add_argument("--root", type=Path, default=DATA_FOLDER)
     parser.add_argument("--releases", nargs="+", type=Path, default=[], metavar="FOLDER")
     parser.add_argument("--baselines", action="store_true")
     parser.add_argument("--threads", type=whole_number(1, MOST_THREADS), default=1)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
+    if not (options.releases or options.baselines):
+        parser.error("nothing is asked for: give --releases or --baselines")
     torch.set_num_threads(options.threads)
+    writable(results.PATH.parent)
     data = Interactions.from_ratings(load_ratings(options.root / options.dataset))
-    for folder in options.releases:
-        results.record(of_release(folder, data))
+    for recommender in [released(folder, data) for folder in dict.fromkeys(options.releases)]:
+        results.record(of_release(recommender, data))
     if options.baselines:
         results.record(of_baselines(options.dataset, data))
 

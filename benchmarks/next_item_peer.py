@@ -60,7 +60,12 @@ def theirs(python: Path, threads: int, **asked: object) -> None:
     options = [text for name, value in asked.items() for text in (f"--{name}", str(value))]
     command = [str(python), "-m", "benchmarks.peers.rectools_sasrec", *options]
     threads_of = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-    subprocess.run(command, cwd=ROOT, env=os.environ | threads_of, check=True)
+    ended = subprocess.run(command, cwd=ROOT, env=os.environ | threads_of).returncode
+    if ended:
+        raise ChildProcessError(
+            f"the training of the peer ended with {ended}: mend what it said above, and the same "
+            "call makes it again; ours is kept"
+        )
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -9,7 +9,6 @@ results go into the table of `results.py`, rewards by user; those of validation 
 """
 
 import argparse
-import json
 import time
 from pathlib import Path
 
@@ -24,7 +23,8 @@ from torch import Tensor
 
 from benchmarks import results
 from benchmarks.options import exit_with
-from recsys_rl.data.arguments import MOST_THREADS, whole_number
+from recsys_rl.data.arguments import MOST_THREADS, number_of, whole_number
+from recsys_rl.data.atomic_files import writable
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.envs.registration import ID, item_vectors, load_users, score_function
 from recsys_rl.evaluation.scores import ScoreFunction
@@ -41,6 +41,11 @@ SETTINGS = {
     "learning_starts": 2000,
     "gradient_steps": 4,  # updates for the `envs` steps between them
     "net_arch": [128, 128],
+}
+FORMS = {  # of the options, by what stands in `SETTINGS`
+    int: {"type": whole_number(1)},
+    float: {"type": number_of("a number of at least 0")},
+    list: {"type": whole_number(1), "nargs": "+"},
 }
 
 
@@ -83,11 +88,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=whole_number(0), default=0)
     parser.add_argument("--users", choices=["validation", "test"], default="test")
     parser.add_argument("--threads", type=whole_number(1, MOST_THREADS), default=1)
-    for name in SETTINGS:
-        parser.add_argument(f"--{name}", type=json.loads, default=SETTINGS[name])
+    for name, value in SETTINGS.items():
+        parser.add_argument(f"--{name}", default=value, **FORMS[type(value)])
     options = parser.parse_args(arguments)
     settings = {name: getattr(options, name) for name in SETTINGS}
     torch.set_num_threads(options.threads)
+    if options.users == "test":
+        writable(results.PATH.parent)  # before the training
     groups = load_users(options.root, options.dataset)
     vectors = item_vectors(groups.train, settings["k"])
     begun, cpu = time.perf_counter(), time.process_time()

@@ -29,6 +29,7 @@ from benchmarks.options import add_device, exit_with, ratings_on
 from recsys_rl.baselines.popularity import Random
 from recsys_rl.baselines.registry import BASELINES
 from recsys_rl.data.arguments import MOST_THREADS, whole_number
+from recsys_rl.data.atomic_files import writable
 from recsys_rl.data.interactions import Interactions, fingerprint
 from recsys_rl.data.splits import leave_one_out, random_split, split_by_time
 from recsys_rl.evaluation import protocols, reranking, sessions, tuning
@@ -265,12 +266,18 @@ def main(arguments: list[str] | None = None) -> None:
     add_device(parser)
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
+    searches = {
+        task: [model for model in dict.fromkeys(options.models) if model in TASKS[task][1]]
+        for task in dict.fromkeys(options.tasks)
+    }
+    if not any(searches.values()):
+        parser.error("none of these --models has settings to search in these --tasks")
+    writable(options.checkpoints, results.PATH.parent, results.TUNED.parent)
     data = ratings_on(options.device, options.root / options.dataset)
-    for name in options.tasks:
-        task, grids, split, protocol = TASKS[name]
-        models = [model for model in options.models if model in grids]
+    for name, models in searches.items():
         if not models:
             continue
+        task, grids, split, protocol = TASKS[name]
         key = {"dataset": options.dataset, "split": split, "protocol": protocol}
         parts = task(data, options.seed)
         for model in models:

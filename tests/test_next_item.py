@@ -94,7 +94,9 @@ def recorded(tmp_path, monkeypatch):
         agent = task.build(config_of(name).with_fields(SHORT)).agent
         words = {"dataset": "ml-1m", "command": "make", "protocol": task.about, "metrics": {}}
         release(agent, task.train, tmp_path / name, **words)
-        results.record(next_item.of_release(tmp_path / name, data, orders=2))
+        results.record(
+            next_item.of_release(next_item.released(tmp_path / name, data), data, orders=2)
+        )
     results.record(next_item.of_baselines("ml-1m", data))
     return tmp_path
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import matplotlib.pyplot as plt
 import pytest
 from synthetic import write_movielens
@@ -103,12 +105,16 @@ def test_ours_is_judged_at_every_validation_and_the_peer_has_three_times_its_min
 
 def test_the_peer_is_started_in_its_own_environment(monkeypatch):
     seen = {}
-    monkeypatch.setattr(next_item_peer.subprocess, "run", lambda *a, **k: seen.update(k, command=a))
+
+    def run(*command, **options):
+        seen.update(options, command=command)
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(next_item_peer.subprocess, "run", run)
     next_item_peer.theirs("python", 2, dataset="tiny", seed=3, minutes=4.5)
     command = "python -m benchmarks.peers.rectools_sasrec --dataset tiny --seed 3 --minutes 4.5"
     assert " ".join(*seen["command"]) == f"{command} --threads 2"
     assert seen["env"]["OMP_NUM_THREADS"] == "2"
-    assert seen["check"]
 
 
 def test_without_an_environment_for_the_peer_nothing_is_trained(tmp_path, capsys):
