@@ -20,7 +20,6 @@ from benchmarks import results, tune_baselines
 from benchmarks.options import exit_with
 from recsys_rl.baselines.registry import BASELINES
 from recsys_rl.data.arguments import MOST_THREADS, whole_number
-from recsys_rl.data.atomic_files import writable
 from recsys_rl.data.interactions import IdMap, Interactions
 from recsys_rl.data.movielens import load_ratings
 from recsys_rl.evaluation.scores import ScoreFunction
@@ -55,7 +54,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--threads", type=whole_number(1, MOST_THREADS), default=1)
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
-    writable(results.PATH.parent)
+    results.ready()
     data = Interactions.from_ratings(load_ratings(options.root / "ml-1m"))
     train, _, _ = tune_baselines.groups_of(data, seed=0)
     ratings = load_ratings(options.root / "ml-latest-small", check_counts=False)

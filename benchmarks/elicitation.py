@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -251,7 +251,7 @@ def main(arguments: list[str] | None = None) -> None:
     data = Interactions.from_ratings(load_ratings(options.root / options.dataset))
     worlds = [Elicitation(data, seed, options.dataset) for seed in seeds]
     if not options.print:
-        writable(results.PATH.parent)
+        results.ready()
     for world in worlds:
         check_lengths(world, options)
         world.check(names[world.seed])
@@ -297,21 +297,38 @@ def ranker(world: Elicitation, options: argparse.Namespace) -> ScoreFunction:
 def judge(
     world: Elicitation, options: argparse.Namespace, names: Sequence[str], rank: ScoreFunction
 ) -> None:
-    """These askers, after any number of questions; each is recorded as it comes."""
+    """These askers, after any number of questions."""
     for questions in options.questions:
         for n_seed in options.named:
-            first = None
-            for name in names:
-                begun = time.process_time()
-                found = judged(world, name, options.part, questions, n_seed, rank)
-                spent = time.process_time() - begun
-                first = first or found
-                show(protocol(questions, n_seed, options.rank), name, found, first, spent)
-                if options.part == "test" and not options.print:
+            rows: list[pd.DataFrame] = []
+            try:
+                for name, found in judged_in_turn(world, options, names, rank, questions, n_seed):
                     key = {"dataset": options.dataset, "split": "elicitation", "agent": name}
                     key |= {"seed": world.seed, "stage": "final"}
                     key |= {"protocol": protocol(questions, n_seed, options.rank)}
-                    results.record(results.rows_of(found, by_user=[METRIC], **key))
+                    rows.append(results.rows_of(found, by_user=[METRIC], **key))
+            finally:  # together, for the table is large; and whatever ends this early
+                if rows and options.part == "test" and not options.print:
+                    results.record(pd.concat(rows))
+
+
+def judged_in_turn(
+    world: Elicitation,
+    options: argparse.Namespace,
+    names: Sequence[str],
+    rank: ScoreFunction,
+    questions: int,
+    n_seed: int,
+) -> Iterator[tuple[str, Evaluation]]:
+    """Name and what was found, which is shown."""
+    first = None
+    for name in names:
+        begun = time.process_time()
+        found = judged(world, name, options.part, questions, n_seed, rank)
+        spent = time.process_time() - begun
+        first = first or found
+        show(protocol(questions, n_seed, options.rank), name, found, first, spent)
+        yield name, found
 
 
 def record_calibration(world: Elicitation, questions: Sequence[int], only_print: bool) -> None:

@@ -32,7 +32,6 @@ from benchmarks import results
 from benchmarks.options import exit_with
 from recsys_rl.baselines.registry import BASELINES
 from recsys_rl.data.arguments import MOST_THREADS, whole_number
-from recsys_rl.data.atomic_files import writable
 from recsys_rl.data.download import DATA_FOLDER
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.movielens import load_ratings
@@ -132,7 +131,7 @@ def main(arguments: list[str] | None = None) -> None:
     if not (options.releases or options.baselines):
         parser.error("nothing is asked for: give --releases or --baselines")
     torch.set_num_threads(options.threads)
-    writable(results.PATH.parent)
+    results.ready()
     data = Interactions.from_ratings(load_ratings(options.root / options.dataset))
     for recommender in [released(folder, data) for folder in dict.fromkeys(options.releases)]:
         results.record(of_release(recommender, data))

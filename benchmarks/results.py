@@ -36,7 +36,7 @@
     value     rounded to five decimals
 
 Which values are kept by user: `study.kept_by_user`. `record` adds runs, `select`, `means` and
-`by_user` read.
+`by_user` read; `ready` is for what takes long before it records.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from recsys_rl.data.atomic_files import write_atomically
+from recsys_rl.data.atomic_files import writable, write_atomically
 from recsys_rl.evaluation import metrics
 from recsys_rl.evaluation.statistics import Evaluation
 
@@ -90,7 +90,15 @@ def load() -> pd.DataFrame:
 @lru_cache(maxsize=2)
 def _read(path: Path, _written: int) -> pd.DataFrame:
     types = dict.fromkeys(TEXT, "category") | {"seed": "int64", "user": "float64"}
-    return pd.read_csv(path, dtype=types)
+    try:
+        return pd.read_csv(path, dtype=types)[COLUMNS]
+    except (lzma.LZMAError, EOFError, ValueError, KeyError) as error:
+        raise _damaged(path, error) from None
+
+
+def _damaged(path: Path, error: Exception) -> ValueError:
+    reason = " ".join(str(error).split())
+    return ValueError(f"{path} cannot be read ({reason}): get it again, as it was committed")
 
 
 def select(table: pd.DataFrame | None = None, **wanted) -> pd.DataFrame:
@@ -164,6 +172,16 @@ def _by_seed(found: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 # ------------------------------------------------------------------------------------------ write
+
+
+def ready() -> None:
+    """Before long work: the table and the settings can be read, and the table written.
+
+    OSError or ValueError where they cannot.
+    """
+    writable(PATH.parent)
+    load()
+    _settings()
 
 
 def rows(values: Mapping[str, float], **key) -> pd.DataFrame:
@@ -271,14 +289,21 @@ def tuned(dataset: str, split: str) -> dict[str, dict]:
     split: as in the table, for cold-start sessions "cold-start"; "seed-and-suggest" for that
     protocol, which has the same split and a search of its own.
     """
-    chosen = json.loads(TUNED.read_text()) if TUNED.exists() else {}
-    return chosen.get(dataset, {}).get(split, {})
+    return _settings().get(dataset, {}).get(split, {})
+
+
+def _settings() -> dict[str, dict[str, dict[str, dict]]]:
+    """Data set -> split -> baseline -> settings."""
+    try:
+        return json.loads(TUNED.read_text()) if TUNED.exists() else {}
+    except ValueError as error:
+        raise _damaged(TUNED, error) from None
 
 
 def record_tuned(dataset: str, split: str, settings: Mapping[str, dict]) -> None:
     """Writes the settings of some baselines in the place of those that the file has of them."""
     with _locked(TUNED.parent):
-        chosen = json.loads(TUNED.read_text()) if TUNED.exists() else {}
+        chosen = _settings()
         chosen.setdefault(dataset, {}).setdefault(split, {}).update(settings)
         write_atomically(TUNED, _compact(chosen).encode())
 

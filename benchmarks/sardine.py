@@ -277,7 +277,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, help="a folder for the weights")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    writable(results.PATH.parent, *([options.out] if options.out else []))  # before the training
+    results.ready()  # before the training
+    if options.out:
+        writable(options.out)
     begun, cpu = time.perf_counter(), time.process_time()
     agent = trained(config_of(options.agent, options.seed))
     spent = {

@@ -19,7 +19,6 @@ from benchmarks.options import add_device, exit_with, ratings_on
 from recsys_rl.baselines.linucb import HLinUCB, LinUCB
 from recsys_rl.baselines.popularity import Popularity, Random
 from recsys_rl.data.arguments import MOST_THREADS, whole_number
-from recsys_rl.data.atomic_files import writable
 from recsys_rl.data.download import DATA_FOLDER
 from recsys_rl.data.rewards import paper_reward
 from recsys_rl.data.splits import split_users
@@ -54,7 +53,7 @@ def main(arguments: list[str] | None = None) -> None:
     add_device(parser)
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
-    writable(results.PATH.parent)
+    results.ready()
     data = ratings_on(options.device, options.root / options.dataset)
     worlds, (others, _) = simulators(data), split_users(data.n_users, (0.9, 0.1))
     models = baselines(worlds)

@@ -24,7 +24,6 @@ from torch import Tensor
 from benchmarks import results
 from benchmarks.options import exit_with
 from recsys_rl.data.arguments import MOST_THREADS, number_of, whole_number
-from recsys_rl.data.atomic_files import writable
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.envs.registration import ID, item_vectors, load_users, score_function
 from recsys_rl.evaluation.scores import ScoreFunction
@@ -94,7 +93,7 @@ def main(arguments: list[str] | None = None) -> None:
     settings = {name: getattr(options, name) for name in SETTINGS}
     torch.set_num_threads(options.threads)
     if options.users == "test":
-        writable(results.PATH.parent)  # before the training
+        results.ready()  # before the training
     groups = load_users(options.root, options.dataset)
     vectors = item_vectors(groups.train, settings["k"])
     begun, cpu = time.perf_counter(), time.process_time()

@@ -342,7 +342,8 @@ def main() -> None:
         forget_pretraining(checkpoints)
     else:
         wanted = [where for where in wanted if not (is_there(*where) or rows.has(where))]
-    writable(checkpoints, rows.folder if options.task is not None else results.PATH.parent)
+    writable(checkpoints, *([rows.folder] if options.task is not None else []))
+    results.ready()
     folder = options.root / options.dataset
     data = Interactions.from_ratings(load_ratings(folder)).to(resolved(options.device))
     movies = load_movies(folder) if any(needs_movies(each.split) for each in wanted) else None

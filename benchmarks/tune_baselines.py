@@ -272,7 +272,8 @@ def main(arguments: list[str] | None = None) -> None:
     }
     if not any(searches.values()):
         parser.error("none of these --models has settings to search in these --tasks")
-    writable(options.checkpoints, results.PATH.parent, results.TUNED.parent)
+    results.ready()
+    writable(options.checkpoints, results.TUNED.parent)
     data = ratings_on(options.device, options.root / options.dataset)
     for name, models in searches.items():
         if not models:

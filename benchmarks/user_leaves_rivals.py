@@ -33,7 +33,6 @@ from benchmarks import results
 from benchmarks.options import exit_with
 from benchmarks.worlds import DATASET
 from recsys_rl.data.arguments import MOST_THREADS, number_of, whole_number
-from recsys_rl.data.atomic_files import writable
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.embeddings.rating_factors import RatingFactors
 from recsys_rl.envs.gym_common import interactions_of
@@ -174,7 +173,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     if options.users == "test":
-        writable(results.PATH.parent)  # before the training
+        results.ready()  # before the training
     agent, world = options.agent, world_in(options.root, options.dataset)
     begun, cpu = time.perf_counter(), time.process_time()
     model = train(agent, world, options.seed, options.turns, options.minutes)

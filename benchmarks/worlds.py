@@ -329,7 +329,7 @@ def main(arguments: list[str] | None = None) -> None:
         if options.dataset != DATASET:
             parser.error(f"--train is for {DATASET}: released policies are of its films")
     if options.record:
-        writable(results.PATH.parent)
+        results.ready()
     if options.train:
         trained(options.world, options.policy, options.root)
     world = world_of(options)

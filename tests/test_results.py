@@ -158,6 +158,28 @@ def test_a_number_that_is_not_the_only_one_is_refused(empty):
     assert len(results.select(stage=["final", "pretrained"], user=None)) == 4
 
 
+@pytest.mark.parametrize("damage", [lambda whole: whole[:-20], lambda _: b"", lambda _: b"user\n1"])
+def test_a_table_that_cannot_be_used_is_said_before_long_work(empty, damage):
+    results.ready()
+    results.record(results.rows({"m": 0.5}, **KEY))
+    results.ready()
+    whole = results.PATH.read_bytes()
+    results.PATH.write_bytes(damage(whole))
+    with pytest.raises(ValueError, match=r"results.csv.xz cannot be read \(.*get it again"):
+        results.ready()
+    results.PATH.write_bytes(whole)
+    results.TUNED.write_text("{")
+    for use in (results.ready, lambda: results.record_tuned("tiny", "ratings", {"EASE": {}})):
+        with pytest.raises(ValueError, match=r"tuned.json cannot be read \(.*get it again"):
+            use()
+    results.TUNED.unlink()
+    results.PATH.unlink()
+    results.PATH.parent.rmdir()
+    results.PATH.parent.write_text("")
+    with pytest.raises(OSError, match="results cannot be written"):
+        results.ready()
+
+
 def test_settings_are_read_back_and_others_stay(empty):
     assert results.tuned("tiny", "cold-start") == {}
     results.record_tuned("tiny", "cold-start", {"EASE": {"regularization": 100}, "random": {}})

@@ -166,7 +166,7 @@ def test_what_cannot_be_judged_is_said_before_the_first_is(
     assert re.search(words, f"{stopped.value}{capsys.readouterr().err}")
 
 
-def test_each_asker_is_recorded_as_it_comes(root, table, monkeypatch):
+def test_what_was_judged_is_recorded_whatever_ends_the_rest(root, table, monkeypatch):
     judge, asked = elicitation.judged, []
 
     def stopped(world, name, *rest):
