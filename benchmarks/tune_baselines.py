@@ -17,6 +17,7 @@ import argparse
 import os
 from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # `implicit` asks for it; before numpy loads
@@ -272,6 +273,8 @@ def main(arguments: list[str] | None = None) -> None:
     }
     if not any(searches.values()):
         parser.error("none of these --models has settings to search in these --tasks")
+    if any("iALS" in models for models in searches.values()) and find_spec("implicit") is None:
+        parser.error("iALS needs the library implicit: install it, or name other --models")
     results.ready()
     writable(options.checkpoints, results.TUNED.parent)
     data = ratings_on(options.device, options.root / options.dataset)

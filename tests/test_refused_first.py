@@ -40,15 +40,19 @@ def test_a_table_that_cannot_be_written(module, arguments, tmp_path, monkeypatch
 
 
 def test_settings_of_baselines(tmp_path, monkeypatch, capsys):
-    """No search at all; a folder that cannot be written; each search once."""
+    """No search at all; a library that is not there; a folder that cannot be written."""
     monkeypatch.setattr(results, "PATH", tmp_path / "results.csv.xz")
     monkeypatch.setattr(results, "TUNED", tmp_path / "tuned.json")
     with pytest.raises(SystemExit):
         tune_baselines.main(["--models", "LinUCB", "--tasks", "temporal"])
     assert "none of these --models has settings to search" in capsys.readouterr().err
+    monkeypatch.setattr(tune_baselines, "find_spec", lambda name: None)
+    with pytest.raises(SystemExit):
+        tune_baselines.main(["--models", "iALS", "--root", str(tmp_path)])
+    assert "iALS needs the library implicit: install it, or name" in capsys.readouterr().err
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="file cannot be written"):
-        tune_baselines.main(["--checkpoints", str(tmp_path / "file")])
+        tune_baselines.main(["--models", "EASE", "--checkpoints", str(tmp_path / "file")])
 
 
 def test_a_search_is_made_once_however_often_it_is_asked_for(root, tmp_path, monkeypatch):
