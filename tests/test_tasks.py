@@ -10,6 +10,7 @@ from recsys_rl.agent.build import build
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.movielens import load_ratings
 from recsys_rl.data.splits import after_a_pause, split_users
+from recsys_rl.embeddings import places
 from recsys_rl.experiments import config_of
 from recsys_rl.tasks.cold_start import users_of_eighth
 from recsys_rl.tasks.registry import SPLITS, split_for, task_of
@@ -106,7 +107,8 @@ def test_after_a_pause_nothing_that_followed_it_is_trained_on(data):
         assert after == (data.item[rows][kept : kept + 1].tolist() if pauses else [])
 
 
-def test_agents_of_users_who_leave_start_from_who_left(data):
+def test_agents_of_users_who_leave_start_from_who_left(data, monkeypatch):
+    monkeypatch.setattr(places, "UPDATES", 20)
     task = task_of(data, "user-leaves")
     config = config_of("user-leaves", "ml-100k")
     known = task.embeddings(config)
