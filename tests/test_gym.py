@@ -659,7 +659,7 @@ def test_the_example_records_test_users_only(
     monkeypatch.setattr(results, "PATH", tmp_path / "results.csv.xz")
     write_movielens(tmp_path / "tiny", "csv")
     arguments = f"--dataset tiny --root {tmp_path} --seed 3 --steps 120"
-    arguments += " --k 4 --envs 2 --learning_starts 40 --net_arch [8] --users"
+    arguments += " --k 4 --envs 2 --learning_starts 40 --net_arch 8 --users"
     with torch.random.fork_rng():
         example.main([*arguments.split(), "validation"])
         assert not results.PATH.exists()
