@@ -1,6 +1,7 @@
 """The notebook runs end to end on a tiny data set; the committed copy was run and is whole."""
 
 import json
+import re
 from pathlib import Path
 
 import nbformat
@@ -39,6 +40,11 @@ def text_of(notebook):
         for cell in code_cells(notebook)
         for output in cell.outputs
     )
+
+
+def figures_of(notebook):
+    outputs = [output.get("data", {}) for cell in code_cells(notebook) for output in cell.outputs]
+    return [data["text/html"] for data in outputs if "<img " in data.get("text/html", "")]
 
 
 @pytest.fixture(scope="module")
@@ -89,9 +95,14 @@ def test_every_model_has_a_row(executed):
 
 
 def test_shows_its_plots_and_the_training_loop(executed):
-    outputs = [output for cell in code_cells(executed[0]) for output in cell.outputs]
-    assert len([o for o in outputs if "image/png" in o.get("data", {})]) >= 5
+    assert len(figures_of(executed[0])) >= 5
     assert "def ddpg_update(" in text_of(executed[0])
+
+
+def test_every_committed_figure_has_words_for_those_who_cannot_see_it():
+    assert len(figures_of(committed())) == 7
+    for figure in figures_of(committed()):
+        assert re.match(r'<img alt="[^"]{20,}" src="data:image/png;base64,', figure)
 
 
 def test_a_session_is_played_in_a_cell(executed):

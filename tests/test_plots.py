@@ -53,17 +53,24 @@ def test_session_steps_names_what_was_shown():
 
 def test_a_figure_is_shown_with_words_for_those_who_cannot_see_it(monkeypatch):
     shown = []
-    monkeypatch.setattr("IPython.display.display", lambda *figure, **o: shown.append(o["metadata"]))
+    monkeypatch.setattr("IPython.display.display", lambda bundle, **o: shown.append(bundle))
     plots.show(plots.session_steps(["A"], [3.0], [5.0], np.ones((2, 3))))
-    assert shown == [
-        {
-            "image/png": {
-                "alt": "One session: the stars expected and given: each row by stars; "
-                "Error of the belief: stars, mean over all films by films shown"
-            }
-        }
-    ]
+    words = (
+        "One session: the stars expected and given: each row by stars; "
+        "Error of the belief: stars, mean over all films by films shown"
+    )
+    assert shown[0]["text/plain"] == words
+    assert shown[0]["text/html"].startswith(f'<img alt="{words}" src="data:image/png;base64,iVBOR')
     assert not plots.plt.get_fignums()
+
+
+def test_titles_with_quotes_do_not_end_the_words_of_a_figure(monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda bundle, **o: shown.append(bundle))
+    figure, pane = plots.plt.subplots()
+    pane.set(title='"Heat" <1995>', xlabel="films", ylabel="stars")
+    plots.show(figure)
+    assert 'alt="&quot;Heat&quot; &lt;1995&gt;: stars by films"' in shown[0]["text/html"]
 
 
 def test_learning_curves_show_all_of_every_curve_and_little_of_the_noise():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from html import escape
 from itertools import cycle
 
 import matplotlib.pyplot as plt
@@ -24,10 +25,17 @@ def _bare(axes: plt.Axes) -> None:
 
 
 def show(figure: Figure) -> None:
-    """Displays a figure in a notebook, with `alternative_text`, and closes it."""
-    from IPython.display import display  # there where notebooks are
+    """Displays a figure in a notebook, with `alternative_text`, and closes it.
 
-    display(figure, metadata={"image/png": {"alt": alternative_text(figure)}})
+    As HTML, since converters to pages and slides drop the text of an image/png output.
+    """
+    from IPython.core.pylabtools import print_figure  # there where notebooks are
+    from IPython.display import display
+
+    words = alternative_text(figure)
+    png = print_figure(figure, base64=True)
+    image = f'<img alt="{escape(words)}" src="data:image/png;base64,{png}">'
+    display({"text/html": image, "text/plain": words}, raw=True)
     plt.close(figure)
 
 
@@ -49,7 +57,7 @@ def learning_curves(
     DDPG takes over from pretraining; baselines: name -> value, drawn as horizontal lines.
     """
     figure, panes = plt.subplots(
-        1, len(curves), figsize=(5 * len(curves), 3.6), sharey=True, squeeze=False
+        1, len(curves), figsize=(5 * len(curves), 3), sharey=True, squeeze=False
     )
     for pane, (name, curve), colour in zip(panes[0], curves.items(), COLOURS, strict=False):
         pane.plot(curve["update"], curve[metric], color=colour, marker="o", markersize=3)
@@ -260,7 +268,7 @@ def session_steps(
     """
     step, error = np.arange(1, len(titles) + 1), np.asarray(error)
     figure, (left, right) = plt.subplots(
-        1, 2, figsize=(11, 0.3 * len(titles) + 1.2), width_ratios=(2, 1)
+        1, 2, figsize=(11, 0.25 * len(titles) + 1), width_ratios=(2, 1)
     )
     left.hlines(step, expected, answered, color="#BBBBBB", lw=2)
     left.plot(expected, step, "o", mfc="white", color=COLOURS[0], label="expected")
