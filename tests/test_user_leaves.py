@@ -246,8 +246,22 @@ def test_gates_of_pairs_by_hand():
     square = [(x[5] - x[other]).square().sum() for other in (3, 4)]
     expected = torch.stack([(STEEPNESS * (s - 1)).sigmoid() for s in square]).prod()
     assert torch.allclose(gate(recent, torch.tensor([5])), expected)
-    logs = gate.log_gates()
-    assert torch.allclose(logs[recent[0]].sum(0)[5].exp(), expected)
+    assert torch.allclose(gate.all(recent)[:, 5], expected)
+
+
+def test_gates_of_all_items_are_those_of_each_and_learn_the_same():
+    several, each = PairGate(N_ITEMS, K), PairGate(N_ITEMS, K)
+    for gate in (several, each):
+        gate.start_from(0.2 * torch.randn(N_ITEMS, K, generator=gen()))
+    recent = torch.randint(N_ITEMS + 1, (20, 7), generator=gen())
+    recent[0] = N_ITEMS  # nothing was shown before
+    columns = torch.arange(N_ITEMS).expand(20, -1)
+    gates = [each(recent, columns[:, i]) for i in range(N_ITEMS)]
+    assert torch.allclose(several.all(recent), torch.stack(gates, 1), atol=1e-6)
+    weight = torch.randn(20, N_ITEMS, generator=gen())
+    (several.all(recent) * weight).sum().backward()
+    (torch.stack(gates, 1) * weight).sum().backward()
+    assert torch.allclose(several.places.grad, each.places.grad, atol=1e-5)
 
 
 def test_who_left_tells_which_items_are_close():

@@ -37,11 +37,20 @@ class PairGate(nn.Module):
         """float32 [V, k]."""
         self.places.copy_(places)
 
-    def log_gates(self) -> Tensor:
-        """log gate of every pair, 0 for padding -> float32 [V + 1, V]."""
-        length = self.places.square().sum(1)
-        square = length.unsqueeze(1) + length - 2 * self.places @ self.places.T
-        return F.pad(log_gate(square.clamp(min=0)), (0, 0, 0, 1))
+    def log_gates(self, before: Tensor) -> Tensor:
+        """log gate of all items after items int64 [A], 0 after padding -> float32 [A, V]."""
+        there = F.pad(self.places, (0, 0, 0, 1))[before]
+        length, other = self.places.square().sum(1), there.square().sum(1, keepdim=True)
+        square = torch.addmm(length + other, there, self.places.T, alpha=-2)
+        return log_gate(square.clamp(min=0)) * (before < len(self.places)).unsqueeze(1)
+
+    def all(self, recent: Tensor) -> Tensor:
+        """Gates of all items after the latest ones, int64 [B, W] -> float32 [B, V].
+
+        A batch names few different items: only their pairs are made.
+        """
+        before, row = recent.unique(return_inverse=True)
+        return F.embedding_bag(row, self.log_gates(before), mode="sum").exp()
 
     def forward(self, recent: Tensor, item: Tensor) -> Tensor:
         """After items int64 [B] and the latest ones before them [B, W] -> float32 [B]."""
@@ -103,9 +112,7 @@ class GatedCritic(nn.Module):
         """Q of every item -> float32 [B, V]."""
         rating = self.state.ratings(histories)
         weight, later = self._later(histories)
-        gates = self.pairs.log_gates()
-        recent = self.state.recent(histories)
-        gate = sum(gates[column] for column in recent.unbind(1)).exp()  # (B, V)
+        gate = self.pairs.all(self.state.recent(histories))  # (B, V)
         steps = (self.left(histories) - 1).unsqueeze(1)
         worth = rating.mean(1, keepdim=True) + later + weight @ self._items().T
         return rating + gate * steps * worth

@@ -71,7 +71,8 @@ class GaussianLikes(nn.Module):
         n_items = len(self.item_vectors)
         memory = self.memory or max(1, histories.item.shape[1])
         item, liked = answers(histories, memory, n_items)  # (B, S)
-        known = self.item_vectors[item.clamp(max=n_items - 1)]  # (B, S, p)
+        row = item.clamp(max=n_items - 1)
+        known = F.embedding(row, self.item_vectors)  # (B, S, p)
         known.masked_fill_((item == n_items).unsqueeze(2), 0.0)  # padding has no covariance
         x, mean = known[..., :-1], known[..., -1]
         kernel = x @ x.mT  # (B, S, S)
@@ -79,8 +80,10 @@ class GaussianLikes(nn.Module):
         surprise = (liked - mean).unsqueeze(2)
         # whether it could be done is asked on the CPU alone: elsewhere it would be waited for
         root = torch.linalg.cholesky_ex(kernel, check_errors=on_cpu(kernel)).L
-        weight = torch.cholesky_solve(surprise, root)  # (B, S, 1)
-        return F.pad((x.mT @ weight).squeeze(2), (0, 1), value=1.0)
+        weight = torch.cholesky_solve(surprise, root).squeeze(2)  # (B, S), 0 for padding
+        vector = F.embedding_bag(row, self.item_vectors, per_sample_weights=weight, mode="sum")
+        vector[:, -1] = 1.0
+        return vector
 
     def score(self, histories: Histories) -> Tensor:
         """Expected likes of all items -> float32 [B, V]."""
