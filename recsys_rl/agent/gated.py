@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from recsys_rl.agent.networks import HIDDEN, steps_left
 from recsys_rl.agent.q_policy import QPolicy
-from recsys_rl.data.devices import CPU
+from recsys_rl.data.devices import CPU, on_cpu
 from recsys_rl.data.histories import Histories
 from recsys_rl.embeddings.places import log_gate, log_gates, places_of
 from recsys_rl.states.base import initialise_linear
@@ -47,9 +47,12 @@ class PairGate(nn.Module):
     def all(self, recent: Tensor) -> Tensor:
         """Gates of all items after the latest ones, int64 [B, W] -> float32 [B, V].
 
-        A batch names few different items: only their pairs are made.
+        A batch names few different items: on the CPU only their pairs are made; elsewhere it would
+        be waited for which they are.
         """
-        before, row = recent.unique(return_inverse=True)
+        before, row = torch.arange(len(self.places) + 1, device=recent.device), recent
+        if on_cpu(recent):
+            before, row = recent.unique(return_inverse=True)
         return F.embedding_bag(row, self.log_gates(before), mode="sum").exp()
 
     def forward(self, recent: Tensor, item: Tensor) -> Tensor:

@@ -73,14 +73,15 @@ class GaussianLikes(nn.Module):
         item, liked = answers(histories, memory, n_items)  # (B, S)
         row = item.clamp(max=n_items - 1)
         known = F.embedding(row, self.item_vectors)  # (B, S, p)
-        known.masked_fill_((item == n_items).unsqueeze(2), 0.0)  # padding has no covariance
+        padding = item == n_items
+        known.masked_fill_(padding.unsqueeze(2), 0.0)  # it has no covariance
         x, mean = known[..., :-1], known[..., -1]
         kernel = x @ x.mT  # (B, S, S)
         kernel.diagonal(dim1=1, dim2=2).add_(F.pad(self.noise, (0, 1), value=1.0)[item])
-        surprise = (liked - mean).unsqueeze(2)
+        surprise = (liked - mean).masked_fill_(padding, 0.0).unsqueeze(2)
         # whether it could be done is asked on the CPU alone: elsewhere it would be waited for
         root = torch.linalg.cholesky_ex(kernel, check_errors=on_cpu(kernel)).L
-        weight = torch.cholesky_solve(surprise, root).squeeze(2)  # (B, S), 0 for padding
+        weight = torch.cholesky_solve(surprise, root).squeeze(2)  # (B, S)
         vector = F.embedding_bag(row, self.item_vectors, per_sample_weights=weight, mode="sum")
         vector[:, -1] = 1.0
         return vector
