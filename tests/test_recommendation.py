@@ -23,8 +23,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from synthetic import write_movielens
 
-from recsys_rl.agent.config import Config, StateConfig
+from recsys_rl.agent.config import Config, EnvConfig, StateConfig
 from recsys_rl.agent.networks import Actor
+from recsys_rl.baselines.gaussian import GaussianLikes
 from recsys_rl.command import arguments as command_arguments
 from recsys_rl.command import output, title_cache
 from recsys_rl.command.main import main
@@ -35,6 +36,7 @@ from recsys_rl.data import download
 from recsys_rl.data.films import Film, without_duplicates
 from recsys_rl.data.interactions import IdMap
 from recsys_rl.serving import FORMAT, Recommender
+from recsys_rl.states.linear import GatedLinear
 from recsys_rl.states.registry import STATES
 
 REPOSITORY = Path(__file__).parent.parent
@@ -56,18 +58,16 @@ TITLES = {
 
 
 def save_model(folder: Path, ids: list[int], scores: list[float] | None, n: int = 2) -> Recommender:
-    """A tiny released agent: films get `scores` whatever was liked, or random weights learn it."""
-    config = Config(StateConfig("DRR-ave", k=4, n=n))
-    actor = Actor(STATES["DRR-ave"](3, len(ids), config.state.k, n))
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for parameter in actor.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=generator) / 2)
-            if scores is not None:
-                parameter.zero_()
-        if scores is not None:  # the action is (1, 0, 0, 0): an item's score is its first number
-            actor.body[-2].bias[0] = 30
-            actor.item_vectors[:, 0] = torch.tensor(scores)
+    """A tiny released agent: films get `scores` whatever was liked, or random weights learn it.
+
+    The former is answered with by numpy alone, as most releases are.
+    """
+    if scores is None:
+        actor, config = random_actor(len(ids), n), Config(StateConfig("DRR-ave", k=4, n=n))
+    else:
+        state = StateConfig("DRR-set", k=4, n=n, linear="gaussian")
+        world = EnvConfig("cold-start", horizon=1, n_seed=n - 1)
+        actor, config = constant_actor(scores, n), Config(state, env=world)
     saved = {
         "format": FORMAT,
         "dataset": folder.name,
@@ -79,6 +79,28 @@ def save_model(folder: Path, ids: list[int], scores: list[float] | None, n: int 
     model = Recommender(actor, IdMap(np.array(ids)), saved)
     model.save(folder)
     return model
+
+
+def random_actor(n_items: int, n: int) -> Actor:
+    actor = Actor(STATES["DRR-ave"](3, n_items, 4, n))
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in actor.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) / 2)
+    return actor
+
+
+def constant_actor(scores: list[float], n: int) -> Actor:
+    """The scores are the items' biases, and all else is 0."""
+    state = STATES["DRR-set"](3, len(scores), 4, n)
+    zeros = torch.zeros(len(scores), 2)
+    gaussian = GaussianLikes(zeros[:, 0], zeros[:, :1], torch.ones(len(scores)), n)
+    actor = Actor(state, GatedLinear(gaussian, n, torch.Generator()))
+    with torch.no_grad():
+        for parameter in actor.parameters():
+            parameter.zero_()
+        state.item_vectors.weight[:-1, -1] = torch.tensor(scores)
+    return actor
 
 
 @pytest.fixture(scope="module")
@@ -409,8 +431,8 @@ def test_no_model_is_said_before_any_data_is_fetched(ask, world, monkeypatch):
 # ------------------------------------------------------------------------- bad data, bad models
 
 
-def copy_models(world: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(world / "chosen", tmp_path / "models"))
+def copy_models(world: Path, tmp_path: Path, name: str = "chosen") -> Path:
+    return Path(shutil.copytree(world / name, tmp_path / "models"))
 
 
 def change_config(models: Path, change) -> None:
@@ -443,7 +465,8 @@ def vectors_of(value: float):
         path = models / DATASET / "weights.safetensors"
         weights = load_file(path)
         weights["state.item_vectors.weight"][5:] = value
-        weights["body.4.bias"][:] = value
+        for name in {"body.4.bias", "state.out.bias"} & set(weights):
+            weights[name][:] = value
         save_file(weights, path)
         config_with(weights_sha256=hashlib.sha256(path.read_bytes()).hexdigest())(models)
 
@@ -458,6 +481,7 @@ def pipe(name: str):
     return damage
 
 
+@pytest.mark.parametrize("name", ["chosen", "learned"])
 @pytest.mark.parametrize(
     "damage",
     [
@@ -479,7 +503,7 @@ def pipe(name: str):
         pytest.param(config_with(format=1), id="another format"),
         pytest.param(config_with(format="2"), id="a format that is none"),
         pytest.param(config_with(config={"width": 3}), id="unknown setting"),
-        pytest.param(config_with(n_users=7), id="weights that do not fit"),
+        pytest.param(config_with(item_ids=[2, 5]), id="weights that do not fit"),
         pytest.param(config_with(item_ids=[2, 2]), id="ids repeated"),
         pytest.param(config_with(item_ids=["a"]), id="ids that are none"),
         pytest.param(config_with(item_ids=[10**30]), id="an id out of range"),
@@ -490,8 +514,8 @@ def pipe(name: str):
         pytest.param(config_with(positive_counts=["1"] * 79), id="counts that are none"),
     ],
 )
-def test_a_damaged_model_is_one_sentence(ask, world, tmp_path, damage):
-    models = copy_models(world, tmp_path)
+def test_a_damaged_model_is_one_sentence(ask, world, tmp_path, damage, name):
+    models = copy_models(world, tmp_path, name)
     assert ask("--seed", "1", models=models)[0] == 0
     damage(models)
     error = refused(ask("--seed", "1", models=models))

@@ -1,7 +1,7 @@
 """Sessions and what a terminal sees: the real command, in a pseudo-terminal and by pipes.
 
 The films and the model are those of `test_recommendation`: whatever is liked, Film ids 5, 14, 8,
-20 come first.
+20 are suggested first.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ from recsys_rl.serving import Recommender
 
 if not hasattr(os, "fork"):
     pytest.skip("no pseudo-terminal", allow_module_level=True)
+
+ASKED = [2, 5, 8, 11, 14]  # where every answer says as little, it goes by the ids
 
 
 @pytest.fixture(scope="module")
@@ -82,32 +84,29 @@ def kept(path: Path) -> list[tuple[int, str]]:
 def test_one_key_an_answer_and_suggestions_at_the_end(terminal, tmp_path):
     me = tmp_path / "me.json"
     run = terminal("--session", "--profile", str(me))
-    for key, title in (("l", TITLES[5]), ("n", TITLES[14]), ("s", TITLES[8]), ("d", TITLES[20])):
-        assert title in run.until("more [m]? ")
+    for key, item in zip("lnsdk", ASKED, strict=True):
+        assert TITLES[item] in run.until("more [m]? ")
         run.type(key)
-    run.until("Nameless")
-    run.until("? ")
-    run.type("k")
     run.until("? ")
     run.type("q")
     assert run.end() == 0
     assert "You might like" in run.plain
     answers = ["like", "no", "seen, liked", "seen, not", "skip"]
-    assert kept(me) == list(zip([5, 14, 8, 20, 26], answers, strict=True))
+    assert kept(me) == list(zip(ASKED, answers, strict=True))
     suggested = titles_in(run.plain.split("You might like")[1])
     assert len(suggested) == 3
-    assert not any(TITLES[item] in film for item in (5, 14, 8, 20, 26) for film in suggested)
+    assert not any(TITLES[item] in film for item in ASKED for film in suggested)
 
 
 def test_killed_at_any_moment_and_gone_on_with(terminal, tmp_path):
     me = tmp_path / "me.json"
-    for count, item in enumerate([5, 14, 8]):
+    for count, item in enumerate(ASKED[:3]):
         run = terminal("--session", "--profile", str(me))
         assert f"{count + 1}. {TITLES[item]}" in run.until("more [m]? ")
         run.type("l")
         run.until(f"{count + 2}. ")
         run.kill()
-        assert [each for each, _ in kept(me)] == [5, 14, 8][: count + 1]
+        assert [each for each, _ in kept(me)] == ASKED[: count + 1]
     assert not list(tmp_path.glob(".*.tmp"))
 
 
@@ -127,10 +126,10 @@ def test_help_undo_and_suggestions_in_between(terminal):
     run.type("u")
     assert "there is no answer to take back" in run.until("more [m]? ")
     run.type("l")
-    run.until(f"2. {TITLES[14]}")
+    run.until(f"2. {TITLES[ASKED[1]]}")
     run.until("? ")
     run.type("u")
-    assert f"1. {TITLES[5]}" in run.until("more [m]? ")
+    assert f"1. {TITLES[ASKED[0]]}" in run.until("more [m]? ")
     run.type("r")
     assert "You might like" in run.until("more [m]? ")
     run.type("\x04")
@@ -173,7 +172,7 @@ def test_a_dumb_terminal_asks_for_lines(terminal, tmp_path):
     run.until("more [m]? ")
     run.type("stop\n")
     assert run.end() == 0
-    assert kept(tmp_path / "me.json") == [(5, "like")]
+    assert kept(tmp_path / "me.json") == [(ASKED[0], "like")]
 
 
 # ------------------------------------------------------------------------- by pipes
@@ -227,22 +226,34 @@ def test_a_session_from_nothing_opens_with_the_films_that_tell_most(given, monke
     assert none is None
 
 
+def test_an_agent_without_questions_shows_what_it_would_suggest(given, tmp_path):
+    root, _, dataset = given[1::2]
+    world = Path(root).parent
+    save_model(tmp_path / dataset, list(listed(world)), None)
+    suggester = Suggester(open_source(dataset, Path(root), tmp_path, None))
+    opening = Session(suggester, Wishes())
+    for answer in ("like", "no"):
+        film = opening.next_film().film
+        assert film == suggester.suggest(opening.taste, Wishes(k=1))[0].film
+        opening.answer(film, answer)
+
+
 def test_the_answer_to_a_session_may_be_json(given):
     done = piped(given, "l\nn\n", "--session", "--json")
     answer = json.loads(done.stdout)
-    assert [film["id"] for film in answer["liked"]] == [5]
-    assert [film["id"] for film in answer["disliked"]] == [14]
-    assert [film["id"] for film in answer["suggestions"]] == [8, 20, 26]
+    assert [film["id"] for film in answer["liked"]] == ASKED[:1]
+    assert [film["id"] for film in answer["disliked"]] == ASKED[1:2]
+    assert [film["id"] for film in answer["suggestions"]] == [14, 8, 20]
 
 
 def test_a_profile_is_read_by_the_one_shot_form(given, tmp_path):
     me = tmp_path / "me.json"
     piped(given, "l\nn\nk\n", "--session", "--profile", str(me))
     answer = json.loads(piped(given, "", "Nameless", "--profile", str(me), "--json").stdout)
-    assert [film["id"] for film in answer["liked"]] == [5, 26]
-    assert [film["id"] for film in answer["disliked"]] == [14]
-    assert [film["id"] for film in answer["seen"]] == [8]
-    assert not {5, 14, 8, 26} & {film["id"] for film in answer["suggestions"]}
+    assert [film["id"] for film in answer["liked"]] == [ASKED[0], 26]
+    assert [film["id"] for film in answer["disliked"]] == ASKED[1:2]
+    assert [film["id"] for film in answer["seen"]] == ASKED[2:3]
+    assert not {*ASKED[:3], 26} & {film["id"] for film in answer["suggestions"]}
 
 
 def test_a_profile_of_another_data_set_is_read_by_title_and_year(given, tmp_path):
@@ -256,7 +267,7 @@ def test_a_profile_of_another_data_set_is_read_by_title_and_year(given, tmp_path
     assert [film["id"] for film in json.loads(done.stdout)["liked"]] == [5]
     assert "that are not in this data set: 1, as Somewhere Else" in done.stderr
     piped(given, "n\n", "--session", "--profile", str(tmp_path / "me.json"))
-    assert kept(tmp_path / "me.json") == [(None, "like"), (5, "like"), (14, "no")]
+    assert kept(tmp_path / "me.json") == [(None, "like"), (5, "like"), (2, "no")]
 
 
 @pytest.mark.parametrize(
@@ -328,7 +339,7 @@ def test_the_same_in_a_notebook(given, tmp_path):
         profile=tmp_path / "me.json",
         **options,
     )
-    assert kept(tmp_path / "me.json") == [(5, "like")]
+    assert kept(tmp_path / "me.json") == [(ASKED[0], "like")]
     assert "You might like" in shown[-1]
     with pytest.raises(CommandError, match="no film has the title"):
         suggest("No such film", **options)
@@ -346,7 +357,7 @@ def test_a_second_session_on_one_profile_is_refused_and_nothing_is_lost(given, t
 
     session(ask=ask, show=list, **options)
     session(ask=lambda prompt: "stop", show=list, **options)
-    assert kept(tmp_path / "me.json") == [(5, "like"), (14, "no")]
+    assert kept(tmp_path / "me.json") == list(zip(ASKED, ["like", "no"], strict=False))
     assert [path.name for path in tmp_path.iterdir()] == ["me.json"]
 
 
