@@ -293,19 +293,24 @@ def test_tune_takes_the_best_on_validation_and_never_sees_the_test_part(train):
     assert settings == {}
 
 
-def test_tune_takes_nan_for_the_worst_and_says_what_it_cannot_choose(train):
+def test_tune_takes_nan_for_the_worst_and_says_what_it_cannot_choose(train, tmp_path):
     def evaluate(value):
         values = {"m": np.full(5, value, np.float32)}
         return statistics.Evaluation("toy", values, torch.arange(5))
 
-    def tuned(values, metric="m"):
-        return tuning.tune(lambda _, x: x, {"x": values}, train, evaluate, metric=metric)[1]
+    def tuned(values, metric="m", kept=None):
+        options = {"metric": metric, "kept": kept}
+        return tuning.tune(lambda _, x: x, {"x": values}, train, evaluate, **options)[1]
 
     assert tuned([np.nan, 2, 3]) == {"x": 3}
     with pytest.raises(ValueError, match="no settings to choose"):
         tuned([])
     with pytest.raises(ValueError, match=r"no metric 'ndcg': m$"):
         tuned([1, 2], metric="ndcg")
+    kept = tuning.Kept(tmp_path / "kept.jsonl", {})
+    assert tuned([1, 2], kept=kept) == {"x": 2}
+    with pytest.raises(ValueError, match="no metric 'ndcg': m, fit_seconds$"):
+        tuned([1, 2], metric="ndcg", kept=kept)
     with pytest.raises(ValueError, match="m is NaN for all settings"):
         tuned([np.nan])
 

@@ -78,20 +78,22 @@ def tune(
     grid, a `metric` that is none of the evaluator's, or that is NaN everywhere.
     """
 
+    def there(row: dict[str, float]) -> dict[str, float]:
+        if metric not in row:
+            raise ValueError(f"the evaluator has no metric {metric!r}: {', '.join(row)}")
+        return row
+
     def measured(settings: dict[str, Any]) -> dict[str, float]:
         start = time.perf_counter()
         score = model(train, **settings)
         seconds = round(time.perf_counter() - start, 2)
-        found = evaluate(score).mean()
-        if metric not in found:
-            raise ValueError(f"the evaluator has no metric {metric!r}: {', '.join(found)}")
-        return found | {"fit_seconds": seconds}
+        return there(evaluate(score).mean()) | {"fit_seconds": seconds}
 
     rows = []
     for values in itertools.product(*grid.values()):
         settings = dict(zip(grid, values, strict=True))
         compute = partial(measured, settings)
-        row = compute() if kept is None else kept.row(settings, compute)
+        row = compute() if kept is None else there(kept.row(settings, compute))
         rows.append((settings, settings | row))
     if not rows:
         raise ValueError(f"the grid has no settings to choose among: {grid}")
