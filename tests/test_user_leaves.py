@@ -15,7 +15,7 @@ from recsys_rl.data.histories import Histories
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.splits import split_users
 from recsys_rl.embeddings.cautious_means import cautious_means
-from recsys_rl.embeddings.places import STEEPNESS, fit_places, log_likelihood, places_of
+from recsys_rl.embeddings.places import STEEPNESS, fit_places, log_gates, log_likelihood, places_of
 from recsys_rl.embeddings.rating_factors import RatingFactors
 from recsys_rl.envs.user_leaves import (
     TOO_CLOSE,
@@ -262,6 +262,20 @@ def test_gates_of_all_items_are_those_of_each_and_learn_the_same():
     (several.all(recent) * weight).sum().backward()
     (torch.stack(gates, 1) * weight).sum().backward()
     assert torch.allclose(several.places.grad, each.places.grad, atol=1e-5)
+
+
+def test_several_threads_add_the_gradient_of_gates_up_in_one_order():
+    places = torch.randn(900, 6, generator=gen(), requires_grad=True)
+    recent = torch.randint(901, (2048, 7), generator=gen())
+    item = torch.randint(900, (2048,), generator=gen())
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        found = [torch.autograd.grad(log_gates(places, recent, item).sum(), places)[0]
+                 for _ in range(8)]  # fmt: skip
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(found[0], gradient) for gradient in found)
 
 
 def test_who_left_tells_which_items_are_close():

@@ -13,6 +13,7 @@ from recsys_rl.agent.networks import HIDDEN, steps_left
 from recsys_rl.agent.q_policy import QPolicy
 from recsys_rl.data.devices import CPU, on_cpu
 from recsys_rl.data.histories import Histories
+from recsys_rl.embeddings.batching import rows
 from recsys_rl.embeddings.places import log_gate, log_gates, places_of
 from recsys_rl.states.base import initialise_linear
 from recsys_rl.states.belief import Belief
@@ -39,7 +40,7 @@ class PairGate(nn.Module):
 
     def log_gates(self, before: Tensor) -> Tensor:
         """log gate of all items after items int64 [A], 0 after padding -> float32 [A, V]."""
-        there = F.pad(self.places, (0, 0, 0, 1))[before]
+        there = rows(F.pad(self.places, (0, 0, 0, 1)), before)
         length, other = self.places.square().sum(1), there.square().sum(1, keepdim=True)
         square = torch.addmm(length + other, there, self.places.T, alpha=-2)
         return log_gate(square.clamp(min=0)) * (before < len(self.places)).unsqueeze(1)
@@ -102,7 +103,7 @@ class GatedCritic(nn.Module):
         """Q of items int64 [B] -> float32 [B]."""
         rating = self.state.ratings(histories)
         weight, later = self._later(histories)
-        worth = later.squeeze(1) + (weight * self._items()[item]).sum(1)
+        worth = later.squeeze(1) + (weight * rows(self._items(), item)).sum(1)
         gate = self.pairs(self.state.recent(histories), item)
         now = rating.gather(1, item.unsqueeze(1)).squeeze(1)
         return now + gate * (self.left(histories) - 1) * (rating.mean(1) + worth)

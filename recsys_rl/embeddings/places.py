@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from recsys_rl.data.devices import optimizer_options
+from recsys_rl.embeddings.batching import rows
 
 STEEPNESS = 5.0
 NEAR = 0.25  # of the median squared distance of vectors: there a gate is half open
@@ -50,7 +51,8 @@ def log_gates(places: Tensor, recent: Tensor, item: Tensor) -> Tensor:
     places: float32 [V, p]. Padding closes no gate.
     """
     padded = F.pad(places, (0, 0, 0, 1))
-    square = (padded[recent] - padded[item].unsqueeze(1)).square().sum(2)  # (B, W)
+    apart = rows(padded, recent) - rows(padded, item).unsqueeze(1)  # (B, W, p)
+    square = apart.square().sum(2)
     return (log_gate(square) * (recent < len(places))).sum(1)
 
 
@@ -73,9 +75,9 @@ def fit_places(turns: Turns, n_items: int, p: int, generator: torch.Generator) -
     for done in range(UPDATES if len(told) else 0):
         optimizer.param_groups[0]["lr"] = LR * (1 - done / UPDATES)
         drawn = torch.randint(len(told), (BATCH,), generator=generator, device=generator.device)
-        rows = told[drawn.to(there)]
-        gates = log_gates(places, turns.recent[rows], turns.item[rows])
-        loss = -log_likelihood(gates, turns.left[rows]).mean()
+        of = told[drawn.to(there)]
+        gates = log_gates(places, turns.recent[of], turns.item[of])
+        loss = -log_likelihood(gates, turns.left[of]).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
