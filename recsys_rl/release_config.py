@@ -35,6 +35,11 @@ def checked(config: dict[str, Any]) -> tuple[Config, IdMap]:
     counts = config.get("positive_counts")
     if counts is not None and not _whole_numbers(counts):
         raise ValueError(f"positive_counts must be a list of whole numbers, not {short(counts)}")
+    if counts is not None and (len(counts) != len(ids) or min(counts) < 0):
+        raise ValueError(
+            f"positive_counts must be {len(ids)} numbers of likes, as many as there are item_ids, "
+            f"not {short(counts)}"
+        )
     for names, kind, words in ((TEXTS, str, "text"), (OBJECTS, dict, "an object")):
         for name in names:
             if not isinstance(config.get(name, kind()), kind):

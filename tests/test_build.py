@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +16,7 @@ from recsys_rl.agent.config import Config
 from recsys_rl.agent.ddpg import DDPG
 from recsys_rl.agent.demonstrations import LogMoments, LogWindows, OnPolicyDemonstrations
 from recsys_rl.agent.replay import PrioritizedReplayBuffer, ReplayBuffer
+from recsys_rl.agent.training import train
 from recsys_rl.agent.vector import VectorDDPG
 from recsys_rl.data.rewards import liked_reward
 from recsys_rl.envs.cold_start import ColdStartEnv
@@ -102,6 +104,21 @@ def test_a_reward_and_an_environment_can_be_given() -> None:
     horizon -= 1
     with pytest.raises(ValueError, match="ddpg.gamma must be below 1: these sessions have no end"):
         build(config.with_field("ddpg.gamma", 1.0), LOG, make_env=make)
+
+
+@pytest.mark.parametrize(
+    "reward", [lambda stars: stars >= 4, lambda stars: stars.round().long(), torch.Tensor.double]
+)
+def test_a_reward_may_be_a_truth_or_a_whole_number(reward: Callable[[Tensor], Tensor]) -> None:
+    training = build(SMALL, LOG, reward=reward)
+    train(training)
+    training.environment.reset()
+    assert training.environment.step(torch.full((16,), 0))[1].dtype == torch.float32
+
+
+def test_a_reward_is_no_complex_number() -> None:
+    with pytest.raises(ValueError, match="a reward makes one finite number"):
+        build(SMALL, LOG, reward=lambda stars: stars + 0j)
 
 
 def test_the_gradient_names_the_agent_and_what_the_replay_keeps() -> None:

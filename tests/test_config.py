@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 import pytest
 from toys import SMALL, SMALL_SET, changed
 
-from recsys_rl.agent.config import Config, EnvConfig, PretrainConfig, StateConfig, paths
+from recsys_rl.agent.config import (
+    Config,
+    DDPGConfig,
+    EnvConfig,
+    PretrainConfig,
+    StateConfig,
+    paths,
+)
 
 NAN = float("nan")
 INFINITE = float("inf")
@@ -224,3 +233,22 @@ def test_a_saved_configuration_is_checked_like_any_other() -> None:
     saved["ddpg"]["gamma"] = 1.5
     with pytest.raises(ValueError, match=r"^ddpg\.gamma must be in 0 \.\. 1"):
         Config.from_dict(saved)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: PretrainConfig(updates=2.5), "pretrain.updates must be a whole number, not 2.5"),
+        (lambda: DDPGConfig(n_steps=2.5), "ddpg.n_steps must be a whole number, not 2.5"),
+        (lambda: DDPGConfig(gamma="0.9"), "ddpg.gamma must be a number, not '0.9'"),
+        (lambda: StateConfig(k=True), "state.k must be a whole number, not True"),
+        (lambda: StateConfig(name=None), "state.name must be text, not None"),
+        (lambda: EnvConfig(horizon=3.0), "env.horizon must be a whole number, not 3.0"),
+        (lambda: Config(validate_every=2.5), "validate_every must be a whole number, not 2.5"),
+        (lambda: Config(seed=np.int64(1)), r"seed must be a whole number, not np.int64\(1\)"),
+        (lambda: Config(state="DRR-ave"), "state must be a StateConfig, not 'DRR-ave'"),
+    ],
+)
+def test_a_field_of_another_type_is_refused_where_it_is_made(make: Callable, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        make()

@@ -603,6 +603,21 @@ def test_times_that_are_far_apart_sort_within_users(times):
     assert x.item.tolist() == [1, 0] * 30
 
 
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+@pytest.mark.parametrize("zone", [None, "UTC", "Asia/Tokyo"])
+def test_dates_count_in_seconds_whatever_their_unit(unit, zone):
+    dates = pd.to_datetime([WHEN + 9, WHEN] * 30, unit="s").as_unit(unit).tz_localize(zone)
+    first = WHEN - 9 * 3600 * (zone == "Asia/Tokyo")
+    x = Interactions.from_ratings(far_apart([0, 1]).assign(timestamp=dates))
+    assert x.timestamp.tolist() == [first, first + 9] * 30
+
+
+def test_dates_within_a_second_keep_their_order():
+    times = pd.to_datetime(["2001-01-01 00:00:00.7", "2001-01-01 00:00:00.2"])
+    x = Interactions.from_ratings(far_apart(times.tolist()))
+    assert x.item.tolist() == [1, 0] * 30
+
+
 @pytest.mark.parametrize("column", ["user", "item", "rating", "timestamp"])
 def test_interactions_refuse_what_is_missing(column):
     ratings = far_apart([1.0, 2.0]).astype({"user": "float64", "item": "float64"})

@@ -207,6 +207,21 @@ def test_other_names_are_understood_where_the_year_fits(tmp_path):
     assert len(found.unmatched) == 1
 
 
+@pytest.mark.parametrize("year", ["1998", "1998.0", "1997.0"])
+def test_a_year_counts_however_it_is_written(tmp_path, year):
+    text = f"Name,Year,Letterboxd URI,Rating\nPsycho,{year},x,5\nThe Matrix,2021.0,x,5\n"
+    found = read(tmp_path, text)
+    assert ids(found.taste.liked) == [9]
+    assert [row[0] for row in found.unmatched] == ["The Matrix"]
+
+
+@pytest.mark.parametrize("year", ["(1999)", "1999-05-01", "1,999", "n/a", "19991"])
+def test_what_is_no_year_is_not_guessed_at(tmp_path, year):
+    found = read(tmp_path, f'Name,Year,Letterboxd URI,Rating\nThe Matrix,"{year}",x,5\n')
+    assert not found.taste.liked
+    assert len(found.unmatched) == 1
+
+
 def test_pipes_and_devices_are_refused_at_once(tmp_path):
     os.mkfifo(tmp_path / "links.csv")
     assert read_links(tmp_path, FILMS) == {}
@@ -281,6 +296,9 @@ def test_the_original_title_is_looked_for_too(tmp_path):
         ("12/31/99", "1/2/00"),
         ("2020-01-31T10:00:00+02:00", "2020-01-31T09:30:00+00:00"),
         ("2020-01-09T10:00:00Z", "2020-01-09T10:00:01Z"),
+        ("2020-01-31T10:00:00+02", "2020-01-31T09:30:00+00"),
+        ("2020-01-31 10:00:00-05 ", "2020-01-31 16:00:00+00:00"),
+        ("20191231", "20200102"),
         ("999999999.5", "1000000000.5"),
     ],
 )
@@ -301,7 +319,15 @@ def test_rows_of_films_that_are_not_here_tell_how_dates_are_written(tmp_path, ca
 
 @pytest.mark.parametrize(
     "dates",
-    [("3/2/2020", "2/3/2020"), ("yesterday", "2020-01-02"), ("19-12-31", "20-01-09")],
+    [
+        ("3/2/2020", "2/3/2020"),
+        ("yesterday", "2020-01-02"),
+        ("19-12-31", "20-01-09"),
+        ("2020-01-31 10:00 EST", "2020-01-31 10:30 UTC"),
+        ("31122019", "02012020"),
+        ("311219", "020120"),
+        ("2020-01-31 10-30", "2020-01-31 11-30"),
+    ],
 )
 def test_dates_that_say_no_order_are_told(tmp_path, dates, capsys):
     rows = f"{dates[0]},Psycho,1960,x,1\n{dates[1]},Psycho,1960,x,5\n"

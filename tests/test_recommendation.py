@@ -74,7 +74,7 @@ def save_model(folder: Path, ids: list[int], scores: list[float] | None, n: int 
         "n_users": 3,
         "config": config.to_dict(),
         "item_ids": ids,
-        "positive_counts": [1000 - i for i in ids],  # the smaller the id, the more it is liked
+        "positive_counts": [10_000 - i for i in ids],  # the smaller the id, the more it is liked
     }
     model = Recommender(actor, IdMap(np.array(ids)), saved)
     model.save(folder)

@@ -475,6 +475,8 @@ def test_weights_of_other_shapes_are_a_clear_error(
     released(tmp_path, name)
     if not set(changes) & {"n_users", "item_ids"}:
         changes = {"config": with_fields(tmp_path, **changes)}
+    if "item_ids" in changes:
+        changes = changes | {"positive_counts": [1] * 21}
     edited(tmp_path, **changes)
     with pytest.raises(ValueError, match="weights in .* do not fit its config"):
         Recommender.load(tmp_path)

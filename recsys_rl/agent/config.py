@@ -21,6 +21,8 @@ SESSIONS = (
     "consequences",
 )  # environments whose limit is an end
 
+_WORDS = {int: "a whole number", float: "a number", str: "text"}
+
 
 @dataclass(frozen=True)
 class StateConfig:
@@ -34,6 +36,7 @@ class StateConfig:
     dropout: float = OWN_DROPOUT  # of the state's layers; -1: as the state has it
 
     def __post_init__(self) -> None:
+        _typed(self)
         _at_least(self, k=1, n=1, noise=0, contexts=0)
         if self.dropout != OWN_DROPOUT and not 0 <= self.dropout < 1:
             raise ValueError(
@@ -56,6 +59,7 @@ class PretrainConfig:
     negatives: int = 0  # items that stand for the catalogue in losses and in sessions; 0: all
 
     def __post_init__(self) -> None:
+        _typed(self)
         _at_least(self, updates=0, batch_size=1, lr=0, negatives=0)
         _at_most(self, batch_size=10_000_000, negatives=100_000_000)
         if not 0 <= self.holdout_share < 1:
@@ -78,6 +82,7 @@ class DDPGConfig:
     gradient: str = "expected"  # or "soft" or "deterministic", see `agent.build.GRADIENTS`
 
     def __post_init__(self) -> None:
+        _typed(self)
         _at_least(self, updates=0, actor_lr=0, n_steps=1, bc_weight=0, ou_sigma=0)
         _at_most(self, ou_sigma=1_000)  # the action is at most 1
         _share(self, "gamma", "tau", "epsilon")
@@ -93,6 +98,7 @@ class EnvConfig:
     n_seed: int = 3  # liked items known at the start; not read where sessions are logged
 
     def __post_init__(self) -> None:
+        _typed(self)
         _at_least(self, sessions=1, horizon=1, n_seed=1)
         _at_most(self, sessions=10**12, horizon=10_000, n_seed=10_000)
         _one_of(self, name=("logged", *SESSIONS))
@@ -111,6 +117,7 @@ class Config:
     precision: str = "float32"  # or "bfloat16": matrix products by which the actor learns
 
     def __post_init__(self) -> None:
+        _typed(self)
         _at_least(self, weight_decay=0, validate_every=1, seed=0)
         _one_of(self, device=DEVICES, precision=PRECISIONS)
         session = self.env.n_seed + self.env.horizon
@@ -245,8 +252,7 @@ def _converted(path: str, value: Any, kind: type) -> Any:
             raise ValueError  # Python would take 1_0 for 10
         return kind(value)
     except (ValueError, OverflowError):  # a whole number may be too large for a float
-        names = {int: "a whole number", float: "a number", str: "text"}
-        raise ValueError(f"{path} must be {names[kind]}, not {reprlib.repr(value)}") from None
+        raise ValueError(f"{path} must be {_WORDS[kind]}, not {reprlib.repr(value)}") from None
 
 
 def _group(part: object) -> str:
@@ -255,6 +261,16 @@ def _group(part: object) -> str:
 
 def _name(part: object, field: str) -> str:
     return f"{_group(part)}.{field}" if _group(part) else field
+
+
+def _typed(part: object) -> None:
+    """ValueError for a field that is not what its annotation says; a truth is no number."""
+    for name, kind in get_type_hints(type(part)).items():
+        value = getattr(part, name)
+        right = isinstance(value, (float, int) if kind is float else kind)
+        if not right or isinstance(value, bool):
+            words = _WORDS.get(kind, f"a {kind.__name__}")
+            raise ValueError(f"{_name(part, name)} must be {words}, not {reprlib.repr(value)}")
 
 
 def _at_least(part: object, **least: float) -> None:

@@ -8,7 +8,10 @@ import re
 from collections.abc import Sequence
 
 _HALF_OF_THE_DAY = re.compile(r"(?<![a-z])([ap])\.?m\b", re.IGNORECASE)
-_ZONE = re.compile(r"([+-])(\d\d):?(\d\d)$")
+_ZONE = re.compile(r"([+-])(\d\d)(?::?(\d\d))?$")
+_LETTERS = re.compile(r"[^\W\d_]+")
+_KNOWN = {"t", "z", "utc", "gmt", "h", "uhr"}  # beside a time of the day; any other may be a zone
+_FARTHEST = 14  # hours from Greenwich
 _NUMBER = re.compile(r"\d+(\.\d+)?")
 _DATE = re.compile(r"(\d{1,4})([-./])(\d{1,2})\2(\d{1,4})(?!\d)(.*)", re.DOTALL)
 
@@ -25,6 +28,8 @@ def moments(texts: Sequence[str]) -> list[Moment] | None:
     """
     given = [text.strip() for text in texts]
     if all(not text or _NUMBER.fullmatch(text) for text in given):
+        if _are_days(given):
+            return None
         return [(float(text),) if text else () for text in given]
     orders = [[_moment(text, *order) for text in given] for order in ((0, 1), (1, 0))]
     found = [order for order in orders if None not in order]
@@ -55,19 +60,35 @@ def _moment(text: str, day: int, month: int) -> Moment | None:
         days = datetime.date(*date).toordinal()
     except ValueError:  # the 31st of February
         return None
-    return (days * 86_400 + _seconds(rest.strip()),)
+    seconds = _seconds(rest.strip())
+    return None if seconds is None else (days * 86_400 + seconds,)
 
 
-def _seconds(clock: str) -> float:
-    """Of a time of the day, at Greenwich where it names its zone."""
+def _are_days(given: Sequence[str]) -> bool:
+    """Whether numbers may be days that do not sort by themselves: ddmmyyyy, yymmdd."""
+    lengths = {len(text) for text in given if text}
+    if lengths != {8}:
+        return lengths == {6}
+    dates = [text and f"{text[:4]}-{text[4:6]}-{text[6:]}" for text in given]
+    return None in [_moment(date, 0, 1) for date in dates]  # yyyymmdd sorts
+
+
+def _seconds(clock: str) -> float | None:
+    """Of a time of the day, at Greenwich where it gives its zone in hours; None for words that may
+    be a zone."""
     zone = _ZONE.search(clock)
     numbers = re.findall(r"\d+(?:\.\d+)?", clock[: zone.start()] if zone else clock)[:3]
     parts = [float(number) for number in numbers] + [0.0] * (3 - len(numbers))
     if half := _HALF_OF_THE_DAY.search(clock):
         parts[0] = parts[0] % 12 + 12 * (half[1].lower() == "p")
+    words = _LETTERS.findall(_HALF_OF_THE_DAY.sub("", clock).casefold())
+    if not _KNOWN.issuperset(words):
+        return None
     ahead = 0
     if zone:
-        ahead = (3600 * int(zone[2]) + 60 * int(zone[3])) * (1 if zone[1] == "+" else -1)
+        if int(zone[2]) > _FARTHEST:
+            return None
+        ahead = (3600 * int(zone[2]) + 60 * int(zone[3] or 0)) * (1 if zone[1] == "+" else -1)
     return 3600 * parts[0] + 60 * parts[1] + parts[2] - ahead
 
 

@@ -275,13 +275,20 @@ def _of_title(
     if not title or _is_no_film(value.get("kind", "")):
         return None
     others = set(by_imdb.values()) if imdb else set()
-    if year.isdecimal():
-        if len(year) > 4:
+    if year:
+        number = _year(year)
+        if number is None:  # a film of any year would be a guess
             return None
-        film = _titled(title, int(year), index, others)
+        film = _titled(title, number, index, others)
         original = value.get("original", "")
-        return film or _titled(original, int(year), index, others) if original else film
+        return film or _titled(original, number, index, others) if original else film
     return _titled(*split_year(display_title(title)), index, others)
+
+
+def _year(text: str) -> int | None:
+    """Numbers as pandas writes them, too: 2021.0."""
+    whole = text.removesuffix(".0")
+    return int(whole) if whole.isdecimal() and len(whole) <= 4 else None
 
 
 def _digits(text: str) -> str:

@@ -65,7 +65,7 @@ class Interactions:
             _refuse_odd(ratings)
         except BadRow as bad:
             raise ValueError(f"row {bad.row + 1} of the ratings: {bad}") from None
-        if ratings["timestamp"].dtype.kind == "f":  # whole seconds are kept, in the order of parts
+        if ratings["timestamp"].dtype.kind in "fM":  # whole seconds are kept, in the order of parts
             ratings = ratings.sort_values("timestamp", kind="stable")
         ratings = without_duplicates(ratings, duplicates)
         user, user_ids = pd.factorize(ratings["user"].to_numpy(), sort=True)
@@ -239,10 +239,11 @@ def _refuse_odd(ratings: pd.DataFrame) -> None:
 
 
 def _times(values: pd.Series) -> np.ndarray:
-    """int64 [N]; dates in whatever unit they have."""
+    """int64 [N]; dates in whole seconds, numbers in whatever unit they have."""
     if isinstance(values.dtype, pd.DatetimeTZDtype):
         values = values.dt.tz_convert("UTC").dt.tz_localize(None)
-    return values.to_numpy().astype(np.int64)
+    times = values.to_numpy()
+    return (times.astype("M8[s]") if times.dtype.kind == "M" else times).astype(np.int64)
 
 
 def fingerprint(interactions: Interactions, times: bool = False) -> str:

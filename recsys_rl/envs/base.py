@@ -179,7 +179,7 @@ class SessionEnv:
         return self.observation(), reward, terminated, truncated, info
 
     def _reward(self, item: Tensor, rating: Tensor) -> Tensor:
-        return self.reward(rating)
+        return self.reward(rating).to(rating.dtype)
 
     def _remember(self, item: Tensor, rating: Tensor, shown: Tensor) -> None:
         """Append the answers, where something was `shown` [B], to the history."""
@@ -240,7 +240,8 @@ def check_reward(reward: Any, device: torch.device = CPU) -> None:
         raise ValueError(f"a reward is a function of the stars, not {reward!r}")
     stars = torch.tensor([0.0, 1.0, 5.0], device=device)
     found = reward(stars)
-    if not isinstance(found, Tensor) or found.shape != stars.shape or not found.isfinite().all():
+    right = isinstance(found, Tensor) and found.shape == stars.shape and not found.is_complex()
+    if not right or not found.isfinite().all():
         raise ValueError(f"a reward makes one finite number of each of the stars, not {found!r}")
 
 

@@ -169,7 +169,7 @@ class SimulatedEnv(SessionEnv):
 
     def _reward(self, item: Tensor, rating: Tensor) -> Tensor:
         before, answered = self._series, rating > 0  # no answer, no part of the series
-        reward = self.reward(rating) + self.series * before * answered
+        reward = super()._reward(item, rating) + self.series * before * answered
         longer = torch.where(rating >= POSITIVE, before.clamp(min=0) + 1, before.clamp(max=0) - 1)
         longer = longer.clamp(-LONGEST_SERIES, LONGEST_SERIES)
         self._series = torch.where(answered, longer, before)
