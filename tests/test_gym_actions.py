@@ -151,6 +151,35 @@ def test_indices_are_judged_as_they_are_shown(name: str) -> None:
     assert_shown_as_judged(env, score, last)
 
 
+@pytest.mark.parametrize("told", [4000, -1, 4.7, float("nan"), True, "2"])
+def test_a_policy_that_names_no_item_is_refused(told: object) -> None:
+    def act(seen: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
+        return np.full(len(seen), told)
+
+    env = MAKE["cold-start"]("item")
+    env.reset(seed=0)
+    histories = env.sessions.observation()
+    for score in (
+        registration.score_function(act, vectors_of(USERS), "item"),
+        gym_elicitation.score_function(act, GAUSSIAN),
+    ):
+        with pytest.raises((ValueError, TypeError), match="a policy says whole numbers|convert"):
+            score(histories)
+
+
+@pytest.mark.parametrize(
+    "vectors",
+    [
+        torch.full((USERS.n_items, 3), 1e300, dtype=torch.float64),
+        torch.ones(USERS.n_items, 3, dtype=torch.bool),
+        torch.ones(USERS.n_items, 3, dtype=torch.complex64),
+    ],
+)
+def test_vectors_are_finite_as_they_are_used(vectors: torch.Tensor) -> None:
+    with pytest.raises(ValueError, match="vectors are finite numbers"):
+        registration.GymColdStartEnv(users=USERS, vectors=vectors)
+
+
 def test_the_nearest_place_is_that_of_the_action() -> None:
     places = places_of(torch.randn(30, 4, generator=torch.Generator().manual_seed(0)))
     torch.testing.assert_close(places.mean(0), torch.zeros(4), atol=1e-6, rtol=0)

@@ -615,6 +615,16 @@ def test_without_a_name_the_data_set_that_is_there_answers(world, tmp_path, caps
     assert "'ml-100k': choose --dataset ml-1m" in capsys.readouterr().err
 
 
+def test_two_listings_of_one_film_are_one_answer(ask):
+    first, second = map(str, DUPLICATES)
+    error = refused(ask("--movies", first, "--dislike", second))
+    assert "is named as liked and as not liked" in error
+    out = ask("--movies", first, second, "--json")[1]
+    assert ids_of(out, "liked") == [DUPLICATES[0]]
+    out = ask("--movies", first, "--seen", second, "--json")[1]
+    assert ids_of(out, "seen") == []
+
+
 def test_a_missing_package_is_one_sentence(ask, monkeypatch):
     monkeypatch.setitem(sys.modules, "recsys_rl.serving", None)
     assert "pip install -r requirements.txt" in refused(ask())

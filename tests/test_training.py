@@ -206,6 +206,12 @@ def test_a_validation_without_a_figure_to_choose_by_is_refused_at_once(figures: 
     assert training.agent.pretrained == 0
 
 
+@pytest.mark.parametrize("name", ["update", "stage"])
+def test_a_figure_that_the_history_names_is_refused_at_once(name: str) -> None:
+    with pytest.raises(ValueError, match=f"a figure '{name}', which the history names"):
+        train(small(), validate=lambda _: {"score": 1.0, name: 0.5}, metric="score")
+
+
 def test_validation_does_not_change_the_training() -> None:
     ends = []
     for options in ({}, {"validate": validate, "metric": "score"}):

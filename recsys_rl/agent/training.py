@@ -219,6 +219,8 @@ def _select(
             measured = {name: float(figure) for name, figure in validate(agent).items()}
         except NoScores:  # of weights that are too large
             raise Diverged(f"a score is NaN or infinite: {HELP}") from None
+        if taken := {"update", "stage"} & set(measured):
+            raise ValueError(f"validation has a figure {min(taken)!r}, which the history names")
         figures = ranks.from_first(lambda: measured)  # of one machine, to the last bit
         value = figures.get(metric, math.nan)
         if not math.isfinite(value):

@@ -23,7 +23,7 @@ from recsys_rl.command.sources import Source, open_source
 from recsys_rl.command.spelling import key_of
 from recsys_rl.command.suggestions import Suggestion, Wishes
 from recsys_rl.command.taste import Taste
-from recsys_rl.data.films import Film
+from recsys_rl.data.films import Film, without_duplicates
 from recsys_rl.data.notes import say, shortened, shown
 
 if TYPE_CHECKING:
@@ -120,10 +120,12 @@ class _Call:
             raise CommandError(*problems)
         for problem in problems:
             say(f"recommendation.py: {problem}")
-        liked, disliked, seen = found
-        if both := [film for film in liked if film in disliked]:
+        liked, disliked, seen = (without_duplicates(part) for part in found)
+        not_liked = {film.mark for film in disliked}
+        if both := [film for film in liked if film.mark in not_liked]:
             raise CommandError(f"{names_of(both)} is named as liked and as not liked: say which")
-        return Taste(liked, disliked, [film for film in seen if film not in (*liked, *disliked)])
+        answered = not_liked | {film.mark for film in liked}
+        return Taste(liked, disliked, [film for film in seen if film.mark not in answered])
 
     def _films(self, texts: Sequence[str]) -> list[Film]:
         """Those that the model knows, or that are at least not to be suggested."""

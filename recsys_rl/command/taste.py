@@ -28,6 +28,6 @@ class Taste:
             (self.disliked, other.disliked, [*other.liked, *other.seen]),
             (self.seen, other.seen, [*other.liked, *other.disliked]),
         ):
-            again = {film.id for film in (*theirs, *more)}
-            parts.append([*(film for film in mine if film.id not in again), *theirs])
+            again = {film.mark for film in (*theirs, *more)}
+            parts.append([*(film for film in mine if film.mark not in again), *theirs])
         return Taste(*parts)

@@ -5,6 +5,7 @@ B = batch, V = n_items, k = width of a vector.
 
 from __future__ import annotations
 
+import reprlib
 from typing import Any
 
 import numpy as np
@@ -55,12 +56,27 @@ def item_of(action: Any, n_items: int) -> int:
 
 def item_scores(told: np.ndarray, n_items: int) -> Tensor:
     """What a policy of items says, as scores float32 [B, V]: scores as they are, or of indices [B]
-    the item first, the next ones behind it, round the end, as `allowed_from` takes them."""
+    the item first, the next ones behind it, round the end, as `allowed_from` takes them.
+
+    ValueError for what is neither.
+    """
     found = torch.as_tensor(np.asarray(told), device=CPU)
     if found.dim() == 2:
         return found.float()
-    behind = torch.arange(n_items, device=CPU) - found.unsqueeze(1).long()
+    behind = torch.arange(n_items, device=CPU) - items_told(found, n_items).unsqueeze(1)
     return -(behind % n_items).float()
+
+
+def items_told(told: Any, n_items: int) -> Tensor:
+    """Indices of items that a policy says, int64 [B]; ValueError for what is none."""
+    found = torch.as_tensor(told, device=CPU)
+    whole = not (found.is_floating_point() or found.is_complex() or found.dtype == torch.bool)
+    if found.dim() != 1 or not whole or ((found < 0) | (found >= n_items)).any():
+        raise ValueError(
+            f"a policy says whole numbers within 0 .. {n_items - 1}, one of each session, not "
+            f"{reprlib.repr(found.tolist())}"
+        )
+    return found.long()
 
 
 def allowed_from(item: int, mask: np.ndarray) -> int:

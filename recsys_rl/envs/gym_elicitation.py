@@ -31,6 +31,7 @@ from recsys_rl.envs.gym_actions import (
     ACTIONS,
     action_space,
     item_of,
+    items_told,
     nearest,
     nearness,
     places_of,
@@ -77,10 +78,9 @@ def score_function(
     def score(histories: Histories) -> Tensor:
         mask = ~exclusion_mask(histories, gaussian.n_items)
         told = act(flat_observation(histories, gaussian).numpy(), mask.numpy())
-        chosen = torch.as_tensor(told, device=CPU)
         if action == "vector":
-            return nearness(chosen.float(), places)
-        return F.one_hot(chosen.long(), gaussian.n_items).float()
+            return nearness(torch.as_tensor(told, device=CPU).float(), places)
+        return F.one_hot(items_told(told, gaussian.n_items), gaussian.n_items).float()
 
     return score
 

@@ -183,8 +183,10 @@ class GymColdStartEnv(UndrawnEnv):
         if vectors is None:
             raise ValueError("users come with vectors: item_vectors makes them from others")
         check_types(users=(users, Interactions), vectors=(vectors, Tensor))
-        if vectors.dim() != 2 or not vectors.numel() or not torch.isfinite(vectors).all():
-            raise ValueError("vectors are finite numbers [n_items, k]")
+        real = not vectors.is_complex() and vectors.dtype != torch.bool
+        filled = vectors.dim() == 2 and vectors.numel()
+        if not (real and filled and vectors.float().isfinite().all()):
+            raise ValueError("vectors are finite numbers [n_items, k], as float32 holds them")
         if len(vectors) != users.n_items:
             raise ValueError(f"{len(vectors)} vectors for {users.n_items} items")
         vectors = vectors.detach().float()
