@@ -337,6 +337,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--make", choices=SHAPES, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
+    if (options.make or options.stage) and not options.folder:
+        parser.error("--make and --stage need a --folder: --shapes and --stages need none")
     torch.set_num_threads(options.threads)
     if options.make:
         write_log(options.folder, options.make)

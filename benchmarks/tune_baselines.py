@@ -260,7 +260,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--models", nargs="+", choices=every, default=every)
     parser.add_argument("--tasks", nargs="+", choices=list(TASKS), default=list(TASKS))
     parser.add_argument(
-        "--seed", type=whole_number(0), default=0, help="of the negatives and of the users"
+        "--seed",
+        type=whole_number(0, 2**63 - 1),
+        default=0,
+        help="of the negatives and of the users",
     )
     parser.add_argument("--threads", type=whole_number(1, MOST_THREADS), default=1)
     parser.add_argument("--checkpoints", type=Path, default=Path("checkpoints/tuning"))

@@ -46,6 +46,15 @@ def test_the_gap_is_that_between_the_target_and_the_rating_before_it():
     assert [mean[f"share, {gap}"] for gap in GAPS] == [0.25, 0.5, 0.25]
 
 
+def test_a_gap_needs_a_rating_before_the_target():
+    log = dated([[0, 9, 9], [4, 5, 6]])
+    last = torch.arange(len(log)) % 3 == 2
+    with pytest.raises(ValueError, match="has no history"):
+        gap_classes(log.select((log.user == 0) & ~last), log.select(last))
+    with pytest.raises(ValueError, match="later than the target"):
+        gap_classes(log.select(last), log.select(~last))
+
+
 def test_only_ties_change_places():
     log = dated([[0, 7, 7, 7, 7, 8], [1, 1, 1, 1, 2, 2]])
     generator = torch.Generator().manual_seed(0)

@@ -39,6 +39,16 @@ def test_shares_of_the_way_has_a_row_a_world_and_a_mark_a_policy():
     assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["other", "one"]
 
 
+def test_no_series_is_left_out_where_colours_come_again():
+    frame = pd.DataFrame({"update": [0, 1], "m": [0.1, 0.2], "reward": 1.0, "critic_loss": 1.0})
+    curves = dict.fromkeys(SERIES, frame)
+    figure = plots.learning_curves(curves, "m", dict.fromkeys(SERIES, 1), {})
+    assert all(pane.lines for pane in figure.axes)
+    assert legend_of(plots.reward_curves(curves, 1)) == SERIES
+    worlds = {"one": dict.fromkeys(SERIES, (0.5, 0.4, 0.6))}
+    assert legend_of(plots.shares_of_the_way(worlds)) == SERIES
+
+
 def test_session_steps_names_what_was_shown():
     error = np.array([[1.0, 2.0], [0.5, 0.9], [0.4, 0.6]])
     figure = plots.session_steps(["A", "B"], [3.0, 4.0], [5.0, 4.5], error)

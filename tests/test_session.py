@@ -332,6 +332,8 @@ def test_the_same_in_a_notebook(given, tmp_path):
     options = {"root": root, "models": models, "dataset": dataset}
     text = suggest("Film 20", 2, dislike=["1984"], seen=["La Séance à Orly"], k=2, **options)
     assert "You might like\n  1. The Best" in text
+    with pytest.raises(CommandError, match="'-30-'"):
+        suggest("-30-", **options)
     answers, shown = iter(["like", "stop"]), []
     session(
         ask=lambda prompt: next(answers),

@@ -117,6 +117,14 @@ def test_neighbour_ratings_read_neither_the_user_nor_items_without_stars() -> No
 # ------------------------------------------------------------------------------------- the users
 
 
+@pytest.mark.parametrize(
+    "rating", [torch.full((2, 3), math.nan), torch.full((2, 3), 99.0), torch.ones(3)]
+)
+def test_a_simulator_has_stars(rating: torch.Tensor) -> None:
+    with pytest.raises(ValueError, match=r"stars within 0\.5 \.\. 5"):
+        Simulator(rating)
+
+
 def test_a_simulator_clips_predictions_and_keeps_logged_stars() -> None:
     log = log_of([(0, 1, 2.0), (2, 0, 0.5)], 3, 3)
     table = torch.tensor([[0.0, 5.0, 9.0], [3.0, 4.0, -2.0], [1.5, 2.5, 5.5]])

@@ -40,7 +40,7 @@ def _input(prompt: str) -> str:
 
 def _argv(liked: tuple[str | int, ...], options: dict[str, object]) -> list[str]:
     """Every text as it would be typed between quotes."""
-    argv = [part for film in liked for part in ("--like", str(film))]
+    argv = [f"--like={film}" for film in liked]
     for name, value in options.items():
         option = f"--{name.replace('_', '-')}"
         if value is True:

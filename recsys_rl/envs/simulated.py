@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from recsys_rl.data.column_values import SCALE
 from recsys_rl.data.counts import MOST, check_counts, check_lengths, check_numbers
 from recsys_rl.data.histories import POSITIVE, Histories
 from recsys_rl.data.interactions import Interactions
@@ -37,6 +38,11 @@ class Simulator:
     """What everybody would say of every item; rating: stars in 1..5, float32 [n_users, n_items]."""
 
     rating: Tensor
+
+    def __post_init__(self) -> None:
+        low, high = SCALE
+        if self.rating.dim() != 2 or not ((self.rating >= low) & (self.rating <= high)).all():
+            raise ValueError(f"a simulator has stars within {low:g} .. {high:g}, [users, items]")
 
     @classmethod
     def of(

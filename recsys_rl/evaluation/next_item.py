@@ -27,9 +27,14 @@ Request = Callable[[Tensor, Tensor], Tensor]  # last rating and request, int64 [
 def gap_classes(history: Interactions, target: Interactions) -> Tensor:
     """Which of `GAPS` lies between each target and the rating before it -> int64 [T].
 
-    *Same day*: less than 24 hours. Every user of a target has a row in `history`, none a later one.
+    *Same day*: less than 24 hours. ValueError where a user of a target has no row in `history`, or
+    a later one.
     """
+    if (history.offsets.diff()[target.user] == 0).any():
+        raise ValueError("a user of a target has no history: there is no gap")
     last = history.timestamp[history.offsets[target.user + 1] - 1]
+    if (last > target.timestamp).any():
+        raise ValueError("a history has ratings that are later than the target")
     return _classes(last, target.timestamp)
 
 

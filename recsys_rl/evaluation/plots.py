@@ -59,7 +59,7 @@ def learning_curves(
     figure, panes = plt.subplots(
         1, len(curves), figsize=(5 * len(curves), 3), sharey=True, squeeze=False
     )
-    for pane, (name, curve), colour in zip(panes[0], curves.items(), COLOURS, strict=False):
+    for pane, (name, curve), colour in zip(panes[0], curves.items(), cycle(COLOURS)):
         pane.plot(curve["update"], curve[metric], color=colour, marker="o", markersize=3)
         pane.axvspan(pretrained[name], curve["update"].max(), color=colour, alpha=0.1, lw=0)
         pane.set(title=f"What {name} reaches on validation data", xlabel="updates (shaded: DDPG)")
@@ -84,7 +84,7 @@ def reward_curves(played: Mapping[str, pd.DataFrame], horizon: int) -> Figure:
     updates, a round of sessions, make a point (later steps of a session earn less).
     """
     figure, panes = plt.subplots(1, 2, figsize=(10, 3.2))
-    for (name, rows), colour in zip(played.items(), COLOURS, strict=False):
+    for (name, rows), colour in zip(played.items(), cycle(COLOURS)):
         rounds = rows[["reward", "critic_loss"]].groupby(np.arange(len(rows)) // horizon).mean()
         for pane, column in zip(panes, rounds, strict=True):
             pane.plot((rounds.index + 1) * horizon, rounds[column], color=colour, label=name)
@@ -130,7 +130,7 @@ def quality_by_minutes(rows: pd.DataFrame, metrics: Mapping[str, str]) -> Figure
     """
     figure, panes = plt.subplots(1, len(metrics), figsize=(11, 4.2), squeeze=False)
     for pane, (metric, title) in zip(panes[0], metrics.items(), strict=True):
-        for (model, of_model), colour in zip(rows.groupby("model"), COLOURS, strict=False):
+        for (model, of_model), colour in zip(rows.groupby("model"), cycle(COLOURS)):
             for number, (_, run) in enumerate(of_model.groupby("seed")):
                 curve, test = (run[run["part"] == part] for part in ("validation", "test"))
                 label = None if number else f"{model}, validation"
@@ -242,7 +242,7 @@ def shares_of_the_way(worlds: Mapping[str, Mapping[str, tuple[float, float, floa
                 row + 0.12 * (len(policies) - 1) - 0.24 * i,
                 xerr=[[share - low], [high - share]],
                 fmt=marks[i % 4],
-                color=COLOURS[i],
+                color=COLOURS[i % len(COLOURS)],
                 ms=8,
                 label=name if world == next(iter(worlds)) else None,
             )
