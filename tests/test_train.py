@@ -98,9 +98,9 @@ def test_a_release_is_read_by_the_other_command(data, tmp_path, capsys):
 def test_a_training_that_was_killed_ends_bit_identical(data, tmp_path):
     def run(name: str) -> list[str]:
         folders = "--checkpoints", str(tmp_path / name), "--out", str(tmp_path / f"{name}-out")
-        return [*folders, "--checkpoint-every", "0", "--resume"]
+        return [*folders, "--resume"]
 
-    killed, seen = started(data, *run("killed")), set()
+    killed, seen = started(data, *run("killed"), "--checkpoint-every", "0"), set()
     until(lambda: written(tmp_path / "killed", seen, 4), killed)
     killed.kill()
     killed.wait()
