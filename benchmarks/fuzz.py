@@ -15,6 +15,7 @@ import contextlib
 import csv
 import hashlib
 import io
+import itertools
 import json
 import os
 import signal
@@ -355,16 +356,17 @@ def main(arguments: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         world = World(Path(folder))
         end = time.monotonic() + 60 * options.minutes
-        while not sum(tries.values()) or time.monotonic() < end:
-            for kind in options.kinds:
-                try:
-                    tries[kind] += tried(world, kind, settings(BATCH), seed)
-                except Exception as error:
-                    failures += 1
-                    print(f"{kind}, seed {seed}: {type(error).__name__}: {error}")
-                    print("\n".join(getattr(error, "__notes__", [])), flush=True)
-                    tries[kind] += BATCH
-                seed += 1
+        for kind in itertools.cycle(options.kinds):
+            try:
+                tries[kind] += tried(world, kind, settings(BATCH), seed)
+            except Exception as error:
+                failures += 1
+                print(f"{kind}, seed {seed}: {type(error).__name__}: {error}")
+                print("\n".join(getattr(error, "__notes__", [])), flush=True)
+                tries[kind] += BATCH
+            seed += 1
+            if time.monotonic() >= end:
+                break
     print(", ".join(f"{kind} {count:,}" for kind, count in tries.items()))
     print(f"{sum(tries.values()):,} tries, {failures} failures")
     return 1 if failures else 0

@@ -348,6 +348,7 @@ def main() -> None:
     data = Interactions.from_ratings(load_ratings(folder)).to(resolved(options.device))
     movies = load_movies(folder) if any(needs_movies(each.split) for each in wanted) else None
     if options.ray:
+        checked_tasks(data, movies, wanted, options.device)
         settings = {"checkpoints": checkpoints.resolve(), "threads": options.threads}
         work = partial(one_run, movies=movies, **settings)
         failed = cluster.on_ray(options.ray, work, data, wanted, options.threads)

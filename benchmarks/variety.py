@@ -45,6 +45,7 @@ from recsys_rl.command.series import series_of
 from recsys_rl.command.suggesting import apart
 from recsys_rl.data.arguments import MOST_THREADS, whole_number
 from recsys_rl.data.atomic_files import writable, write_atomically
+from recsys_rl.data.counts import MOST
 from recsys_rl.data.films import read_films, with_all
 from recsys_rl.data.histories import POSITIVE, Histories
 from recsys_rl.data.interactions import Interactions
@@ -288,7 +289,7 @@ def reliability(
 
 def blocks_of_seeds(text: str) -> int:
     """The type of an option that is a number of seeds, in whole blocks."""
-    number = whole_number(BLOCK)(text)
+    number = whole_number(BLOCK, MOST)(text)
     if number % BLOCK:
         raise argparse.ArgumentTypeError(
             f"must be a multiple of {BLOCK}, since films are counted in blocks of so many seeds, "
@@ -302,7 +303,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--dataset", default="ml-1m")
     parser.add_argument("--root", type=Path, default=ROOT / "data")
     parser.add_argument(
-        "--draws", type=whole_number(1), default=10, help="of the films named, for each user"
+        "--draws", type=whole_number(1, MOST), default=10, help="of the films named, for each user"
     )
     parser.add_argument("--seeds", type=blocks_of_seeds, default=1000)
     parser.add_argument("--threads", type=whole_number(1, MOST_THREADS), default=1)

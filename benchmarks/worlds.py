@@ -245,7 +245,21 @@ WORLDS: dict[str, Callable[[Interactions], World]] = {
 }  # and simulated, which has a form and a dial
 ORACLES = {"sardine": "rule", "simulated": "rollout"}  # what "oracle" is where none is exact
 WITHOUT_RATINGS = ("sardine",)
+# beside the trained ones of `AGENTS`: known before a world is made, which takes long
+UNTRAINED = {
+    "user-leaves": ("random", "greedy", "greedy-model", "list", "list-model", "oracle"),
+    "elicitation": ("random", "greedy", "tree", "knowledge-gradient", "oracle"),
+    "cold-start": ("random", "popular", "greedy", "ddpg-gamma-0", "oracle"),
+    "sardine": ("random", "greedy", "rule"),
+    "simulated": ("random", "linucb", "greedy", "rollout"),
+}
 RECORDED = "user-leaves", "sardine", "simulated"  # other scripts record the others
+
+
+def names_of(options: argparse.Namespace) -> list[str]:
+    """The policies of a world."""
+    theirs = options.world != "simulated" or (options.form, options.dial) == (FORM, DIAL)
+    return [*UNTRAINED[options.world], *(AGENTS[options.world] if theirs else ())]
 
 
 def world_of(options: argparse.Namespace) -> World:
@@ -328,15 +342,16 @@ def main(arguments: list[str] | None = None) -> None:
             parser.error(f"--train needs a --policy that is trained here: {there}")
         if options.dataset != DATASET:
             parser.error(f"--train is for {DATASET}: released policies are of its films")
+    if options.policy == "oracle":
+        options.policy = ORACLES.get(options.world, "oracle")
+    policies = names_of(options)
+    if options.policy not in (None, *policies):
+        parser.error(f"--policy is one of {', '.join(policies)}, not {options.policy!r}")
     if options.record:
         results.ready()
     if options.train:
         trained(options.world, options.policy, options.root)
     world = world_of(options)
-    if options.policy == "oracle":
-        options.policy = ORACLES.get(options.world, "oracle")
-    if options.policy not in (None, *world.policies):
-        parser.error(f"--policy is one of {', '.join(world.policies)}, not {options.policy!r}")
     trained_here = AGENTS[options.world]
     released_here = not options.record and options.dataset == DATASET
     there = [name for name in world.policies if released_here or name not in trained_here]

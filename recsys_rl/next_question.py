@@ -30,13 +30,10 @@ def next_question(
     item_vectors: float [V, p + 1], the Gaussian's components and, last, shares; noise: float [V].
     liked, rejected: what was answered, "not seen" is a rejection. askable, recommendable: bool [V];
     all items by default. What was answered is neither. An item that is asked about leaves the list.
-    ValueError where nothing is left to ask or to recommend.
+    ValueError where nothing is left to ask or to recommend, and for other masks.
     """
     answered = [*liked, *rejected]
-    ask, show = (
-        np.ones(len(noise), bool) if mask is None else mask.copy()
-        for mask in (askable, recommendable)
-    )
+    ask, show = (_mask(mask, len(noise)) for mask in (askable, recommendable))
     ask[answered] = show[answered] = False
     if not ask.any() or not show.any():
         raise ValueError("nothing is left to ask about, or to recommend")
@@ -54,6 +51,16 @@ def next_question(
     yes = _best_sum(before + lift * (1 - expected) + gone)
     no = _best_sum(before - lift * expected + gone)
     return int(candidates[np.argmax(chance * yes + (1 - chance) * no)])
+
+
+def _mask(given: np.ndarray | None, n_items: int) -> np.ndarray:
+    """bool [V], of one's own."""
+    if given is None:
+        return np.ones(n_items, bool)
+    mask = np.asarray(given)
+    if mask.dtype != bool or mask.shape != (n_items,):
+        raise ValueError(f"a mask is bool [{n_items}], not {mask.dtype} {list(mask.shape)}")
+    return mask.copy()
 
 
 def _posterior(

@@ -35,7 +35,7 @@ from recsys_rl.release_files import (
     short,
     write_release,
 )
-from recsys_rl.set_scorer import NOISE, Answers, SetScorer, expected_shapes
+from recsys_rl.set_scorer import NOISE, Answers, SetScorer, check_answers, expected_shapes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -184,8 +184,10 @@ class Recommender:
     def scores_of(self, people: Sequence[Answers]) -> np.ndarray:
         """What B unknown users have answered, by index -> float32 [B, n_items].
 
-        BadRelease where the weights are so large that scores are no numbers.
+        BadRelease where the weights are so large that scores are no numbers; ValueError for what
+        are no indices of items, or twice the same.
         """
+        check_answers(people, len(self._ids))
         if not len(people):
             return np.zeros((0, len(self._ids)), np.float32)
         if not _is_set(self.config):
@@ -205,8 +207,9 @@ class Recommender:
         """The item whose answer says most about which ten others to recommend, by index.
 
         askable: bool [n_items], what may be asked about and recommended, at least one. None for
-        agents without a Gaussian of likes.
+        agents without a Gaussian of likes. ValueError for other answers, and for another mask.
         """
+        check_answers([answers], len(self._ids))
         if not _is_set(self.config):
             return None
         scorer = self._scorer

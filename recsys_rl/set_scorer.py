@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from recsys_rl.data.notes import written
 from recsys_rl.release_files import Shapes
 
 EMBEDDING_STD = 0.05  # of the item vectors at first
@@ -25,6 +26,18 @@ class Answers(NamedTuple):
 
     liked: Sequence[int]
     rejected: Sequence[int] = ()
+
+
+def check_answers(people: Sequence[Answers], n_items: int) -> None:
+    """ValueError unless all are indices of items, and nobody has answered for one twice."""
+    for answers in people:
+        places = [place for part in answers for place in part]
+        if not all(isinstance(each, (int, np.integer)) and 0 <= each < n_items for each in places):
+            raise ValueError(
+                f"answers are indices within 0 .. {n_items - 1}, not {written(places)}"
+            )
+        if len(set(places)) < len(places):
+            raise ValueError(f"an item is answered for once, and not twice: {written(places)}")
 
 
 class SetScorer:

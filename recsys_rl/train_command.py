@@ -24,7 +24,7 @@ from recsys_rl.data.arguments import MOST_THREADS, Parser, number_of, whole_numb
 from recsys_rl.data.atomic_files import FolderInUse, writable
 from recsys_rl.data.devices import resolved
 from recsys_rl.data.download import DataUnavailable
-from recsys_rl.data.notes import note, say
+from recsys_rl.data.notes import note, say, shown
 from recsys_rl.evaluation.statistics import Evaluation
 from recsys_rl.experiments import NAMES, config_of
 from recsys_rl.release_files import refuse_foreign
@@ -145,7 +145,7 @@ def run(options: argparse.Namespace, command: str) -> None:
 def _tell(lines: list[str], out: Path | None) -> None:
     """On stdout, whose reader may have gone: nothing is lost by that any more."""
     try:
-        print(*lines, sep="\n", flush=True)
+        print(*map(shown, lines), sep="\n", flush=True)
     except OSError as error:
         # what is still in the buffer would fail once more when Python ends
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

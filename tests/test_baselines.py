@@ -173,7 +173,7 @@ def test_ease_is_the_ridge_regression_of_each_item_on_the_others(train):
     model = ease.EASE(train, penalty)
     found = model(train.histories(torch.arange(N_USERS)))
     assert found.numpy() == pytest.approx(x @ weights, abs=1e-5)
-    with pytest.raises(ValueError, match="positive"):
+    with pytest.raises(ValueError, match="above 0"):
         ease.EASE(train, 0)
 
 

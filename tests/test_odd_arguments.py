@@ -13,21 +13,34 @@ from gymnasium.error import ResetNeeded
 from toys import SMALL, random_log
 
 from recsys_rl.agent.checkpoint import Checkpoints
+from recsys_rl.baselines.asking import KnowledgeGradient
+from recsys_rl.baselines.asking_tree import QuestionTree
+from recsys_rl.baselines.linucb import LinUCB
 from recsys_rl.baselines.registry import BASELINES
 from recsys_rl.data.effects import WIDTH, genre_shares
+from recsys_rl.data.histories import Histories
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.data.splits import rows_of_users, split_holdout_users
+from recsys_rl.embeddings.cautious_means import cautious_means
 from recsys_rl.embeddings.cooccurrence import Cooccurrence
+from recsys_rl.embeddings.like_posterior import LikeGaussian
 from recsys_rl.embeddings.pmf import PMF
-from recsys_rl.embeddings.rating_factors import RatingFactors
+from recsys_rl.embeddings.rating_factors import RatingFactors, posterior_mean
 from recsys_rl.envs.consequences import Consequence, ConsequencesEnv
+from recsys_rl.envs.logged import LoggedEnv
+from recsys_rl.envs.rating_models import NeighbourRatings
 from recsys_rl.envs.simulated import SimulatedEnv, Simulator
-from recsys_rl.envs.user_leaves import in_turn, lists_far_apart
-from recsys_rl.evaluation import protocols
+from recsys_rl.envs.user_leaves import LeavingWorld, in_turn, lists_far_apart
+from recsys_rl.evaluation import protocols, statistics
+from recsys_rl.evaluation.calibration import discounted_returns
 from recsys_rl.evaluation.elicitation import elicitation
 from recsys_rl.evaluation.headroom import headroom
+from recsys_rl.evaluation.metrics import hit_rate, ndcg
 from recsys_rl.evaluation.reranking import offline_reranking
-from recsys_rl.evaluation.statistics import paired_bootstrap
+from recsys_rl.evaluation.sessions import simulated_sessions
+from recsys_rl.evaluation.statistics import Evaluation, hierarchical_bootstrap, paired_bootstrap
+from recsys_rl.next_question import next_question
+from recsys_rl.set_scorer import Answers, check_answers
 from recsys_rl.tasks.cold_start import users_of_eighth
 
 NAN, INF = float("nan"), float("inf")
@@ -57,6 +70,7 @@ def log() -> Interactions:
         ("EASE", {"regularization": INF}),
         ("EASE", {"regularization": 0.0}),
         ("EASE", {"min_rating": NAN}),
+        ("iALS", {"alpha": 1e30}),
         ("iALS", {"factors": 0}),
         ("iALS", {"factors": -1}),
         ("iALS", {"iterations": 0}),
@@ -116,7 +130,7 @@ def test_arguments_of_models_and_splits(
 
 def test_a_target_of_the_history_is_no_random_positive(log: Interactions) -> None:
     negatives = protocols.sample_negatives(log, log.user, n=1)
-    with pytest.raises(ValueError, match="a target is part of its user's history"):
+    with pytest.raises(ValueError, match="only parts that share no row go together"):
         protocols.random_positive_metrics(BASELINES["popularity"](log), log, log, negatives)
 
 
@@ -140,6 +154,15 @@ def test_seconds_between_checkpoints_are_a_number(
 def test_a_label_is_part_of_a_name(label: object, log: Interactions, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="label is a part of a file's name"):
         Checkpoints(tmp_path, label, SMALL, log)
+
+
+def test_a_label_leaves_room_in_a_files_name(log: Interactions, tmp_path: Path) -> None:
+    for label in ("long" * 51, "\N{SNOWMAN}" * 67):
+        with pytest.raises(ValueError, match="200 bytes of it: give the data set a shorter name"):
+            Checkpoints(tmp_path, label, SMALL, log)
+    kept = Checkpoints(tmp_path, "long" * 50, SMALL, log)
+    with kept.open():
+        kept.save({}, {"update": 1})
 
 
 @pytest.mark.parametrize("wrong", [NAN, INF])
@@ -205,3 +228,146 @@ def test_what_is_never_recommended_earns_nothing(log: Interactions) -> None:
 def test_a_difference_is_of_finite_values_of_users(ours: np.ndarray) -> None:
     with pytest.raises(ValueError, match="ours"):
         paired_bootstrap(ours, np.zeros_like(ours))
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("shrinkage", (0.0, -1.0, NAN)),
+        ("power", (0.0, "2")),
+        ("damping", (0.0, -0.1, INF)),
+        ("item_prior", (0.0, -5.0)),
+        ("user_prior", (0.0, NAN)),
+        ("neighbours", (0, -1, 1.5)),
+        ("batch_size", (0, True)),
+    ],
+)
+def test_neighbours_divide_by_nothing(name: str, values: tuple, log: Interactions) -> None:
+    for value in values:
+        with pytest.raises(ValueError, match=name):
+            NeighbourRatings(log, **{name: value})
+
+
+def test_a_ridge_that_rounding_swallows_is_too_small() -> None:
+    score = LinUCB(torch.ones(30, 4), ridge=1e-40)
+    with pytest.raises(ValueError, match="ridge = 1e-40 is too small beside the vectors: choose a"):
+        score(Histories(torch.zeros(1).long(), torch.tensor([[0, 1, 2]]), torch.full((1, 3), 5.0)))
+
+
+@pytest.mark.parametrize("reads_from", [NAN, 99.0, -1.0, "4", None])
+def test_what_is_read_starts_at_some_stars(reads_from: object, log: Interactions) -> None:
+    with pytest.raises(ValueError, match="reads_from is a finite number within 0 .. 5"):
+        LoggedEnv(log, reads_from=reads_from)
+
+
+@pytest.mark.parametrize("depth", [0, -3, NAN, 2.0, True])
+def test_a_tree_has_a_depth(depth: object, log: Interactions) -> None:
+    with pytest.raises(ValueError, match="depth is a whole number"):
+        QuestionTree.fit(log, torch.arange(log.n_items) < 9, depth)
+
+
+def test_a_tree_asks_about_some_items_and_no_deeper_than_there_are(log: Interactions) -> None:
+    for asked in (torch.zeros(log.n_items).bool(), torch.ones(3).bool(), torch.arange(9)):
+        with pytest.raises(ValueError, match=r"asked is bool \[30\]"):
+            QuestionTree.fit(log, asked, 2)
+    tree = QuestionTree.fit(random_log(400, 12), torch.arange(12) < 2, 6)
+    assert set(tree.item.tolist()) == {0, 1}
+
+
+def test_questions_are_chosen_among_some(log: Interactions) -> None:
+    gaussian = LikeGaussian.fit(log, 4)
+    for odd in ({"candidates": 0}, {"candidates": NAN}, {"leaders": -1}):
+        with pytest.raises(ValueError, match=next(iter(odd))):
+            KnowledgeGradient(gaussian, **odd)
+
+
+def test_a_consequence_is_of_the_films_of_the_simulator() -> None:
+    stars = Simulator(torch.full((3, 6), 3.0))
+    with pytest.raises(ValueError, match="is of 5 films and the simulator of 6: make both of the"):
+        ConsequencesEnv(stars, Consequence(torch.zeros(5, WIDTH)))
+    with pytest.raises(ValueError, match="films are"):
+        Consequence(torch.zeros(6, 2))
+
+
+def test_a_world_is_of_one_catalogue() -> None:
+    user, item, close = torch.ones(5, 2), torch.ones(9, 2), torch.zeros(9, 9).bool()
+    LeavingWorld(user, item, close, torch.arange(9))
+    for odd in (
+        (user, item, close[:4], torch.arange(9)),
+        (user, item, close, torch.arange(4)),
+        (user[:, :1], item, close, torch.arange(9)),
+        (user, item[0], close, torch.arange(9)),
+    ):
+        with pytest.raises(ValueError, match=r"close \[V, V\] and items \[V\], not"):
+            LeavingWorld(*odd)
+    with pytest.raises(ValueError, match="close is bool, not torch.float32"):
+        LeavingWorld(user, item, close.float(), torch.arange(9))
+
+
+def test_nobody_is_evaluated_twice() -> None:
+    with pytest.raises(ValueError, match="every user is evaluated once"):
+        Evaluation("p", {"hit@3": np.ones(3)}, torch.tensor([4, 2, 4]))
+    stars = Simulator(torch.full((3, 6), 3.0))
+    with pytest.raises(ValueError, match="every user is evaluated once"):
+        simulated_sessions(stars.score, stars, torch.tensor([1, 1]), steps=2, known=True)
+
+
+def test_a_log_and_itself_are_no_two_parts(log: Interactions) -> None:
+    first = log.select(torch.arange(len(log)) < 7)
+    with pytest.raises(ValueError, match="7 ratings of the same users for the same items are in"):
+        log.concat(first)
+
+
+def test_resamples_are_drawn_in_parts_when_they_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(0).random((4, 50))
+    groups = [row[: 20 + number] for number, row in enumerate(values)]
+    calls = [
+        lambda: hierarchical_bootstrap(values, n_boot=300),
+        lambda: hierarchical_bootstrap(groups, n_boot=300),
+        lambda: paired_bootstrap(values[0], values[1], n_boot=300),
+    ]
+    whole = [call() for call in calls]
+    monkeypatch.setattr(statistics, "AT_ONCE", 1000)
+    for expected, call in zip(whole, calls, strict=True):
+        assert call()[:3] == pytest.approx(expected[:3], abs=1e-12)
+
+
+@pytest.mark.parametrize("liked", [[-1], [30], [2, 2], [1.0], ["1"]])
+def test_answers_are_indices_of_items(liked: list, log: Interactions) -> None:
+    for rejected in ([], [3]):
+        with pytest.raises(ValueError, match=r"within 0 .. 29|once"):
+            check_answers([Answers([4]), Answers(liked, rejected)], 30)
+    with pytest.raises(ValueError, match="once"):
+        check_answers([Answers([4], [4])], 30)
+
+
+@pytest.mark.parametrize("mask", [np.ones(4, bool), np.ones(30), np.arange(30), [1] * 30])
+def test_masks_are_of_all_items(mask: object) -> None:
+    vectors = np.ones((30, 3))
+    for name in ("askable", "recommendable"):
+        with pytest.raises(ValueError, match=r"a mask is bool \[30\]"):
+            next_question(vectors, np.ones(30), **{name: mask})
+
+
+@pytest.mark.parametrize("k", [0, -1, 2.5, NAN])
+def test_a_list_has_a_length(k: object) -> None:
+    counts = torch.tensor([0, 3]), torch.tensor([1, 0])
+    for metric in (hit_rate, ndcg):
+        with pytest.raises(ValueError, match="k is a whole number of at least 1"):
+            metric(*counts, k)
+
+
+def test_figures_that_shrink_returns_and_means_are_no_others(log: Interactions) -> None:
+    for gamma in (NAN, 1.5, -0.1):
+        with pytest.raises(ValueError, match="gamma is a finite number within 0 .. 1"):
+            discounted_returns(torch.ones(1, 3), gamma)
+    for caution in (NAN, -1.0):
+        with pytest.raises(ValueError, match="caution is a finite number"):
+            cautious_means(log, caution)
+    with pytest.raises(ValueError, match="noise must be above 0"):
+        posterior_mean(torch.ones(1, 2, 3), torch.ones(1, 2), torch.ones(3), torch.eye(3), 0.0)
+
+
+def test_the_latest_none_are_none() -> None:
+    histories = Histories(torch.zeros(1).long(), torch.tensor([[3, 4]]), torch.ones(1, 2))
+    assert [histories.last(n).item.tolist() for n in (0, 1, 5)] == [[[]], [[4]], [[3, 4]]]

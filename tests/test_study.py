@@ -230,6 +230,8 @@ def test_what_cannot_be_trained_is_said_before_the_first_training(
 ):
     command("--agents", *agents, "--splits", *splits)
     assert words in capsys.readouterr().err
+    command("--agents", *agents, "--splits", *splits, "--ray", "local")
+    assert words in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -354,3 +354,8 @@ def test_a_stream_that_cannot_be_written_loses_no_training(
         assert f"the release in {tmp_path / 'out'} has them" in done.stderr
     else:
         assert done.returncode == 0
+
+
+def test_a_folder_that_steers_a_terminal_is_only_marked(capsys) -> None:
+    train_command._tell(["released to a\x1b[31mb"], None)
+    assert capsys.readouterr().out == "released to a\N{REPLACEMENT CHARACTER}[31mb\n"

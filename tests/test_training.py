@@ -539,6 +539,13 @@ def test_a_training_that_crashed_goes_on_from_its_last_checkpoint(
     assert differences(in_one_go[name][0], everything(training, trained)) == []
 
 
+def test_the_end_of_the_pretraining_has_a_folder_of_its_own(tmp_path: Path) -> None:
+    config = AGENTS["DRR-ave"]
+    kept, shared = (checkpoints_for(tmp_path, each) for each in (config, config.pretraining()))
+    with pytest.raises(ValueError, match="are both kept in .*: name a folder for each"):
+        train(build(config, log_for(config)), checkpoints=kept, pretrained=shared)
+
+
 def first_update(config: Config, checkpoints: Checkpoints) -> int:
     """The update that a training makes first, if it finds those checkpoints."""
     seen: list[int] = []

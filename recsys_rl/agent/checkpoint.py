@@ -28,6 +28,9 @@ from recsys_rl.data.notes import note, shortened, written
 from recsys_rl.data.regular_files import opened
 
 MAGIC = b"recsys_rl checkpoint 2\n"  # the number is the format's
+LONGEST_LABEL = (
+    200  # bytes; a file's name has 255 at most, and ours have some more behind the label
+)
 Parts = Mapping[str, Any]  # name -> anything with state_dict and load_state_dict
 # looks at the states of the parts and the progress; ValueError if they are of no such training
 Check = Callable[[Mapping[str, Any], dict[str, Any]], None]
@@ -63,6 +66,11 @@ class Checkpoints:
         check_numbers(0, every=every)
         if not isinstance(label, str) or not label or label != os.path.basename(label):
             raise ValueError(f"label is a part of a file's name, not {written(label)}")
+        if len(os.fsencode(label)) > LONGEST_LABEL:
+            raise ValueError(
+                f"{shortened(label)} is too long for the name of a checkpoint, which holds "
+                f"{LONGEST_LABEL} bytes of it: give the data set a shorter name"
+            )
         self.folder, self.every, self.resume = Path(folder), every, resume
         self.identity = {
             "config": json.dumps(config.to_dict()),

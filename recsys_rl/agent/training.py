@@ -72,7 +72,7 @@ def train(
     checkpoints: written as the training goes, and when a signal asks it to stop (Interrupted); a
     training that finds its own goes on from there. The last one stays until the caller removes it.
     pretrained: keeps the end of the pretraining, for agents that differ in DDPG alone
-    (`Config.pretraining`); a training that finds it there starts from it.
+    (`Config.pretraining`), in a folder of its own; a training that finds it there starts from it.
 
     In several processes (`data.ranks`) each of them calls this with its own share, and all validate
     together. Rank 0 saves and shows the progress; the others have the same history and weights.
@@ -80,6 +80,7 @@ def train(
     Raises Diverged where a loss is no number, BadCheckpoint and FolderInUse, and RankLost where
     another process of the training has ended.
     """
+    _refuse_one_folder(checkpoints, pretrained)
     agent, environment, demonstrations, replay = training
     pretrain, config = agent.config.pretrain.updates, agent.config
     parts = training._asdict()
@@ -134,6 +135,16 @@ def train(
         progress.weights["final"] = progress.weights["pretrained"]
     agent.actor.load_state_dict(progress.weights["final"])
     return Trained(pd.DataFrame(progress.rows), progress.weights, tuple(progress.seconds))
+
+
+def _refuse_one_folder(checkpoints: Checkpoints | None, pretrained: Checkpoints | None) -> None:
+    """ValueError where both would hold the same folder, which one training at a time may."""
+    if checkpoints and pretrained:
+        here, there = (each.folder.resolve() for each in (checkpoints, pretrained))
+        if here == there:
+            raise ValueError(
+                f"checkpoints and pretrained are both kept in {here}: name a folder for each"
+            )
 
 
 def ddpg_update(

@@ -15,6 +15,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from recsys_rl.data.counts import check_counts
 from recsys_rl.data.histories import Histories, exclusion_mask
 from recsys_rl.embeddings.like_posterior import LikeGaussian, Posterior
 
@@ -102,6 +103,9 @@ class KnowledgeGradient:
     def __init__(
         self, gaussian: LikeGaussian, candidates: int = 30, leaders: int | None = 30
     ) -> None:
+        check_counts(candidates=candidates)
+        if leaders is not None:
+            check_counts(leaders=leaders)
         self.gaussian, self.candidates, self.leaders = gaussian, candidates, leaders
 
     def __call__(self, histories: Histories) -> Tensor:

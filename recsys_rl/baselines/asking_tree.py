@@ -12,8 +12,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from recsys_rl.data.counts import check_counts
 from recsys_rl.data.histories import POSITIVE, Histories
-from recsys_rl.data.interactions import Interactions
+from recsys_rl.data.interactions import Interactions, refuse_empty
 from recsys_rl.data.memory_limit import refuse_dense
 
 CONSIDERED = 100  # items at a node: those that most of its users have rated
@@ -37,12 +38,16 @@ class QuestionTree:
     @classmethod
     def fit(cls, train: Interactions, asked: Tensor, depth: int) -> QuestionTree:
         """asked: bool [V], the items that may be asked about. depth: questions on a way."""
+        check_counts(depth=depth)
+        check_asked(asked, train.n_items)
+        refuse_empty(train)
         users = (train.offsets.diff() > 0).nonzero().squeeze(1)
         refuse_dense(len(users), train.n_items, "a tree of questions", "ask by others", each=3)
         rated = train.mask_of(users)
         liked = train.select(train.rating >= POSITIVE).mask_of(users)
         likes = liked[:, ~asked].to(torch.float32)
         askable = asked.nonzero().squeeze(1)
+        depth = min(depth, len(askable))
         items, children, orders = [], [], []
         waiting = [(torch.arange(len(users)), frozenset(), -1, 0)]
         while waiting:
@@ -82,6 +87,13 @@ class QuestionTree:
         worth = torch.arange(order.shape[1], 0, -1.0).expand(order.shape)
         scores = torch.zeros(len(histories), self.n_items)
         return scores.scatter_(1, order, worth.contiguous())
+
+
+def check_asked(asked: Tensor, n_items: int) -> None:
+    """ValueError unless it says of every item whether it may be asked about, and some may."""
+    told = isinstance(asked, Tensor) and asked.dtype == torch.bool and asked.shape == (n_items,)
+    if not told or not asked.any():
+        raise ValueError(f"asked is bool [{n_items}], true for one item at least")
 
 
 def _answer(liked: Tensor, rated: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 
 from recsys_rl.baselines.counts import _gram, _liked
 from recsys_rl.baselines.neighbours import ItemItem
-from recsys_rl.data.counts import check_numbers
+from recsys_rl.data.counts import check_positive
 from recsys_rl.data.devices import exact
 from recsys_rl.data.interactions import Interactions
 
@@ -20,9 +20,7 @@ class EASE(ItemItem):
     def __init__(
         self, train: Interactions, regularization: float = 500.0, min_rating: float | None = None
     ):
-        check_numbers(0, regularization=regularization)
-        if not regularization:
-            raise ValueError(f"regularization must be positive, not {regularization}")
+        check_positive(regularization=regularization)
         gram = _gram(_liked(train, min_rating))
         gram = gram.to(exact(gram.device))
         gram.diagonal().add_(regularization)

@@ -33,6 +33,7 @@ class IALS:
         check_counts(factors=factors, iterations=iterations)
         check_numbers(0, regularization=regularization, alpha=alpha)
         from implicit.cpu.als import AlternatingLeastSquares
+        from implicit.recommender_base import ModelFitError
         from scipy.sparse import csr_matrix
 
         self.n_items, self.min_rating, self._csr = train.n_items, min_rating, csr_matrix
@@ -40,7 +41,14 @@ class IALS:
         self.model = AlternatingLeastSquares(
             factors, regularization, alpha, iterations=iterations, num_threads=1, random_state=seed
         )
-        self.model.fit(self._matrix(rows.user, rows.item, train.n_users), show_progress=False)
+        held = self._matrix(rows.user, rows.item, train.n_users)
+        try:
+            self.model.fit(held, show_progress=False)
+        except (ModelFitError, ValueError) as error:  # of its factors; of its linear algebra
+            raise ValueError(
+                f"iALS finds no factors with regularization = {regularization:g} and alpha = "
+                f"{alpha:g} ({error}): make alpha smaller, or regularization larger"
+            ) from None
 
     def _matrix(self, row: Tensor, item: Tensor, n_rows: int):
         ones = np.ones(len(row), np.float32)

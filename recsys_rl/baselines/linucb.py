@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from recsys_rl.data.counts import check_counts, check_numbers
+from recsys_rl.data.counts import check_counts, check_numbers, check_positive
 from recsys_rl.data.histories import Histories
 from recsys_rl.data.interactions import Interactions, refuse_empty
 from recsys_rl.data.memory_limit import refuse_dense
@@ -47,7 +47,7 @@ class LinUCB:
         reward: Reward = liked_reward,
     ) -> None:
         check_numbers(0, alpha=alpha)
-        check_ridges(ridge=ridge)
+        check_positive(ridge=ridge)
         self.vectors = item_vectors
         self.alpha, self.ridge, self.reward = alpha, ridge, reward
         self.prior = item_vectors.new_zeros(item_vectors.shape[1]) if prior is None else prior
@@ -59,7 +59,8 @@ class LinUCB:
         seen = self._padded[histories.item]  # (B, H, d)
         gain = self.reward(histories.rating).unsqueeze(2)  # (B, H, 1)
         start = self.ridge * torch.eye(seen.shape[2], device=seen.device)
-        inverse = torch.cholesky_inverse(torch.linalg.cholesky(start + seen.mT @ seen))
+        root = _cholesky(start + seen.mT @ seen, ridge=self.ridge)
+        inverse = torch.cholesky_inverse(root)
         total = self.ridge * self.prior.unsqueeze(1) + seen.mT @ gain  # (B, d, 1)
         return (inverse @ total).squeeze(2), inverse
 
@@ -78,7 +79,7 @@ class LinUCB:
             return _width(inverse, self._squares)
         seen = self._padded[histories.item]  # (B, H, d)
         small = self.ridge * torch.eye(seen.shape[1], device=seen.device) + seen @ seen.mT
-        root = torch.linalg.cholesky(small)
+        root = _cholesky(small, ridge=self.ridge)
         told = torch.linalg.solve_triangular(root, seen, upper=False) @ self.vectors.T  # (B, H, V)
         left = self.vectors.square().sum(1) - told.square_().sum(1)
         return left.div_(self.ridge).clamp_(min=0).sqrt_()
@@ -126,7 +127,7 @@ class HLinUCB(LinUCB):
     ) -> None:
         check_counts(hidden=hidden, rounds=rounds)
         check_numbers(0, item_alpha=item_alpha)
-        check_ridges(ridge=ridge, item_ridge=item_ridge)
+        check_positive(ridge=ridge, item_ridge=item_ridge)
         refuse_empty(train)
         known = item_vectors.shape[1]
         prior = F.pad(item_vectors.new_zeros(known) if prior is None else prior, (0, hidden))
@@ -150,12 +151,13 @@ class HLinUCB(LinUCB):
         return theta @ self.vectors.T + of_user + of_item
 
 
-def check_ridges(**ridges: float) -> None:
-    """ValueError unless all are above 0: a regression without one may have no answer."""
-    check_numbers(0, **ridges)
-    for name, ridge in ridges.items():
-        if not ridge:
-            raise ValueError(f"{name} must be above 0")
+def _cholesky(matrix: Tensor, **ridges: float) -> Tensor:
+    """The lower root; ValueError where the ridge that was added is lost in rounding."""
+    try:
+        return torch.linalg.cholesky(matrix)
+    except torch.linalg.LinAlgError:
+        (told,) = (f"{name} = {ridge:g}" for name, ridge in ridges.items())
+        raise ValueError(f"{told} is too small beside the vectors: choose a larger one") from None
 
 
 def refuse_users(train: Interactions) -> None:
@@ -186,6 +188,6 @@ def _regressions(
     width = features.shape[1]
     gram = (there @ _squares(features)).unflatten(1, (width, width))
     gram = gram + ridge * torch.eye(width, device=gram.device)
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(gram))
+    inverse = torch.cholesky_inverse(_cholesky(gram, ridge=ridge))
     total = ridge * prior + gain @ features  # (P, d)
     return (inverse @ total.unsqueeze(2)).squeeze(2), inverse

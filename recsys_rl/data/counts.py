@@ -31,6 +31,14 @@ def check_numbers(least: float, /, most: float = math.inf, **values: Any) -> Non
             raise ValueError(f"{name} is a finite number {span}, not {written(value)}")
 
 
+def check_positive(**values: Any) -> None:
+    """ValueError unless every value is a finite real number above 0."""
+    check_numbers(0, **values)
+    for name, value in values.items():
+        if not value:
+            raise ValueError(f"{name} must be above 0, not {value}")
+
+
 def check_lengths(n_items: int, **lengths: Any) -> None:
     """The same for lists and sessions, which memory is taken for: of so many items."""
     check_counts(max(n_items, LONGEST), **lengths)

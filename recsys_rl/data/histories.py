@@ -90,8 +90,9 @@ class Histories:
 
     def last(self, n: int) -> Histories:
         """The n latest columns."""
-        time = None if self.time is None else self.time[:, -n:]
-        return replace(self, item=self.item[:, -n:], rating=self.rating[:, -n:], time=time)
+        first = max(0, self.item.shape[1] - n)
+        time = None if self.time is None else self.time[:, first:]
+        return replace(self, item=self.item[:, first:], rating=self.rating[:, first:], time=time)
 
     def without_clock(self) -> Histories:
         """The order alone."""

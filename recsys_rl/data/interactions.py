@@ -100,8 +100,17 @@ class Interactions:
         return self._take(mask)
 
     def concat(self, other: Interactions) -> Interactions:
-        """Both, sorted again; where user and timestamp tie, the rows of `self` come first."""
+        """Both, sorted again; where user and timestamp tie, the rows of `self` come first.
+
+        ValueError for other ids, and where both have a rating of the same user for the same item.
+        """
         self.check_same_ids(other)
+        pairs, more = (each.user * self.n_items + each.item for each in (self, other))
+        if again := int(torch.isin(more, pairs).sum()):
+            raise ValueError(
+                f"{again:,} ratings of the same users for the same items are in both: only parts "
+                "that share no row go together"
+            )
         names = ("user", "item", "rating", "timestamp")
         both = {name: torch.cat([getattr(self, name), getattr(other, name)]) for name in names}
         return replace(self, **both)._sorted()

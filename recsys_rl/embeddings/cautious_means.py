@@ -17,6 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from recsys_rl.data.counts import check_numbers
 from recsys_rl.data.devices import exact
 from recsys_rl.data.interactions import Interactions
 from recsys_rl.embeddings.rating_factors import RatingFactors
@@ -35,6 +36,7 @@ class Posterior(NamedTuple):
 
 def cautious_means(data: Interactions, caution: float = 2.0) -> RatingFactors:
     """rating ~ mean + b_u + b_i - caution x standard deviation of b_i, as factors of width 2."""
+    check_numbers(0, caution=caution)
     rating = data.rating.to(exact(data.rating.device))
     mean, above = rating.mean(), rating.new_zeros(data.n_users)
     counts = torch.bincount(data.user, minlength=data.n_users)

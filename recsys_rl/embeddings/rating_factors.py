@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from recsys_rl.data.counts import check_counts, check_numbers
+from recsys_rl.data.counts import check_counts, check_numbers, check_positive
 from recsys_rl.data.devices import on_cpu
 from recsys_rl.data.interactions import Interactions
 
@@ -94,6 +94,7 @@ def posterior_mean(
 
     vectors: float32 [B, H, k], 0 at padding; rating: float32 [B, H].
     """
+    check_positive(noise=noise)
     told = (vectors * rating.unsqueeze(2)).sum(1) / noise
     gram = precision + vectors.mT @ vectors / noise
     # whether it could be done is asked on the CPU alone: elsewhere it would be waited for

@@ -59,6 +59,8 @@ class Consequence:
         real = isinstance(self.dial, Real) and not isinstance(self.dial, bool)
         if not (real and 0 <= self.dial <= 1):
             raise ValueError(f"dial is within 0 .. 1, not {self.dial!r}")
+        if self.films.dim() != 2 or self.films.shape[1] != WIDTH:
+            raise ValueError(f"films are [V, {WIDTH}], not {list(self.films.shape)}")
 
     def factor(self, effect: Tensor) -> Tensor:
         """Of every film, after an effect float32 [B, WIDTH] -> float32 [B, V]."""
@@ -86,6 +88,11 @@ class ConsequencesEnv(SimulatedEnv):
         horizon: int = HORIZON,
         **options: Any,
     ) -> None:
+        if len(consequence.films) != simulator.n_items:
+            raise ValueError(
+                f"the consequence is of {len(consequence.films)} films and the simulator of "
+                f"{simulator.n_items}: make both of the same films"
+            )
         super().__init__(simulator, horizon=horizon, reward=stars_reward, **options)
         self.consequence = replace(consequence, films=consequence.films.to(self.device))
 

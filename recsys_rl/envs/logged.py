@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from recsys_rl.data.counts import check_counts
+from recsys_rl.data.column_values import SCALE
+from recsys_rl.data.counts import check_counts, check_numbers
 from recsys_rl.data.devices import CPU, generator_on
 from recsys_rl.data.histories import POSITIVE, Histories
 from recsys_rl.data.interactions import Interactions
@@ -52,8 +53,8 @@ class LoggedEnv(SessionEnv):
     ) -> None:
         super().__init__(horizon, reward, generator, log.user.device)
         check_counts(sessions=sessions, n=n)
-        if not 0 <= anonymous_share <= 1:
-            raise ValueError(f"anonymous_share is in 0 .. 1, not {anonymous_share}")
+        check_numbers(0, SCALE[1], reads_from=reads_from)
+        check_numbers(0, 1, anonymous_share=anonymous_share)
         self.log, self.n_items, self.n_users = log, log.n_items, log.n_users
         self.shown_beside = horizon
         self.sessions, self.n = sessions, n

@@ -15,8 +15,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from recsys_rl.data.counts import check_counts, check_positive
 from recsys_rl.data.histories import Histories
-from recsys_rl.data.interactions import Interactions
+from recsys_rl.data.interactions import Interactions, refuse_empty
 from recsys_rl.data.memory_limit import refuse_dense
 from recsys_rl.data.splits import random_split
 
@@ -56,7 +57,11 @@ class NeighbourRatings:
         user_prior: float = 10.0,
         batch_size: int = 1024,
     ) -> None:
+        check_counts(neighbours=neighbours, batch_size=batch_size)
+        check_positive(shrinkage=shrinkage, power=power, damping=damping)
+        check_positive(item_prior=item_prior, user_prior=user_prior)
         refuse_neighbours(train.n_items)
+        refuse_empty(train)
         self.damping, self.user_prior = damping, user_prior
         self.mean = train.rating.mean()
         above = train.rating.new_zeros(train.n_items)

@@ -55,6 +55,14 @@ class LeavingWorld:
     close: Tensor
     items: Tensor
 
+    def __post_init__(self) -> None:
+        shapes = [list(part.shape) for part in (self.user, self.item, self.close, self.items)]
+        (users, items), width = (len(self.user), len(self.item)), self.item.shape[-1]
+        if shapes != [[users, width], [items, width], [items, items], [items]]:
+            raise ValueError(f"user [U, k], item [V, k], close [V, V] and items [V], not {shapes}")
+        if self.close.dtype != torch.bool:
+            raise ValueError(f"close is bool, not {self.close.dtype}")
+
     @property
     def n_users(self) -> int:
         return len(self.user)

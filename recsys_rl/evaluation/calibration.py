@@ -102,7 +102,6 @@ def calibration(
     seed: int = 1,
 ) -> Calibration:
     """Every eligible user of a finite environment plays `draws` sessions, greedily."""
-    check_numbers(0, 1, gamma=gamma)
     users, seed_items = environment.starts(draws, seed)
     parts = []
     for rows in batches(torch.arange(len(users), device=users.device), batch_size):
@@ -131,6 +130,7 @@ def _played(
 
 def discounted_returns(rewards: Tensor, gamma: float) -> Tensor:
     """The discounted sum of the rewards from each step on: float32 [B, T] -> the same shape."""
+    check_numbers(0, 1, gamma=gamma)
     returns, total = [], rewards.new_zeros(len(rewards))
     for reward in rewards.flip(1).unbind(1):
         total = reward + gamma * total

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from recsys_rl.data.counts import check_counts
 from recsys_rl.data.devices import CPU
 
 NEVER_SHOWN = 2**40  # rank of an item whose score is -inf: behind the end of every list
@@ -13,7 +14,8 @@ NEVER_SHOWN = 2**40  # rank of an item whose score is -inf: behind the end of ev
 
 def discounts(k: int) -> Tensor:
     """1 / log2(rank + 2) for the ranks 0..k-1 -> float64 [k], on the CPU: figures of users are made
-    there, from counts that are made where the scores are."""
+    there, from counts that are made where the scores are. ValueError unless k is a length."""
+    check_counts(k=k)
     return 1 / torch.log2(torch.arange(k, dtype=torch.float64, device=CPU) + 2)
 
 
@@ -38,6 +40,7 @@ def _shown(own: Tensor, greater: Tensor, ties: Tensor) -> tuple[Tensor, Tensor]:
 
 def hit_rate(greater: Tensor, ties: Tensor, k: int) -> Tensor:
     """Expected Hit@k of one target over a random order of ties -> float64 like `greater`."""
+    check_counts(k=k)
     return ((k - greater).double() / (ties + 1)).clamp(0, 1)
 
 

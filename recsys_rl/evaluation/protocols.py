@@ -217,8 +217,6 @@ def random_positive_metrics(
         position, row = test.rows_of(batch)  # (M,)
         kept = (negatives[row, 0] >= 0).nonzero().squeeze(1)  # the others have too few
         others = negatives[row[kept]]
-        if train.mask_of(batch)[position, test.item[row]].any():
-            raise ValueError("a target is part of its user's history")
         if known.mask_of(batch)[position[kept, None], others].any():
             raise ValueError("negatives hold a positive of the user")
         sampled = sampled_metrics(scores, position[kept], test.item[row[kept]], others, k)

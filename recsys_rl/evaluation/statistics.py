@@ -19,7 +19,7 @@ U = users, M = metrics, S = training seeds, B = resamples.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from numbers import Real
@@ -43,8 +43,8 @@ class Evaluation:
     tensors become arrays.
     `users` int64 [U] are user indices; `top` int64 [U, k] ([U, draws, k] in sessions) the lists
     shown, padded with n_items; `weights` float32 [U], where rows and not users are averaged.
-    ValueError for weights that can average nothing, for metrics of other users, for what is no
-    number.
+    ValueError for weights that can average nothing, for metrics of other users, for users who are
+    named twice and would count twice, for what is no number.
     """
 
     protocol: str
@@ -55,6 +55,8 @@ class Evaluation:
 
     def __post_init__(self) -> None:
         n_users = len(self.users)
+        if len(self.users.unique()) < n_users:
+            raise ValueError("every user is evaluated once: some are named twice or more")
         metrics = {name: _values(name, values) for name, values in self.metrics.items()}
         for name, values in metrics.items():
             if values.shape != (n_users,):
@@ -190,12 +192,7 @@ def resampled_means(
     weight = np.ones(n) if weights is None else weights.astype(np.float64)
     weight = np.where(np.isnan(values), 0.0, weight[:, None])
     both = np.concatenate([np.nan_to_num(values) * weight, weight], axis=1)  # (U, 2M)
-    rng, sums = np.random.default_rng(seed), []
-    chunk = max(1, 8_000_000 // n)  # bounds the memory: 64 MB of drawn users at a time
-    for size in [chunk] * (n_boot // chunk) + [n_boot % chunk]:
-        drawn = rng.integers(n, size=(size, n)) + n * np.arange(size)[:, None]
-        times = np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n)
-        sums.append(times.astype(np.float64) @ both)
+    sums = [times @ both for times in _times_drawn(n, n_boot, seed)]
     totals, weights_drawn = np.split(np.concatenate(sums), 2, axis=1)
     with np.errstate(invalid="ignore"):
         return totals / weights_drawn
@@ -294,18 +291,32 @@ def hierarchical_bootstrap(
 def _crossed(groups: list[np.ndarray], n_boot: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Sum and number of the values of B resamples, the same users for all seeds -> float64 [B]."""
     values = np.stack(groups).astype(np.float64)  # (S, U)
-    seeds = _times_drawn(len(values), n_boot, seed + 1)  # (B, S)
-    users = _times_drawn(values.shape[1], n_boot, seed)  # (B, U)
-    sums = (seeds * (users @ np.nan_to_num(values).T)).sum(1)
-    return sums, (seeds * (users @ (~np.isnan(values)).T.astype(np.float64))).sum(1)
+    both = np.concatenate([np.nan_to_num(values), ~np.isnan(values)]).T  # (U, 2S)
+    seeds = np.concatenate(list(_times_drawn(len(values), n_boot, seed + 1)))  # (B, S)
+    drawn = np.concatenate([times @ both for times in _times_drawn(len(both), n_boot, seed)])
+    sums, counts = np.split(drawn, 2, axis=1)  # (B, S) each
+    return (seeds * sums).sum(1), (seeds * counts).sum(1)
 
 
-@lru_cache(maxsize=8)  # tables ask for hundreds of intervals over the same users
-def _times_drawn(n: int, n_boot: int, seed: int) -> np.ndarray:
-    """How often each of n is in each of B resamples of size n -> float64 [B, n]."""
-    drawn = np.random.default_rng(seed).integers(n, size=(n_boot, n))
-    flat = (drawn + n * np.arange(n_boot)[:, None]).ravel()
-    return np.bincount(flat, minlength=n_boot * n).reshape(n_boot, n).astype(np.float64)
+AT_ONCE = 16_000_000  # numbers that are drawn: 128 MB
+
+
+def _times_drawn(n: int, n_boot: int, seed: int) -> Iterable[np.ndarray]:
+    """How often each of n is in each of B resamples of size n -> float64 [<= B, n], in parts."""
+    if n * n_boot <= AT_ONCE:
+        return (_drawn_at_once(n, n_boot, seed),)
+    rng, size = np.random.default_rng(seed), max(1, AT_ONCE // n)
+    return (_times(rng, n, min(size, n_boot - first)) for first in range(0, n_boot, size))
+
+
+@lru_cache(maxsize=4)  # tables ask for hundreds of intervals over the same users
+def _drawn_at_once(n: int, n_boot: int, seed: int) -> np.ndarray:
+    return _times(np.random.default_rng(seed), n, n_boot)
+
+
+def _times(rng: np.random.Generator, n: int, n_boot: int) -> np.ndarray:
+    drawn = rng.integers(n, size=(n_boot, n)) + n * np.arange(n_boot)[:, None]
+    return np.bincount(drawn.ravel(), minlength=n_boot * n).reshape(n_boot, n).astype(np.float64)
 
 
 def _nested(groups: list[np.ndarray], n_boot: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -315,7 +326,9 @@ def _nested(groups: list[np.ndarray], n_boot: int, seed: int) -> tuple[np.ndarra
     sums, counts = np.zeros(drawn.shape), np.zeros(drawn.shape)
     for number, group in enumerate(groups):
         here, present = drawn == number, ~np.isnan(group)
-        users = rng.integers(len(group), size=(here.sum(), len(group)))  # (draws, U_s)
-        sums[here] = np.where(present, group, 0.0)[users].sum(1)
-        counts[here] = len(group) if present.all() else present[users].sum(1)
+        values, size = np.where(present, group, 0.0), max(1, AT_ONCE // len(group))
+        for some in np.array_split(np.flatnonzero(here), -(-int(here.sum()) // size) or 1):
+            users = rng.integers(len(group), size=(len(some), len(group)))  # (draws, U_s)
+            sums.flat[some] = values[users].sum(1)
+            counts.flat[some] = len(group) if present.all() else present[users].sum(1)
     return sums.sum(1), counts.sum(1)
