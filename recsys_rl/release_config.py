@@ -26,7 +26,9 @@ def checked(config: dict[str, Any]) -> tuple[Config, IdMap]:
     saved = config.get("config")
     parts = Config.from_dict(saved)
     if filled(parts.to_dict()) != filled(saved):
-        raise ValueError("the configuration holds text where numbers should be")
+        raise ValueError(
+            "the configuration holds text where numbers should be, or fields that are never saved"
+        )
     n_users, ids = config.get("n_users"), config.get("item_ids")
     if type(n_users) is not int or not 0 <= n_users <= MOST_USERS:
         raise ValueError(f"n_users must be a number of users, not {short(n_users)}")

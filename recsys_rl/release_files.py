@@ -32,7 +32,7 @@ CONFIG, WEIGHTS, CARD, CURVE = "config.json", "weights.safetensors", "README.md"
 OF_RELEASES = "format", "config", "item_ids", "weights_sha256"  # in every `config.json`
 LARGEST_CONFIG = 2**23  # bytes; 100,000 items take 2 MB
 LARGEST_HEADER = 2**20  # bytes
-LARGEST_WEIGHTS = 2**31  # bytes
+LARGEST_WEIGHTS = 2**29  # bytes; an agent of ML-32M takes less than a fifth of it
 DEEPEST = 8  # objects and lists in one another
 MOST_PARTS = 100_000  # objects and lists; a release has some fifty
 _TEXT = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)  # in JSON; an id may hold brackets
@@ -106,6 +106,15 @@ def refuse_large(config_bytes: int) -> None:
             f"the ids of the items and what else config.json holds take {config_bytes:,} bytes, "
             f"and a release has room for {LARGEST_CONFIG:,}: give the items shorter ids, or leave "
             "out rare ones (min_ratings)"
+        )
+
+
+def refuse_heavy(weights_bytes: int) -> None:
+    """ValueError for weights that no reader would take."""
+    if weights_bytes > LARGEST_WEIGHTS:
+        raise ValueError(
+            f"the weights take {weights_bytes:,} bytes, and a release has room for "
+            f"{LARGEST_WEIGHTS:,}: make state.k smaller, or leave out rare items (min_ratings)"
         )
 
 

@@ -23,7 +23,7 @@ from recsys_rl.data.devices import CPU, generator_on
 from recsys_rl.data.ids import IdMap
 from recsys_rl.release_config import UnknownState, checked
 from recsys_rl.release_files import WEIGHTS, BadRelease, Shapes, short
-from recsys_rl.set_scorer import GAUSSIAN, NOISE
+from recsys_rl.set_scorer import GAUSSIAN, NOISE, gaussian_width
 from recsys_rl.states.linear import GatedLinear
 from recsys_rl.states.registry import STATES
 
@@ -38,7 +38,8 @@ def expected_tensors(folder: Path, config: dict[str, Any], found: Shapes) -> Sha
     _check_registered(config, folder)
     try:
         parts, ids = checked(config)
-        sizes = config["n_users"], len(ids), _width(found.get(GAUSSIAN, ("", []))[1])
+        shape = found.get(GAUSSIAN, ("", []))[1]
+        sizes = config["n_users"], len(ids), _width(shape, len(ids))
         try:
             with torch.device("meta"):
                 actor = _actor(parts, *sizes)
@@ -60,7 +61,7 @@ def restored(folder: Path, config: dict[str, Any], content: bytes) -> tuple[Acto
     if problem := _unusable(weights):
         raise BadRelease(f"{folder} is damaged: {WEIGHTS}: {problem}")
     parts, ids = checked(config)
-    width = _width(weights[GAUSSIAN].shape if parts.state.linear else ())
+    width = _width(weights[GAUSSIAN].shape if parts.state.linear else (), len(ids))
     actor = _actor(parts, config["n_users"], len(ids), width)
     actor.load_state_dict(weights)
     return actor, ids
@@ -87,9 +88,9 @@ def _unusable(weights: dict[str, Tensor]) -> str:
     return ""
 
 
-def _width(vectors: Sequence[int]) -> int:
+def _width(vectors: Sequence[int], n_items: int) -> int:
     """Width of a linear model, from the shape of its item vectors."""
-    return max(1, vectors[1]) if len(vectors) == 2 else 1
+    return gaussian_width(vectors[1] if len(vectors) == 2 else 1, n_items)
 
 
 def _actor(config: Config, n_users: int, n_items: int, width: int) -> Actor:

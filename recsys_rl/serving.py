@@ -32,6 +32,7 @@ from recsys_rl.release_files import (
     outdated,
     read_release,
     refuse_foreign,
+    refuse_heavy,
     short,
     write_release,
 )
@@ -125,6 +126,7 @@ class Recommender:
 
         refuse_foreign(folder)
         weights = save(tensors_of(self.actor))
+        refuse_heavy(len(weights))
         config = self.config | {
             "format": FORMAT,
             "item_ids": self._ids.ids.tolist(),
@@ -333,6 +335,8 @@ def _path(folder: str | Path) -> Path:
         raise TypeError(f"a release is in a folder, named by its path, and not by {short(folder)}")
     if not str(folder):
         raise ValueError("a release is in a folder, and not in an empty text")
+    if "\0" in str(folder):
+        raise ValueError(f"no folder has a NUL in its name: {short(str(folder))}")
     return Path(folder)
 
 

@@ -109,6 +109,11 @@ def _silu(x: np.ndarray) -> np.ndarray:
     return x / (1 + np.exp(-x))
 
 
+def gaussian_width(claimed: int, n_items: int) -> int:
+    """Of its item vectors: the shares and 0 to n_items components, whatever a file claims."""
+    return min(max(1, claimed), n_items + 1)
+
+
 def expected_shapes(k: int, n_items: int, found: Shapes) -> Shapes:
     """The tensors that the weights have; the width of the Gaussian, and whether the first layer
     reads how much of a session is over, is what the file claims."""
@@ -122,7 +127,7 @@ def expected_shapes(k: int, n_items: int, found: Shapes) -> Shapes:
     if claimed("state.read.weight", read) == read + 1:
         read += 1
     shapes = {
-        GAUSSIAN: [n_items, max(1, claimed(GAUSSIAN, 1))],
+        GAUSSIAN: [n_items, gaussian_width(claimed(GAUSSIAN, 1), n_items)],
         NOISE: [n_items],
         "linear.gate": [2],
         "state.item_vectors.weight": [n_items + 1, k + 1],

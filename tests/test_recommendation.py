@@ -505,6 +505,8 @@ def pipe(name: str):
         pytest.param(config_with(config={"width": 3}), id="unknown setting"),
         pytest.param(config_with(item_ids=[2, 5]), id="weights that do not fit"),
         pytest.param(config_with(item_ids=[2, 2]), id="ids repeated"),
+        pytest.param(config_with(item_ids=[1] * 50_000), id="one id over and over"),
+        pytest.param(config_with(item_ids=[1]), id="ids that are not those of the weights"),
         pytest.param(config_with(item_ids=["a"]), id="ids that are none"),
         pytest.param(config_with(item_ids=[10**30]), id="an id out of range"),
         pytest.param(config_without("n_users"), id="no n_users"),

@@ -524,6 +524,39 @@ def test_a_file_that_claims_to_be_huge_costs_no_memory(folder: Path) -> None:
     assert kibibytes(lambda: Recommender.load(folder)) < 20_000
 
 
+def test_a_gaussian_wider_than_its_items_costs_no_memory(tmp_path: Path) -> None:
+    released(tmp_path, "DRR-set")
+    header, name, width = header_of(tmp_path), "linear.model.item_vectors", 10**6
+    items, there = header[name]["shape"]
+    more = 4 * items * (width - there)
+    header = {
+        tensor: about | {"data_offsets": [end + more * (end >= header[name]["data_offsets"][1])
+                                          for end in about["data_offsets"]]}
+        if tensor != "__metadata__" else about
+        for tensor, about in header.items()
+    }  # fmt: skip
+    header[name] |= {"shape": [items, width]}
+    size = max(about["data_offsets"][1] for about in header.values() if "data_offsets" in about)
+    with_header(tmp_path, header, size)
+    assert name in refusal(tmp_path)
+    assert kibibytes(lambda: Recommender.load(tmp_path)) < 20_000
+
+
+def test_weights_that_no_reader_would_take_are_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recommender, _ = released(tmp_path / "old")
+    monkeypatch.setattr(release_files, "LARGEST_WEIGHTS", 1000)
+    with pytest.raises(ValueError, match="bytes, and a release has room for 1,000: make state.k"):
+        recommender.save(tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_nul_is_in_no_name() -> None:
+    with pytest.raises(ValueError, match="no folder has a NUL in its name"):
+        Recommender.load("models\0")
+
+
 @pytest.mark.parametrize("name", ["config.json", "weights.safetensors"])
 @pytest.mark.parametrize("kind", ["pipe", "folder", "device", "loop"])
 def test_what_is_no_file_is_refused_at_once(name: str, kind: str, folder: Path) -> None:

@@ -231,7 +231,8 @@ def filled(saved: Any) -> Any:
 def _read(cls: type, saved: Any, where: str) -> Any:
     types = get_type_hints(cls)
     if not isinstance(saved, Mapping) or set(saved) != set(types):
-        raise ValueError(f"the configuration {where or 'as a whole'} has not the fields it should")
+        part = where.removesuffix(".") or "as a whole"
+        raise ValueError(f"the configuration {part} has not the fields it should")
     values = {}
     for name, kind in types.items():
         path = f"{where}{name}"

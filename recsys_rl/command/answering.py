@@ -138,6 +138,7 @@ class _Call:
         known = set(self.source.items)
         unknown = [film for film in found.films if film.id not in known]
         if unknown and len(unknown) == len(found.films):
+            _ = self.source.model  # where it is damaged, that is what is wrong
             self.problems += [
                 Match(
                     film.label,

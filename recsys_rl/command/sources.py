@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -215,7 +216,8 @@ def _config(folder: Path) -> dict[str, Any]:
     except ValueError:
         config = {}
     ids = config.get("item_ids")
-    if not isinstance(ids, list) or not (_all(ids, int) or _all(ids, str)):
+    known = isinstance(ids, list) and (_all(ids, int) or _all(ids, str))
+    if not known or not all(one < other for one, other in pairwise(ids)):
         load_model(folder)  # which says what is wrong
         raise damaged(f"{folder}/config.json names no items")
     return config

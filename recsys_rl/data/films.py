@@ -62,8 +62,9 @@ def with_all(films: dict[Id, Film], ids: Iterable[Id]) -> dict[Id, Film]:
     found = {}
     for item in ids:
         film = written.pop(str(item), None)
-        title = shown(f"film {item}")
-        film = film or Film(item, title, title, None, ())
+        if film is None:
+            title = shown(f"film {item}")
+            film = Film(item, title, title, None, ())
         found[item] = film if film.id == item else replace(film, id=item)
     return found | {film.id: film for film in written.values()}
 
