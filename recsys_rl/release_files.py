@@ -35,6 +35,7 @@ LARGEST_HEADER = 2**20  # bytes
 LARGEST_WEIGHTS = 2**29  # bytes; an agent of ML-32M takes less than a fifth of it
 DEEPEST = 8  # objects and lists in one another
 MOST_PARTS = 100_000  # objects and lists; a release has some fifty
+MOST_VALUES = 1_500_000  # numbers and texts, of which an item has two
 _TEXT = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)  # in JSON; an id may hold brackets
 WAIT = 60.0  # seconds for another writer to end
 ATTEMPTS = 100  # to read while others write
@@ -304,14 +305,23 @@ def _opened(path: Path, most: int) -> Iterator[tuple[BinaryIO, os.stat_result]]:
         yield file, found
 
 
-def _parts(content: bytes) -> int:
-    return content.count(b"[") + content.count(b"{")
+def _refuse_many(folder: Path, name: str, content: bytes) -> None:
+    """BadRelease for JSON of more lists, objects or values than a release can have."""
+    for marks, most, what in (
+        (b"[{", MOST_PARTS, "lists and objects"),
+        (b",", MOST_VALUES, "values"),
+    ):
+
+        def number(text: bytes, marks: bytes = marks) -> int:
+            return sum(text.count(mark) for mark in marks)
+
+        if number(content) > most and number(_TEXT.sub(b"", content)) > most:
+            raise _damaged(folder, name, f"it has more than {most:,} {what}")
 
 
 def _parsed(folder: Path, name: str, content: bytes) -> Any:
     """JSON that is not nested too deeply, of not too many parts: each of them takes memory."""
-    if _parts(content) > MOST_PARTS and _parts(_TEXT.sub(b"", content)) > MOST_PARTS:
-        raise _damaged(folder, name, f"it has more than {MOST_PARTS:,} lists and objects")
+    _refuse_many(folder, name, content)
     try:
         value = json.loads(content.decode("utf-8"))
     except RecursionError:

@@ -651,13 +651,20 @@ def test_files_that_are_no_release_are_not_written_over(folder: Path, tmp_path: 
         assert names_in(other) == [name]
 
 
-@pytest.mark.parametrize("part", ["[],", "{},"])
+@pytest.mark.parametrize(
+    ("part", "count", "said"),
+    [
+        ("[],", 200_000, "100,000 lists and objects"),
+        ("{},", 200_000, "100,000 lists and objects"),
+        ("1,", 2_000_000, "1,500,000 values"),
+    ],
+)
 def test_a_configuration_of_too_many_parts_is_refused_unread(
-    part: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+    part: str, count: int, said: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (folder / "config.json").write_text("[" + part * 200_000 + "0]")
+    (folder / "config.json").write_text("[" + part * count + "0]")
     monkeypatch.setattr("recsys_rl.release_files.json.loads", None)
-    assert "more than 100,000 lists and objects" in refusal(folder)
+    assert f"more than {said}" in refusal(folder)
 
 
 def test_brackets_in_ids_are_no_parts() -> None:
