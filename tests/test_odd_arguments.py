@@ -26,6 +26,7 @@ from recsys_rl.embeddings.cooccurrence import Cooccurrence
 from recsys_rl.embeddings.like_posterior import LikeGaussian
 from recsys_rl.embeddings.pmf import PMF
 from recsys_rl.embeddings.rating_factors import RatingFactors, posterior_mean
+from recsys_rl.envs.base import best_item
 from recsys_rl.envs.consequences import Consequence, ConsequencesEnv
 from recsys_rl.envs.logged import LoggedEnv
 from recsys_rl.envs.rating_models import NeighbourRatings
@@ -35,7 +36,13 @@ from recsys_rl.evaluation import protocols, statistics
 from recsys_rl.evaluation.calibration import discounted_returns
 from recsys_rl.evaluation.elicitation import elicitation
 from recsys_rl.evaluation.headroom import headroom
-from recsys_rl.evaluation.metrics import hit_rate, ndcg
+from recsys_rl.evaluation.metrics import (
+    hit_rate,
+    list_statistics,
+    ndcg,
+    rank_counts,
+    sampled_metrics,
+)
 from recsys_rl.evaluation.reranking import offline_reranking
 from recsys_rl.evaluation.sessions import simulated_sessions
 from recsys_rl.evaluation.statistics import Evaluation, hierarchical_bootstrap, paired_bootstrap
@@ -371,3 +378,60 @@ def test_figures_that_shrink_returns_and_means_are_no_others(log: Interactions) 
 def test_the_latest_none_are_none() -> None:
     histories = Histories(torch.zeros(1).long(), torch.tensor([[3, 4]]), torch.ones(1, 2))
     assert [histories.last(n).item.tolist() for n in (0, 1, 5)] == [[[]], [[4]], [[3, 4]]]
+
+
+def test_what_an_environment_tells_is_not_what_it_plays_with() -> None:
+    stars = Simulator(torch.tensor([[5.0, 1.0, 3.0, 4.0, 2.0]]))
+    env = SimulatedEnv(stars, sessions=1, horizon=3, n_seed=1, reward=lambda s: s.sub_(3))
+    env.reset(seed=0)
+    saved = env.state_dict()
+    kept = {name: value.clone() for name, value in saved.items() if isinstance(value, torch.Tensor)}
+    histories, reward, _, _, info = env.step(best_item(torch.arange(5.0)[None], env.excluded))
+    assert info["rating"].item() == histories.rating[0, -1].item() == reward.item() + 3
+    assert all(torch.equal(saved[name], value) for name, value in kept.items())
+
+
+def test_scores_are_the_callers_own(log: Interactions) -> None:
+    for name in BASELINES:
+        score, histories = BASELINES[name](log), log.histories(torch.tensor([0, 1]))
+        first = score(histories)
+        score(histories).fill_(-INF)
+        if name != "random":
+            assert torch.equal(score(histories), first)
+
+
+def test_rows_that_are_out_of_order_or_of_other_indices_are_no_log(log: Interactions) -> None:
+    whole = {name: getattr(log, name) for name in ("user", "item", "rating", "timestamp")}
+    ids = log.user_ids, log.item_ids
+    for changes, words in (
+        ({"user": log.user.flip(0)}, "rows are in the order of users, and of their times"),
+        ({"timestamp": -log.timestamp}, "rows are in the order of users, and of their times"),
+        ({"item": log.item + 30}, "items are within 0 .. 29, not"),
+        ({"user": log.user - 1}, "users are within 0 .. 39, not -1"),
+        ({"rating": log.rating.double()}, r"rating is float32 \[N\], not"),
+        ({"item": log.item[:-1]}, "user, item and timestamp are int64"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            Interactions(*(whole | changes).values(), *ids)
+
+
+def test_histories_begin_at_some_stars_and_have_a_length(log: Interactions) -> None:
+    for odd in ({"min_rating": NAN}, {"min_rating": "4"}, {"length": -1}, {"length": 0}):
+        with pytest.raises(ValueError, match=next(iter(odd))):
+            log.histories(torch.tensor([0]), **odd)
+
+
+def test_a_score_that_is_no_number_beats_nobody_and_is_beaten_by_none() -> None:
+    scores = torch.tensor([[NAN, 1.0, 2.0], [3.0, NAN, 2.0]])
+    greater, ties = rank_counts(scores, torch.tensor([0, 0]), torch.ones(2, 3).bool())
+    assert hit_rate(greater, ties, 1).tolist() == [0.0, 0.0]
+    assert hit_rate(greater, ties, 2).tolist() == [0.0, 1.0]
+    found = sampled_metrics(
+        scores, torch.tensor([0, 1]), torch.tensor([0, 0]), torch.tensor([[1, 2], [1, 2]]), 1
+    )
+    assert found["sampled_hr@1"].tolist() == [0.0, 0.0]
+
+
+def test_lists_of_bytes_are_lists_of_items() -> None:
+    counts, lists = torch.tensor([5, 3, 1]), torch.tensor([[0, 1], [1, 2]])
+    assert list_statistics(lists.byte(), counts) == list_statistics(lists, counts)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -420,6 +422,15 @@ def test_a_sum_tree_takes_numbers_that_can_be_summed(bad: float) -> None:
     assert tree.nodes[1:].tolist() == [4, 2, 2, 1, 1, 1, 1]
 
 
+def test_priorities_that_were_saved_are_no_longer_those_of_the_replay() -> None:
+    replay = buffer_of(PrioritizedReplayBuffer, 8)
+    places = replay.add(numbered(range(4)))
+    state = replay.state_dict()
+    before = state["tree"].clone()
+    replay.update_priorities(places, torch.full((4,), 9.0))
+    assert torch.equal(state["tree"], before)
+
+
 def test_what_a_replay_cannot_hold_is_refused() -> None:
     replay, good = buffer_of(PrioritizedReplayBuffer, 8), numbered(range(4))
     for name, value in {
@@ -427,8 +438,18 @@ def test_what_a_replay_cannot_hold_is_refused() -> None:
         "discount": torch.full((4,), float("nan")),
         "item": torch.full((4,), N_ITEMS),
     }.items():
-        with pytest.raises(ValueError, match=f"^a {name} is NaN|^items are within 0"):
+        with pytest.raises(ValueError, match=f"^a {name} is NaN|^item: indices are within 0"):
             replay.add(good._replace(**{name: value}))
+    known = good.histories
+    for odd, words in (
+        (good._replace(item=good.item + 0.5), "item: indices are int64, not torch.float32"),
+        (good._replace(discount=torch.full((4,), 7.0)), "a discount is within 0 .. 1"),
+        (good._replace(histories=replace(known, user=known.user + 2**40)), "user: indices are wi"),
+        (good._replace(histories=replace(known, item=known.item - 99)), "items_before: indices ar"),
+        (good._replace(next_histories=replace(known, rating=known.rating / 0)), "a ratings after"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            replay.add(odd)
     assert not len(replay)
     replay.add(good)
     for place in (-1, 4):

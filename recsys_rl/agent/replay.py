@@ -98,15 +98,24 @@ class ReplayBuffer:
     def add(self, transitions: Transitions) -> Tensor:
         """Store B <= capacity transitions; returns their places, int64 [B].
 
-        ValueError, and nothing is stored, for more, for an item that is none, and for a reward or
-        discount that is NaN or infinite.
+        ValueError, and nothing is stored, for more, for users and items that are none, and for
+        other numbers that are NaN or infinite, or a discount beyond 0 .. 1.
         """
         count = len(transitions.item)
         if count > self.capacity:
             raise ValueError(f"{count} transitions do not fit into a buffer of {self.capacity}")
+        new = self._columns_of(transitions)
         if on_cpu(self.device):
-            self._refuse(transitions)
+            self._refuse(new)
         places = (self.position + torch.arange(count, device=self.device)) % self.capacity
+        for name, values in new.items():
+            self.columns[name][places] = values.to(self.columns[name].dtype)
+        self.position = (self.position + count) % self.capacity
+        self.size = min(self.size + count, self.capacity)
+        return places
+
+    def _columns_of(self, transitions: Transitions) -> dict[str, Tensor]:
+        """As they are stored, each in its own type still."""
         before, item, reward, after, discount, action = transitions
         new = {"user": before.user, "item": item, "reward": reward, "discount": discount}
         if "action" in self.columns:
@@ -117,18 +126,25 @@ class ReplayBuffer:
             new[f"elapsed_{moment}"] = histories.clock.squeeze(1)
             if f"shown_{moment}" in self.columns:
                 new[f"shown_{moment}"] = histories.shown
-        for name, values in new.items():
-            self.columns[name][places] = values.to(self.columns[name].dtype)
-        self.position = (self.position + count) % self.capacity
-        self.size = min(self.size + count, self.capacity)
-        return places
+        return new
 
-    def _refuse(self, transitions: Transitions) -> None:
-        for name in ("reward", "discount"):
-            if not torch.isfinite(getattr(transitions, name).float()).all():
-                raise ValueError(f"a {name} is NaN or infinite: nothing could be learned from it")
-        if ((transitions.item < 0) | (transitions.item >= self.n_items)).any():
-            raise ValueError(f"items are within 0 .. {self.n_items - 1}")
+    def _refuse(self, new: dict[str, Tensor]) -> None:
+        for name, values in new.items():
+            if self.columns[name].dtype != torch.int32:
+                if not torch.isfinite(values.float()).all():
+                    words = name.replace("_", " ")
+                    raise ValueError(
+                        f"a {words} is NaN or infinite: nothing can be learned from it"
+                    )
+                continue
+            last = self._last(name)
+            last = torch.iinfo(torch.int32).max if last is None else last
+            if values.dtype not in (torch.int32, torch.int64):
+                raise ValueError(f"{name}: indices are int64, not {values.dtype}")
+            if ((values < 0) | (values > last)).any():
+                raise ValueError(f"{name}: indices are within 0 .. {last}")
+        if ((new["discount"] < 0) | (new["discount"] > 1)).any():
+            raise ValueError("a discount is within 0 .. 1")
 
     def take(self, places: Tensor) -> Transitions:
         """The transitions at `places`, int64 [B]."""
@@ -311,8 +327,8 @@ class PrioritizedReplayBuffer(ReplayBuffer):
             self.largest = _larger(self.largest, priority.max())
 
     def state_dict(self) -> dict[str, Any]:
-        own = {"largest": float(self.largest), "draws": self.draws, "tree": self.tree.nodes}
-        return super().state_dict() | own
+        own = {"largest": float(self.largest), "draws": self.draws}
+        return super().state_dict() | own | {"tree": self.tree.nodes.clone()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)

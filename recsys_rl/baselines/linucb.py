@@ -57,7 +57,7 @@ class LinUCB:
     def regression(self, histories: Histories) -> tuple[Tensor, Tensor]:
         """theta [B, d] and A^-1 [B, d, d] of each user, from the history."""
         seen = self._padded[histories.item]  # (B, H, d)
-        gain = self.reward(histories.rating).unsqueeze(2)  # (B, H, 1)
+        gain = self.reward(histories.rating.clone()).unsqueeze(2)  # (B, H, 1)
         start = self.ridge * torch.eye(seen.shape[2], device=seen.device)
         root = _cholesky(start + seen.mT @ seen, ridge=self.ridge)
         inverse = torch.cholesky_inverse(root)

@@ -32,7 +32,7 @@ class Popularity:
         self.counts = _counts(_liked(train, min_rating))
 
     def __call__(self, histories: Histories) -> Tensor:
-        return self.counts.expand(len(histories), -1)
+        return self.counts.repeat(len(histories), 1)  # a table that the caller may write into
 
 
 class RecentPopularity(Popularity):

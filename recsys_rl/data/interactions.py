@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -13,7 +14,8 @@ from pandas.api.types import infer_dtype
 from torch import Tensor
 
 from recsys_rl.data.column_values import SCALE, BadRow, as_numbers, refuse_first
-from recsys_rl.data.devices import CPU
+from recsys_rl.data.counts import check_counts, check_numbers
+from recsys_rl.data.devices import CPU, on_cpu
 from recsys_rl.data.histories import UNKNOWN_TIME, Histories
 from recsys_rl.data.ids import IdMap as IdMap
 
@@ -27,6 +29,8 @@ class Interactions:
 
     user, item: int64 [N]; rating: float32 [N]; timestamp: int64 [N]. Parts of a split share the id
     maps, so indices mean the same in each of them, and a user may have no row in a part.
+    ValueError for columns of other types or lengths, in another order or of other indices, which
+    are looked at on the CPU alone; `from_ratings` puts a table in order.
     """
 
     user: Tensor
@@ -35,6 +39,27 @@ class Interactions:
     timestamp: Tensor
     user_ids: IdMap
     item_ids: IdMap
+
+    def __post_init__(self) -> None:
+        found = [(column.dtype, column.shape) for column in self._columns]
+        shape, whole = (len(self.user),), torch.int64
+        if found != [(kind, shape) for kind in (whole, whole, torch.float32, whole)]:
+            raise ValueError(
+                "user, item and timestamp are int64 [N] and rating is float32 [N], not "
+                + ", ".join(f"{kind} {list(size)}" for kind, size in found)
+            )
+        if not len(self.user) or not on_cpu(self.user):
+            return
+        users, order = (self.user[0], self.user[-1]), self.user.diff()
+        if (order < 0).any() or ((order == 0) & (self.timestamp[1:] < self.timestamp[:-1])).any():
+            raise ValueError("rows are in the order of users, and of their times: sort them first")
+        items = self.item.aminmax()
+        for name, (low, high), count in (
+            ("user", users, self.n_users),
+            ("item", items, self.n_items),
+        ):
+            if low < 0 or high >= count:
+                raise ValueError(f"{name}s are within 0 .. {count - 1}, not {low} .. {high}")
 
     def __len__(self) -> int:
         return len(self.user)
@@ -72,24 +97,25 @@ class Interactions:
         item, item_ids = pd.factorize(ratings["item"].to_numpy(), sort=True)
         rating = as_numbers(ratings["rating"], "rating").astype(np.float32)
         timestamp = _times(ratings["timestamp"])
-        columns = (torch.tensor(x, device=CPU) for x in (user, item, rating, timestamp))
-        return cls(*columns, IdMap(user_ids), IdMap(item_ids))._sorted()
+        columns = [torch.tensor(x, device=CPU) for x in (user, item, rating, timestamp)]
+        return cls(*_sorted(columns), IdMap(user_ids), IdMap(item_ids))
 
     def to(self, device: torch.device) -> Interactions:
         """The same on a device; itself where it is there."""
         if self.user.device == device:
             return self
-        names = ("user", "item", "rating", "timestamp")
-        return replace(self, **{name: getattr(self, name).to(device) for name in names})
+        return self._with([column.to(device) for column in self._columns])
 
-    def _sorted(self) -> Interactions:
-        # two stable sorts: one key made of both would overflow where times are far apart
-        order = self.timestamp.argsort(stable=True)
-        return self._take(order[self.user[order].argsort(stable=True)])
+    def reordered(self, order: Tensor) -> Interactions:
+        """The same rows, where ties of user and timestamp come in this order, int64 [N]."""
+        return self._with(_sorted([column[order] for column in self._columns]))
 
-    def _take(self, rows: Tensor) -> Interactions:
-        names = ("user", "item", "rating", "timestamp")
-        return replace(self, **{name: getattr(self, name)[rows] for name in names})
+    @property
+    def _columns(self) -> list[Tensor]:
+        return [getattr(self, name) for name in _COLUMNS]
+
+    def _with(self, columns: Sequence[Tensor]) -> Interactions:
+        return replace(self, **dict(zip(_COLUMNS, columns, strict=True)))
 
     def select(self, mask: Tensor) -> Interactions:
         """The rows where `mask` (bool [N]) is true; same id maps."""
@@ -97,7 +123,7 @@ class Interactions:
             raise ValueError(f"a mask is a tensor, bool [{len(self)}], not {type(mask).__name__}")
         if mask.dtype != torch.bool or mask.shape != self.user.shape:
             raise ValueError(f"a mask is bool [{len(self)}], not {mask.dtype} {list(mask.shape)}")
-        return self._take(mask)
+        return self._with([column[mask] for column in self._columns])
 
     def concat(self, other: Interactions) -> Interactions:
         """Both, sorted again; where user and timestamp tie, the rows of `self` come first.
@@ -111,9 +137,8 @@ class Interactions:
                 f"{again:,} ratings of the same users for the same items are in both: only parts "
                 "that share no row go together"
             )
-        names = ("user", "item", "rating", "timestamp")
-        both = {name: torch.cat([getattr(self, name), getattr(other, name)]) for name in names}
-        return replace(self, **both)._sorted()
+        pairs = zip(self._columns, other._columns, strict=True)
+        return self._with(_sorted([torch.cat(pair) for pair in pairs]))
 
     def check_same_ids(self, other: Interactions) -> None:
         """ValueError unless an index means the same in both."""
@@ -145,6 +170,10 @@ class Interactions:
         `length=None` is as wide as the batch needs; with a length H is always that length.
         `times`: with the moments of the ratings, UNKNOWN_TIME at padding.
         """
+        if min_rating is not None:
+            check_numbers(0, min_rating=min_rating)
+        if length is not None:
+            check_counts(length=length)
         start, stop = self._bounds(users)
         if length is not None and min_rating is None:  # do not gather what is cut off again
             start = torch.maximum(start, stop - length)
@@ -180,6 +209,15 @@ class Interactions:
         if len(users) and (users.min() < 0 or users.max() > self.n_users):
             raise IndexError(f"a user index is outside 0 .. {self.n_users} (the last: unknown)")
         return self.offsets[users], self.offsets[(users + 1).clamp(max=self.n_users)]
+
+
+def _sorted(columns: Sequence[Tensor]) -> list[Tensor]:
+    """User, item, rating and timestamp in the order (user, timestamp); ties stay as they are."""
+    user, _, _, timestamp = columns
+    # two stable sorts: one key made of both would overflow where times are far apart
+    order = timestamp.argsort(stable=True)
+    order = order[user[order].argsort(stable=True)]
+    return [column[order] for column in columns]
 
 
 def without_duplicates(

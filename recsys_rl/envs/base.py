@@ -179,7 +179,7 @@ class SessionEnv:
         return self.observation(), reward, terminated, truncated, info
 
     def _reward(self, item: Tensor, rating: Tensor) -> Tensor:
-        return self.reward(rating).to(rating.dtype)
+        return self.reward(rating.clone()).to(rating.dtype)  # it may work in place
 
     def _remember(self, item: Tensor, rating: Tensor, shown: Tensor) -> None:
         """Append the answers, where something was `shown` [B], to the history."""
@@ -192,11 +192,12 @@ class SessionEnv:
         raise NotImplementedError
 
     def state_dict(self) -> Info:
-        """Where the running sessions stand; tensors and numbers only."""
+        """Where the running sessions stand: tensors and numbers that no later step changes."""
         own = vars(self)
         stand = {name: own[name] for name in self.running if name in own}
         if histories := stand.pop("_histories", None):
             stand |= {"user": histories.user, "item": histories.item, "rating": histories.rating}
+        stand = {n: v.clone() if isinstance(v, Tensor) else v for n, v in stand.items()}
         return stand | {"generator": self.generator.get_state()}
 
     def load_state_dict(self, state: Info) -> None:

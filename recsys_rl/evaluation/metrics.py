@@ -23,10 +23,11 @@ def rank_counts(scores: Tensor, target: Tensor, candidates: Tensor) -> tuple[Ten
     """How many candidates beat each target, and how many *others* tie with it.
 
     scores [B, n], target int64 [B], candidates bool [B, n] (the target may be among them or not)
-    -> greater, ties: int64 [B]; NEVER_SHOWN and 0 for a target at -inf, which no list shows.
+    -> greater, ties: int64 [B]; NEVER_SHOWN and 0 for a target at -inf or NaN, which no list shows.
+    A candidate at NaN beats all.
     """
     own = scores.gather(1, target[:, None])  # (B, 1)
-    greater = ((scores > own) & candidates).sum(1)
+    greater = (~(scores <= own) & candidates).sum(1)
     tied = (scores == own) & candidates
     ties = tied.sum(1) - tied.gather(1, target[:, None]).squeeze(1).long()
     return _shown(own, greater, ties)
@@ -34,7 +35,7 @@ def rank_counts(scores: Tensor, target: Tensor, candidates: Tensor) -> tuple[Ten
 
 def _shown(own: Tensor, greater: Tensor, ties: Tensor) -> tuple[Tensor, Tensor]:
     """Counts [B], on the CPU, as they are where the targets' `own` scores [B, 1] are above -inf."""
-    never = own.squeeze(1) == -torch.inf
+    never = ~(own.squeeze(1) > -torch.inf)
     return greater.masked_fill(never, NEVER_SHOWN).cpu(), ties.masked_fill(never, 0).cpu()
 
 
@@ -70,6 +71,7 @@ def list_statistics(top: Tensor, counts: Tensor) -> dict[str, float]:
         raise ValueError(
             f"lists hold items within 0 .. {len(counts) - 1}, and {len(counts)} to pad"
         )
+    top = top.long()  # bytes would be taken for a mask
     shown, counts = top[top < len(counts)], counts.to(top.device)
     distinct, ordered = len(shown.unique()), counts.sort().values
     below = torch.searchsorted(ordered, counts) + torch.searchsorted(ordered, counts, right=True)
@@ -86,5 +88,5 @@ def sampled_metrics(
 ) -> dict[str, Tensor]:
     """Item [M] of the users at `position` [M] in scores [B, n] against others [M, 99]."""
     own, other = scores[position, item][:, None], scores[position[:, None], others]
-    counts = _shown(own, (other > own).sum(1), (other == own).sum(1))
+    counts = _shown(own, (~(other <= own)).sum(1), (other == own).sum(1))
     return {f"sampled_hr@{k}": hit_rate(*counts, k), f"sampled_ndcg@{k}": ndcg(*counts, k)}
