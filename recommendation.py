@@ -15,6 +15,8 @@ try:
 except ImportError as error:  # Python is too old, or nothing is installed
     print(f"recommendation.py: {error}", file=sys.stderr)
     sys.exit(2)
+except KeyboardInterrupt:  # while Python looks for it
+    sys.exit(130)
 
 if __name__ == "__main__":
     for stream in (sys.stdin, sys.stdout):

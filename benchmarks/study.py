@@ -68,9 +68,14 @@ def run(
     config = configured(Run(dataset, split, name, seed), device)
     training = task.build(config)
     untrained = {n: w.clone() for n, w in training.agent.actor.state_dict().items()}
-    kept = Checkpoints(checkpoints, f"{dataset}-{split}-{name}-{seed}", config, task.train)
+    kept = Checkpoints(
+        checkpoints, f"{dataset}-{split}-{name}-{seed}{task.mark}", config, task.train
+    )
     shared = Checkpoints(
-        checkpoints / "pretrained", f"{dataset}-{split}", config.pretraining(), task.train
+        checkpoints / "pretrained",
+        f"{dataset}-{split}{task.mark}",
+        config.pretraining(),
+        task.train,
     )
     measured = Measured(kept.latest)
     trained = task.fit(training, checkpoints=kept, pretrained=shared)

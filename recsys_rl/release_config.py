@@ -12,7 +12,7 @@ from recsys_rl.data.ids import IdMap
 from recsys_rl.release_files import UnknownRelease, short
 
 MOST_USERS = 2**40  # the index of somebody unknown must fit into a tensor
-MOST_CHARACTERS = 2**27  # of all item ids that are text, each as long as the longest
+MOST_CHARACTERS = 2**24  # of all item ids that are text, each as long as the longest
 # what else a config may hold, and of which type it is then
 TEXTS, OBJECTS = ("dataset", "protocol", "command", "fingerprint"), ("metrics", "versions")
 

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from recsys_rl.agent.networks import Actor
     from recsys_rl.data.histories import Histories
 
+SHOWN_IDS = 10  # in a sentence
 NO_TIMES = "this agent reads the clock, and no times were given: it reads the order alone"
 DAMAGED = "the weights of this agent are damaged: its scores are no numbers"
 
@@ -177,7 +178,7 @@ class Recommender:
         named = [self._named(history) for history in histories]
         people = [Answers(places) for _, places in named]
         if not (people and told and self.reads_clock):
-            if told:
+            if told and not self.reads_clock:
                 self._note_once("this agent does not read the clock: times are ignored")
             return self.scores_of(people)
         kept = [when[rows] for when, (rows, _) in zip(moments, named, strict=True)]
@@ -275,7 +276,7 @@ class Recommender:
         """Where the known ones stand in a history, and their indices; ValueError if none is."""
         rows, known = self._found(history, stacklevel=4)
         if not known:
-            raise ValueError(f"the model knows none of these items: {_plain(history)}")
+            raise ValueError(f"the model knows none of these items: {_some(_plain(history))}")
         return rows, known
 
     def _known(self, items: Sequence[Id], stacklevel: int) -> list[int]:
@@ -290,7 +291,7 @@ class Recommender:
         index = self._ids.places(items)
         unknown = [item for item, place in zip(_plain(items), index, strict=True) if place < 0]
         if unknown:
-            text = f"items the model does not know are ignored: {unknown}"
+            text = f"items the model does not know are ignored: {_some(unknown)}"
             warnings.warn(text, stacklevel=stacklevel)
         latest = {place: row for row, place in enumerate(index.tolist()) if place >= 0}
         rows = sorted(latest.values())
@@ -312,7 +313,9 @@ class Recommender:
         parts = [self._known(items, stacklevel=3) for items in (liked, disliked, seen)]
         if not any(parts):
             named = [item for items in (liked, disliked, seen) for item in _plain(items)]
-            raise ValueError(f"the model knows none of these items: {named}")
+            if not named:
+                raise ValueError("no item is named: give one at least that was liked")
+            raise ValueError(f"the model knows none of these items: {_some(named)}")
         if both := set(parts[0]) & set(parts[1]):
             raise ValueError(f"{self._ids.id([min(both)]).tolist()[0]!r} is liked and disliked")
         if parts[1] and not self.reads_dislikes:
@@ -325,7 +328,7 @@ class Recommender:
         if not (whole and 1 <= k <= left):
             if not left:
                 raise ValueError("all items are named: none is left to recommend")
-            raise ValueError(f"k must be between 1 and {left}, not {k}")
+            raise ValueError(f"k must be between 1 and {left}, not {short(k)}")
         best = np.argsort(-scores, kind="stable")[:k]
         return list(zip(self._ids.id(best).tolist(), scores[best].tolist(), strict=True))
 
@@ -353,6 +356,12 @@ def _check_list(items: Any) -> None:
 def _plain(items: Sequence[Id]) -> list[Id]:
     """Numbers of numpy as those of Python."""
     return np.asarray(items, object).tolist()
+
+
+def _some(items: list[Id]) -> str:
+    """A list of any length, in a sentence."""
+    rest = len(items) - SHOWN_IDS
+    return str(items) if rest <= 0 else f"{items[:SHOWN_IDS]} and {rest:,} more"
 
 
 def _is_set(config: dict[str, Any]) -> bool:

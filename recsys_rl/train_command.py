@@ -220,7 +220,8 @@ def ended(program: str, main: Callable[[], object]) -> int:
         say(f"{program}: {error}")
         return 128 + error.signal
     except PROBLEMS as error:
-        say(f"{program}: {getattr(error, 'sentence', error)}")
+        told = error.strerror if isinstance(error, OSError) and not error.filename else None
+        say(f"{program}: {getattr(error, 'sentence', told or error)}")
         return 2
     except (MemoryError, RuntimeError) as error:
         none_left = "can't allocate memory", "out of memory"  # of a processor, of a GPU

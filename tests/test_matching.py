@@ -545,3 +545,40 @@ def test_a_remake_that_is_less_known_is_said_beside_the_older_film():
 
 
 INDEX_OF_2000 = TitleIndex({i: f for i, f in THIRD.films.items() if f.year < 2001}, {})
+
+
+def test_numbers_in_a_row_behind_a_title_are_its_parts_or_are_said_to_be_ids():
+    filed = {2: ("Jumanji", 1995), 3: ("Grumpier Old Men", 1995), 20: ("Rocky", 1976)}
+    filed |= {21: ("Rocky II", 1979), 22: ("Rocky III", 1982), 23: ("Heat", 1995)}
+    filed |= {24: ("Toy Story", 1995), 25: ("Toy Story 2", 1999), 1: ("Cats", 1998)}
+    films = {i: Film(i, title, title, year, ()) for i, (title, year) in filed.items()}
+    index = TitleIndex(films, dict.fromkeys(films, 50))
+
+    def ids(*texts):
+        return [film.id for film in named(texts, index).films]
+
+    assert ids("rocky", "2", "3") == [21, 22]
+    assert ids("rocky", "1", "2") == [20, 21]
+    assert ids("toy", "story", "1", "2") == [24, 25]
+    assert ids("toy", "story", "1,2") == [24, 25]
+    assert ids("rocky", "2", "3", "24") == [21, 22, 24]
+    found = named(["heat", "1", "2"], index)
+    assert [film.id for film in found.films] == [23, 1, 2]
+    assert found.notes == [
+        "1 is taken for the id of Cats (1998) [id 1], not for a part",
+        "2 is taken for the id of Jumanji (1995) [id 2], not for a part",
+    ]
+
+
+def test_a_comma_ends_a_title_whatever_is_behind_it():
+    found = named(["Rear Windov, Casablanka"], WIDE)
+    assert [film.title for film in found.films] == ["Rear Window", "Casablanca"]
+    found = named(["xqzwv,casablanka"], WIDE)
+    assert [film.title for film in found.films] == ["Casablanca"]
+    assert "xqzwv" in found.problems[0].problem
+
+
+def test_an_article_tells_an_older_film_from_a_newer_one():
+    index = TitleIndex({1: Film(1, "Heat", "Heat", 1995, ()), 2: FILMS[8]}, {1: 900})
+    assert find("heat", index) == Match("heat", index.films[1])
+    assert "not for that of 2013, which is newer" in find("the heat", index).note

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from recsys_rl.baselines.linucb import LinUCB
 from recsys_rl.baselines.registry import BASELINES
 from recsys_rl.data.effects import WIDTH, genre_shares
 from recsys_rl.data.histories import Histories
-from recsys_rl.data.interactions import Interactions
+from recsys_rl.data.interactions import Interactions, fingerprint
 from recsys_rl.data.splits import rows_of_users, split_holdout_users
 from recsys_rl.embeddings.cautious_means import cautious_means
 from recsys_rl.embeddings.cooccurrence import Cooccurrence
@@ -47,8 +48,10 @@ from recsys_rl.evaluation.reranking import offline_reranking
 from recsys_rl.evaluation.sessions import simulated_sessions
 from recsys_rl.evaluation.statistics import Evaluation, hierarchical_bootstrap, paired_bootstrap
 from recsys_rl.next_question import next_question
+from recsys_rl.serving import _some
 from recsys_rl.set_scorer import Answers, check_answers
 from recsys_rl.tasks.cold_start import users_of_eighth
+from recsys_rl.tasks.registry import task_of
 
 NAN, INF = float("nan"), float("inf")
 
@@ -257,7 +260,7 @@ def test_neighbours_divide_by_nothing(name: str, values: tuple, log: Interaction
 
 def test_a_ridge_that_rounding_swallows_is_too_small() -> None:
     score = LinUCB(torch.ones(30, 4), ridge=1e-40)
-    with pytest.raises(ValueError, match="ridge = 1e-40 is too small beside the vectors: choose a"):
+    with pytest.raises(ValueError, match="ridge = 1e-40 does not suit the vectors: choose"):
         score(Histories(torch.zeros(1).long(), torch.tensor([[0, 1, 2]]), torch.full((1, 3), 5.0)))
 
 
@@ -435,3 +438,30 @@ def test_a_score_that_is_no_number_beats_nobody_and_is_beaten_by_none() -> None:
 def test_lists_of_bytes_are_lists_of_items() -> None:
     counts, lists = torch.tensor([5, 3, 1]), torch.tensor([[0, 1], [1, 2]])
     assert list_statistics(lists.byte(), counts) == list_statistics(lists, counts)
+
+
+@pytest.mark.parametrize("wrong", [NAN, INF])
+def test_worlds_are_of_numbers(wrong: float) -> None:
+    with pytest.raises(ValueError, match="films hold NaN or infinite numbers"):
+        Consequence(torch.full((6, WIDTH), wrong))
+    vectors, far = torch.full((3, 2), wrong), torch.zeros(3, 3).bool()
+    with pytest.raises(ValueError, match="users or items hold NaN or infinite numbers"):
+        LeavingWorld(vectors, vectors, far, torch.arange(3))
+
+
+def test_checkpoints_tell_other_validation_rows_apart() -> None:
+    log = random_log(60, 40)
+    last = (
+        log.offsets[1:][log.offsets.diff() >= 3] - 1
+    )  # the test row and the one before it change places
+    other = replace(log, item=log.item.clone())
+    other.item[last], other.item[last - 1] = log.item[last - 1], log.item[last]
+    one, two = (task_of(each, "leave-one-out") for each in (log, other))
+    assert fingerprint(one.train) == fingerprint(two.train)
+    assert one.mark != two.mark
+    assert task_of(log, "leave-one-out").mark == one.mark
+
+
+def test_long_lists_are_not_shown_whole() -> None:
+    assert _some([1, 2]) == "[1, 2]"
+    assert _some(list(range(1000))) == "[0, 1, 2, 3, 4, 5, 6, 7, 8, 9] and 990 more"

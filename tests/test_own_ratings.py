@@ -374,3 +374,20 @@ def test_quotes_of_windows_are_quotes():
     assert western("Schindler’s List – 1993 €".encode("cp1252")) == "Schindler’s List – 1993 €"
     assert western("Amélie".encode("latin-1")) == "Amélie"
     assert western(b"\x81\x92") == "\x81\x92"  # 81 means nothing in cp1252
+
+
+@pytest.mark.parametrize("end", ["\n", "\r"])
+def test_more_rows_than_anybody_has_rated_are_refused_at_once(tmp_path, end):
+    with pytest.raises(CommandError, match="more than 50,000 lines: keep those of one person"):
+        read(tmp_path, LETTERBOXD + end * 50_001)
+    with pytest.raises(CommandError, match="more than 8,388,608 bytes"):
+        read(tmp_path, LETTERBOXD + "," * 2**23)
+
+
+def test_ids_that_titles_contradict_are_those_of_another_set(tmp_path, capsys):
+    text = 'movieId,title,rating\n1,Psycho (1960),5\n8,"Matrix, The (1999)",1\n9,Unheard Of,4\n'
+    found = read(tmp_path, text)
+    assert (ids(found.taste.liked), ids(found.taste.disliked)) == ([8], [1])
+    assert found.unmatched == [["9", "Unheard Of", "4"]]
+    said = capsys.readouterr().err
+    assert "the ids are not those of ml-1m, since 1,Psycho (1960),5 is another film there" in said

@@ -32,7 +32,7 @@ from recsys_rl.command.main import main
 from recsys_rl.command.sources import Source
 from recsys_rl.command.suggestions import Suggestion
 from recsys_rl.command.taste import Taste
-from recsys_rl.data import download
+from recsys_rl.data import download, movie_files
 from recsys_rl.data.films import Film, without_duplicates
 from recsys_rl.data.interactions import IdMap
 from recsys_rl.serving import FORMAT, Recommender
@@ -639,6 +639,49 @@ def test_an_interrupt_is_quiet(ask, monkeypatch):
     monkeypatch.setattr(title_cache, "read_films", interrupt)
     monkeypatch.setattr(title_cache, "_read", lambda path: None)
     assert ask() == (130, "", "")
+
+
+def test_an_interrupt_while_the_command_is_imported_is_quiet():
+    code = """
+import runpy, sys
+class Finder:
+    def find_spec(self, name, *_):
+        if name == "recsys_rl.command.main":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Finder())
+runpy.run_path("recommendation.py")
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).parent.parent,
+        capture_output=True,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, b"", b"")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "dead link"])
+def test_a_movie_file_that_is_none_is_refused(ask, world, tmp_path, kind):
+    folder = tmp_path / "own"
+    shutil.copytree(world / "data" / DATASET, folder)
+    (folder / "movies.csv").unlink()
+    if kind == "pipe":
+        os.mkfifo(folder / "movies.csv")
+    elif kind == "folder":
+        (folder / "movies.csv").mkdir()
+    else:
+        (folder / "movies.csv").symlink_to("nowhere")
+    error = refused(ask("--dataset", str(folder), "--model", str(world / "chosen" / DATASET)))
+    assert "movies.csv is a pipe, a device, a folder or a dead link" in error
+    assert "fetched again" not in error  # it is somebody's own
+
+
+def test_a_movie_file_of_any_size_is_not_read(ask, world, tmp_path, monkeypatch):
+    monkeypatch.setattr(movie_files, "LARGEST", 100)
+    folder = tmp_path / "own"
+    shutil.copytree(world / "data" / DATASET, folder)
+    error = refused(ask("--dataset", str(folder), "--model", str(world / "chosen" / DATASET)))
+    assert "it has more than 100 bytes" in error
 
 
 # ------------------------------------------------------------------------- the look of it

@@ -357,7 +357,7 @@ def test_unknown_ids_are_ignored_with_a_warning(folder: Path) -> None:
 
 
 def test_an_empty_history_is_an_error(folder: Path) -> None:
-    with pytest.raises(ValueError, match="knows none of these items"):
+    with pytest.raises(ValueError, match="no item is named"):
         Recommender.load(folder).recommend([])
 
 

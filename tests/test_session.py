@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import termios
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -361,6 +363,64 @@ def test_a_second_session_on_one_profile_is_refused_and_nothing_is_lost(given, t
     session(ask=lambda prompt: "stop", show=list, **options)
     assert kept(tmp_path / "me.json") == list(zip(ASKED, ["like", "no"], strict=False))
     assert [path.name for path in tmp_path.iterdir()] == ["me.json"]
+
+
+def test_what_another_program_writes_into_a_profile_meanwhile_stays(given, tmp_path):
+    root, models, dataset = given[1::2]
+    options = {"root": root, "models": models, "dataset": dataset, "profile": tmp_path / "me.json"}
+    answers = iter(["like", "no"])
+
+    def ask(prompt: str) -> str:
+        said = next(answers)
+        if said == "no":
+            saved = json.loads((tmp_path / "me.json").read_text())
+            (tmp_path / "me.json").write_text(json.dumps(saved | {"mine": 1}))
+        return said
+
+    with pytest.raises(CommandError, match="was changed by another program while the session was"):
+        session(ask=ask, show=list, **options)
+    session(ask=lambda prompt: "stop", show=list, **options)
+    assert kept(tmp_path / "me.json") == [(ASKED[0], "like")]
+    assert json.loads((tmp_path / "me.json").read_text())["mine"] == 1
+
+
+def test_what_a_cell_cannot_be_told_is_one_sentence(given):
+    root, models, dataset = given[1::2]
+    options = {"root": root, "models": models, "dataset": dataset}
+    for odd, words in (
+        ({"year": (1990, 2000)}, "year is one value, and not"),
+        ({"k": [2, 3]}, "k is one value, and not"),
+        ({"help": True}, "help is for the command line"),
+    ):
+        with pytest.raises(CommandError, match=words):
+            suggest("Film 20", **odd, **options)
+    for ask in (lambda prompt: None, lambda prompt: 1, lambda prompt: b"l"):
+        with pytest.raises(CommandError, match="ask gives an answer as text, and not"):
+            session(ask=ask, show=list, **options)
+    for odd in ({"ask": "l"}, {"show": None}):
+        with pytest.raises(CommandError, match="ask is a function from a prompt to an answer"):
+            session(**odd, **options)
+
+
+def test_a_model_that_does_not_read_dislikes_says_so(given, tmp_path, capsys):
+    root, _, dataset = given[1::2]
+    save_model(tmp_path / dataset, list(listed(Path(root).parent)), None)
+    options = {"root": root, "models": tmp_path, "dataset": dataset}
+    suggest("Film 20", dislike=["1984"], **options)
+    assert "note: this model does not read dislikes" in capsys.readouterr().err
+    session("Film 20", ask=lambda prompt: "stop", show=list, **options)
+    assert "note: this model does not read dislikes" in capsys.readouterr().err
+    suggest("Film 20", **options)
+    assert "dislikes" not in capsys.readouterr().err
+
+
+def test_a_termination_leaves_the_terminal_as_before(terminal, tmp_path):
+    run = terminal("--session", "--profile", str(tmp_path / "me.json"))
+    before = termios.tcgetattr(run.leader)
+    run.until("more [m]? ")
+    run.process.terminate()
+    assert run.end() == 128 + signal.SIGTERM
+    assert termios.tcgetattr(run.leader)[3] & termios.ECHO == before[3] & termios.ECHO != 0
 
 
 def test_files_that_say_nothing_of_a_taste_are_not_answered_with_random_films(given, tmp_path):

@@ -152,12 +152,14 @@ class HLinUCB(LinUCB):
 
 
 def _cholesky(matrix: Tensor, **ridges: float) -> Tensor:
-    """The lower root; ValueError where the ridge that was added is lost in rounding."""
+    """The lower root; ValueError where rounding loses the ridge that was added, or all the rest."""
     try:
         return torch.linalg.cholesky(matrix)
     except torch.linalg.LinAlgError:
         (told,) = (f"{name} = {ridge:g}" for name, ridge in ridges.items())
-        raise ValueError(f"{told} is too small beside the vectors: choose a larger one") from None
+        raise ValueError(
+            f"{told} does not suit the vectors: choose one of about their squares"
+        ) from None
 
 
 def refuse_users(train: Interactions) -> None:

@@ -28,9 +28,12 @@ from recsys_rl.data.notes import say, shortened, shown
 
 if TYPE_CHECKING:
     from recsys_rl.command.suggesting import Suggester
+    from recsys_rl.serving import Recommender
 
 SHOWN = 20  # films that a search lists
 NEWEST = "ml-latest-small", 2018  # the released set whose films end last
+
+UNREAD = "this model does not read dislikes: such films are only left out"
 
 Show = Callable[[str], None]
 
@@ -158,7 +161,7 @@ class _Call:
     def suggest(self, suggester: Suggester, wishes: Wishes) -> None:
         arguments, said = self.arguments, [*self.taste.liked, *self.taste.disliked]
         if any(suggester.knows(film) for film in said):
-            self._remark(suggester.model.memory)
+            self._remark(suggester.model)
         elif path := arguments.profile or arguments.ratings:
             raise CommandError(
                 f"{path} holds no film that you liked or disliked and that the model knows: name "
@@ -171,12 +174,14 @@ class _Call:
         reply = self._reply(self.taste, suggester.suggest(self.taste, wishes))
         self.show(as_json(reply) if self.arguments.json else as_text(reply, style_of()))
 
-    def _remark(self, memory: int) -> None:
+    def _remark(self, model: Recommender) -> None:
         if self.arguments.seed is not None:
             self.note("--seed only draws random films, and has no effect beside named ones")
         count = len(self.taste.liked)
-        if count > memory:
-            self.note(f"the model goes by the last {memory} of these {count} films")
+        if count > model.memory:
+            self.note(f"the model goes by the last {model.memory} of these {count} films")
+        if self.taste.disliked and not model.reads_dislikes:
+            self.note(UNREAD)
 
     def _reply(self, taste: Taste, suggestions: list[Suggestion]) -> Reply:
         return Reply(
@@ -189,6 +194,8 @@ class _Call:
         kept = self.answers, self.arguments.profile, self.others, self.more
         session = Session(suggester, wishes, self.taste, *kept)
         session.keep()  # before the first question, where that fails
+        if not suggester.model.reads_dislikes:
+            self.note(UNREAD)
 
         def suggestions() -> str:
             return suggested(self._reply(session.taste, session.suggestions()), style_of())

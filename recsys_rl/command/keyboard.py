@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 try:
     import termios
@@ -28,15 +30,21 @@ def ask_key(prompt: str) -> str:
     """The key that is pressed, shown behind the prompt."""
     number = sys.stdin.fileno()
     before = termios.tcgetattr(number)
+    handler = signal.signal(signal.SIGTERM, _ended)  # the terminal is left as it was
     try:
         tty.setcbreak(number, termios.TCSANOW)  # what was typed too early is not thrown away
         print(prompt, end="", flush=True)
         key = os.read(number, 32).decode("utf-8", "replace")  # a whole arrow key
     finally:
         termios.tcsetattr(number, termios.TCSADRAIN, before)
+        signal.signal(signal.SIGTERM, handler)
     key = key or END
     print(key if key.isprintable() else "", flush=True)
     return key
+
+
+def _ended(number: int, frame: object) -> NoReturn:
+    raise SystemExit(128 + number)
 
 
 def ask_line(prompt: str) -> str:

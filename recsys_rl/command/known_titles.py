@@ -183,11 +183,6 @@ def famous_films(text: str) -> list[tuple[int, str]]:
     return _famous().get(key_of(text), [])
 
 
-def newer_films(text: str, last_year: int | None) -> list[tuple[int, str]]:
-    """Those that came after a data set ends."""
-    return [film for film in famous_films(text) if last_year is not None and film[0] > last_year]
-
-
 @cache
 def _lesser() -> frozenset[tuple[int, str]]:
     films = [first[:-1].split(" ", 1) for first, *_ in names_in(FILMS) if first.endswith("*")]

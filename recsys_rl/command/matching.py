@@ -11,7 +11,6 @@ from recsys_rl.command.known_titles import (
     in_full,
     is_lesser,
     newer_alike,
-    newer_films,
     other_names,
     others_alike,
     series_named,
@@ -135,9 +134,10 @@ def _is_rather_called(typed: str, called: Film, film: Film, index: TitleIndex) -
 def _newer(text: str, title: str, year: int | None, index: TitleIndex) -> Match | None:
     """A film that came after the data end, unless an older one of its name is asked for."""
     last = index.last_year
-    known = newer_films(title, last)
+    known = _newer_of_name(title, index)
     later = year is not None and last is not None and year > last
-    if later and not known and (alike := newer_alike(title, last)):
+    alike = newer_alike(title, last) if later and not known else None
+    if alike and key_of(alike[2]) != key_of(title):  # not "The Heat" for "Heat"
         known = [alike[1:]]
     if not known and not later:
         return None
@@ -151,7 +151,12 @@ def _newer(text: str, title: str, year: int | None, index: TitleIndex) -> Match 
         return None
     if year is None and classic and not _is_only_the_newer(title, known, older):
         return None
-    newest, name = max(known, default=(year, title))
+    same = [
+        film
+        for film in known
+        if year is None or key_of(film[1]) != key_of(title) or abs(film[0] - year) <= 1
+    ]  # "Heat (2024)" is not "The Heat" of 2013
+    newest, name = max(same, default=(year, title))
     problem = f"{name} ({newest}) is {NEWER}, whose films end in {last}"
     if key_of(name) != key_of(text.strip()):
         problem = f"{said(text)}: {problem}"
@@ -159,6 +164,21 @@ def _newer(text: str, title: str, year: int | None, index: TitleIndex) -> Match 
     if older:
         problem += f"; if you mean {names_of(older[:MEANT])}, add the year"
     return Match(text, problem=problem, choices=older[:MEANT], whole=bool(known))
+
+
+def _famous_of_name(title: str, index: TitleIndex) -> list[tuple[int, str]]:
+    """Well-known films of this name; where a film of the data has it word for word, those that
+    have, too: "Heat" is not "The Heat"."""
+    known, typed = famous_films(title), as_words(title)
+    if any(as_words(film.title) == typed for film in index.titled(title)):
+        return [film for film in known if as_words(film[1]) == typed]
+    return known
+
+
+def _newer_of_name(title: str, index: TitleIndex) -> list[tuple[int, str]]:
+    """Those that came after the data end."""
+    last = index.last_year
+    return [film for film in _famous_of_name(title, index) if last is not None and film[0] > last]
 
 
 def _better_known(title: str, index: TitleIndex) -> list[Film]:
@@ -229,8 +249,8 @@ def _of_namesakes(
     exact = film.year is None or year in (None, film.year)
     beside = [] if year else _also_called(film, title, others, index)
     same = key_of(title) == key_of(split_year(text)[0]) or key_of(title) == key_of(text)
-    newer = [] if year else newer_films(title, index.last_year)
-    missing = [] if year or newer else _missing(title, [film, *others, *beside])
+    newer = [] if year else _newer_of_name(title, index)
+    missing = [] if year or newer else _missing(title, [film, *others, *beside], index)
     if not others and not beside and not newer and not missing and exact and same:
         return Match(text, film)
     others = [*others, *beside][:MEANT]
@@ -267,10 +287,10 @@ def _also_called(film: Film, title: str, others: Sequence[Film], index: TitleInd
     return [each for each in dict.fromkeys(found) if each is not film and each not in others]
 
 
-def _missing(title: str, films: Sequence[Film]) -> list[int]:
+def _missing(title: str, films: Sequence[Film], index: TitleIndex) -> list[int]:
     """Years of well-known films of this name that are none of these."""
-    years = [film.year for film in films if film.year]
-    return [when for when, _ in famous_films(title) if all(abs(when - y) > 1 for y in years)]
+    years, known = [film.year for film in films if film.year], _famous_of_name(title, index)
+    return [when for when, _ in known if all(abs(when - y) > 1 for y in years)]
 
 
 def _likely(text: str, title: str, year: int | None, index: TitleIndex) -> Match:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 from recsys_rl.command.known_titles import famous_films, in_full, series_named
 from recsys_rl.command.matching import NEWER, Match, find, id_in, names_of, part_of
@@ -17,6 +18,7 @@ DOUBTFUL = 24  # words in doubt that are put together beside exact titles, where
 ALL = 300  # words that are put together at all
 MANY = 100  # titles in doubt that are looked at in one call
 PARTS = 13  # a number up to it behind a title may be meant as that of a sequel
+END = ","  # behind a title that a comma ends
 LONG = 200  # letters of a text with commas that may be one title
 # what a title, or each word of one, costs; the cheapest reading wins
 EXACT, TAKEN, OFFERED, UNKNOWN, STRAY = 1.0, 1.6, 2.5, 4.0, 12.0
@@ -24,6 +26,8 @@ EXACT, TAKEN, OFFERED, UNKNOWN, STRAY = 1.0, 1.6, 2.5, 4.0, 12.0
 # not the one of "10,000", nor of "Matrix, The" or "The Godfather, Part II"
 _WITHIN = r"\s*(?:(?:the|an?)\s*(?:$|[,;(])|(?:part|episode|chapter|volume|vol)\b)"
 SEPARATOR = re.compile(rf";| / |,(?!\d{{3}}\b)(?!{_WITHIN})", re.IGNORECASE)
+
+_NUMBER = re.compile(rf" (?:{'|'.join(map(str, range(1, PARTS + 1)))})$")
 
 Pick = Callable[[Match], Film | None]
 
@@ -52,9 +56,12 @@ def named(texts: Sequence[str], index: TitleIndex, pick: Pick | None = None) -> 
             film = pick(match)
         elif match.note:
             found.notes.append(match.note)
-        elif film and text.isdecimal() and int(text) <= PARTS and not (before or "0").isdecimal():
+        elif film and _is_number_of_part(text) and before != "":
             found.notes.append(f"{text} is taken for the id of {names_of([film])}, not for a part")
-        before = text
+        if not text.isdecimal():  # a number behind a title, or behind one that is behind it
+            before = text
+        elif not _is_number_of_part(text):
+            before = ""
         if film is None:
             found.problems.append(part_of(match, index))
         elif film.id not in known:
@@ -73,9 +80,11 @@ def titles_in(texts: Sequence[str], index: TitleIndex) -> list[str]:
     is one.
     """
     titles, loose = [], []
-    pieces = [piece for text in texts for piece in _pieces(text, index)]
-    for text in pieces:
-        if " " in text.strip():
+    for text in _parted(texts, index):
+        if text == END:
+            titles += _together(loose, index)
+            loose = []
+        elif " " in text.strip():
             titles += [*_together(loose, index), text]
             loose = []
         elif titles and not loose and _is_its_year(titles[-1], text, index):
@@ -83,6 +92,23 @@ def titles_in(texts: Sequence[str], index: TitleIndex) -> list[str]:
         else:
             loose.append(text)
     return titles + _together(loose, index)
+
+
+def _parted(texts: Sequence[str], index: TitleIndex) -> list[str]:
+    """The pieces of texts, and END where a comma ends a title; a number goes on with it."""
+    parted: list[str] = []
+    for text in texts:
+        pieces = _pieces(text, index)
+        if pieces == [text]:
+            parted.append(text)
+            continue
+        for piece in pieces:
+            if parted and parted[-1] == END and piece.isdecimal():
+                parted.pop()
+            parted += [piece, END]
+        if not re.search(rf"(?:{SEPARATOR.pattern})\s*$", text, re.IGNORECASE):
+            parted.pop()
+    return parted
 
 
 def _pieces(text: str, index: TitleIndex) -> list[str]:
@@ -199,9 +225,25 @@ def _continues(title: str, rest: str, index: TitleIndex) -> bool:
 
 def _with_parts(titles: list[str], index: TitleIndex) -> list[str]:
     """A small number behind a title is that of a sequel, here or elsewhere: terminator, 2; heat, 2;
-    one of several in a row is an id. Two digits may be its year: braveheart, 95."""
+    several in a row are so if there is one of these sequels: rocky, 2, 3, 4; else they are ids. Two
+    digits may be its year: braveheart, 95."""
     joined: list[str] = []
-    for text, after in zip(titles, [*titles[1:], ""], strict=True):
+    row: list[str] = []
+    for place, (text, after) in enumerate(zip(titles, [*titles[1:], ""], strict=True)):
+        if row:  # of numbers that were joined with the title before them
+            row.pop()
+            continue
+        if joined and not joined[-1].isdecimal():
+            row = list(takewhile(_is_number_of_part, titles[place:]))
+            title = _NUMBER.sub("", joined[-1])  # rocky 2, 3, 4
+            several = len(row) > 1 or (row and title != joined[-1])
+            if several and any(_has_part(title, number, index) for number in row):
+                if title == joined[-1]:
+                    joined.pop()
+                joined += [f"{title} {number}" for number in row]
+                row.pop()
+                continue
+            row = []
         if joined and _is_its_year(joined[-1], text, index) and not _is_title(text, index):
             joined[-1] += f" {text}"
             continue
@@ -219,6 +261,16 @@ def _with_parts(titles: list[str], index: TitleIndex) -> list[str]:
                 continue
         joined.append(text)
     return joined
+
+
+def _is_number_of_part(text: str) -> bool:
+    return text.isdecimal() and len(text) <= len(str(PARTS)) and 1 <= int(text) <= PARTS
+
+
+def _has_part(title: str, number: str, index: TitleIndex) -> bool:
+    """Whether this sequel is there."""
+    first, sequel = (find(text, index).film for text in (title, f"{title} {number}"))
+    return sequel is not None and sequel != first
 
 
 def _is_short_year(text: str, film: Film | None) -> bool:

@@ -27,7 +27,7 @@ from recsys_rl.data.regular_files import content_of
 from recsys_rl.data.titles import display_title
 from recsys_rl.data.written_ids import Id
 
-LARGEST = 2**26  # bytes
+LARGEST, MOST_ROWS = 2**23, 50_000  # bytes and lines: nobody has rated more films
 ARCHIVE = b"PK\x03\x04"  # how a zip file begins, and a spreadsheet too
 SEPARATORS = ",;\t"  # of columns, as programs of different countries write them
 MOST_FILES = 99  # of what was not found, beside one export
@@ -100,6 +100,12 @@ def read_ratings(
     own_ids: bool | None = False  # whether ids are others than those of MovieLens; None: perhaps
     if dataset not in SHARED_IDS:
         own_ids = True if dataset in SOURCES else None if "title" in columns else False
+    elif {"title", "item"} <= set(columns) and (row := _contradiction(rows, columns, index)):
+        own_ids = True
+        note(
+            f"{path}: the ids are not those of {dataset}, since {shortened(','.join(row))} is "
+            "another film there: films are found by title"
+        )
     found = OwnRatings(form.name, header=header)
     rated: list[tuple[int, Film, float]] = []
     users: set[str] = set()
@@ -145,6 +151,8 @@ def _table(path: Path) -> tuple[list[str], list[list[str]]]:
     if raw.startswith(ARCHIVE):
         raise CommandError(f"{path} is an archive: unpack it, and name the file of your ratings")
     text = _decoded(raw).lstrip()
+    if max(map(text.count, "\n\r")) > MOST_ROWS:
+        raise CommandError(f"{path} has more than {MOST_ROWS:,} lines: keep those of one person")
     first, _, rest = text.partition("\n")
     if tells_separator(first):
         text, first = rest, rest.partition("\n")[0]
@@ -250,6 +258,19 @@ def _film(
         return _of_id(value["item"], index)
     film = _of_title(value, index, by_imdb, imdb)
     return film or (_untitled(value, index) if value.get("item") and own_ids is None else None)
+
+
+def _contradiction(
+    rows: Sequence[Sequence[str]], columns: Mapping[str, int], index: TitleIndex
+) -> Sequence[str] | None:
+    """The first row whose id is one film and whose title is, to the letter and year, another."""
+    for row in rows:
+        value = {name: row[place].strip() for name, place in columns.items() if place < len(row)}
+        film = _of_id(value.get("item", ""), index)
+        named = None if film is None else _of_title(value | {"imdb": ""}, index, {}, "")
+        if named is not None and named.mark != film.mark:
+            return row
+    return None
 
 
 def _of_id(item: str, index: TitleIndex) -> Film | None:

@@ -134,9 +134,9 @@ def write_profile(
     answers: Iterable[Answer],
     others: Iterable[Row] = (),
     more: Row | None = None,
-) -> None:
-    """Replaces the file, whole or not at all. others and more: as in `Profile`. Raises CommandError
-    where it cannot be written."""
+) -> bytes:
+    """Replaces the file, whole or not at all -> what stands in it. others and more: as in
+    `Profile`. Raises CommandError where it cannot be written."""
     rows = [*others, *map(_row_of, answers)]
     lines = ",\n".join(f"  {json.dumps(row, ensure_ascii=False)}" for row in rows)
     first = {"format": FORMAT, "dataset": dataset} | (more or {})
@@ -149,6 +149,22 @@ def write_profile(
         rewrite_atomically(path, content)
     except (OSError, ValueError) as error:
         raise _unwritable(path, error) from error
+    return content
+
+
+def refuse_changed(path: Path, content: bytes) -> None:
+    """CommandError where something else stands in a profile than was written last."""
+    try:
+        there = content_of(path, LARGEST)
+    except FileNotFoundError:  # nothing is lost
+        return
+    except (OSError, ValueError):
+        there = b""
+    if there != content:
+        raise CommandError(
+            f"{path} was changed by another program while the session was open, and stays so: "
+            "start the session again, and give the last answer once more"
+        )
 
 
 def _row_of(answer: Answer) -> Row:

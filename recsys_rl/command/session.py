@@ -16,6 +16,7 @@ from recsys_rl.command.profiles import (
     SKIP,
     Answer,
     Row,
+    refuse_changed,
     taste_of,
     write_profile,
 )
@@ -59,6 +60,7 @@ class Session:
     profile: Path | None = None
     others: Sequence[Row] = ()
     more: Row = field(default_factory=dict)
+    kept: bytes = b""  # what was written into the profile last
 
     @property
     def taste(self) -> Taste:
@@ -92,9 +94,12 @@ class Session:
         return film
 
     def keep(self) -> None:
-        if self.profile is not None:
-            dataset = self.suggester.source.dataset
-            write_profile(self.profile, dataset, self.answers, self.others, self.more)
+        if self.profile is None:
+            return
+        if self.kept:
+            refuse_changed(self.profile, self.kept)
+        dataset = self.suggester.source.dataset
+        self.kept = write_profile(self.profile, dataset, self.answers, self.others, self.more)
 
     def suggestions(self) -> list[Suggestion]:
         """As many as are asked for, or as are left."""

@@ -90,8 +90,8 @@ def open_films(folder: Path) -> tuple[dict[Id, Film], Spellings]:
         return films_of(folder)
     except (ValueError, OverflowError, OSError) as error:
         raise CommandError(
-            f"the films cannot be read: {first_line(error)}; remove {folder} to have it fetched "
-            "again"
+            f"the films cannot be read: {first_line(error)}; "
+            + (f"remove {folder} to have it fetched again" if folder.name in SOURCES else "mend it")
         ) from error
 
 

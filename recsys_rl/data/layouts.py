@@ -5,6 +5,7 @@ This file needs no pandas.
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -40,6 +41,9 @@ def file_of(folder: Path, kind: int) -> Path:
         if (folder / files[kind]).is_file():
             check_unpacked(folder, [files[kind]])
             return folder / files[kind]
+    for files in LAYOUTS:
+        if os.path.lexists(folder / files[kind]):
+            raise ValueError(f"{folder / files[kind]} is a pipe, a device, a folder or a dead link")
     names = ", ".join(files[kind] for files in LAYOUTS)
     raise FileNotFoundError(f"no MovieLens data in {folder}: none of {names} is there")
 

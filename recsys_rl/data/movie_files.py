@@ -14,8 +14,10 @@ from recsys_rl.data.encodings import western
 from recsys_rl.data.layouts import GENRES_100K, PUBLISHED, check_count, file_of, tells_separator
 from recsys_rl.data.notes import note, shown
 from recsys_rl.data.quotes import open_quote
+from recsys_rl.data.regular_files import content_of
 from recsys_rl.data.written_ids import MISSING, Id, holds_control, whole_numbers
 
+LARGEST = 2**26  # bytes; a million films take less
 _NO_GENRE = {"(no genres listed)", "unknown"}
 _CSV_COLUMNS = ["movieId", "title", "genres"]
 
@@ -110,7 +112,7 @@ def _text(path: Path) -> str:
     """A small file. ML-10M is UTF-8, ML-100K and ML-1M are latin-1, which almost never happens to
     be valid UTF-8 once it holds an accent; neither is Windows' cp1252. Line ends are those of
     Unix."""
-    raw = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+    raw = content_of(path, LARGEST).removeprefix(b"\xef\xbb\xbf")
     if b"\0" in raw:  # as in UTF-16, which latin-1 would take for letters
         line = raw[: raw.index(b"\0")].count(b"\n") + 1
         raise _BadLine(line, "it is no text in UTF-8 or latin-1: save it as UTF-8")

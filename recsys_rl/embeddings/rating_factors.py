@@ -14,7 +14,7 @@ from torch import Tensor
 
 from recsys_rl.data.counts import check_counts, check_numbers, check_positive
 from recsys_rl.data.devices import on_cpu
-from recsys_rl.data.interactions import Interactions
+from recsys_rl.data.interactions import Interactions, refuse_empty
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +57,7 @@ class RatingFactors:
     @classmethod
     def of(cls, log: Interactions, k: int, generator: torch.Generator) -> RatingFactors:
         """From ratings without noise, as users of a simulated world give them."""
+        refuse_empty(log)
         rows = log.user, log.item, log.rating
         return cls.fit(*rows, log.n_users, log.n_items, k, ridge=1e-2, generator=generator)
 

@@ -19,7 +19,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from recsys_rl.data.devices import CPU, generator_on
+from recsys_rl.data.devices import CPU, generator_on, on_cpu
 from recsys_rl.data.effects import MEMORY, WIDTH, described, effects, pushes
 from recsys_rl.data.histories import Histories
 from recsys_rl.data.ids import IdMap
@@ -61,6 +61,8 @@ class Consequence:
             raise ValueError(f"dial is within 0 .. 1, not {self.dial!r}")
         if self.films.dim() != 2 or self.films.shape[1] != WIDTH:
             raise ValueError(f"films are [V, {WIDTH}], not {list(self.films.shape)}")
+        if on_cpu(self.films) and not self.films.isfinite().all():
+            raise ValueError("films hold NaN or infinite numbers")
 
     def factor(self, effect: Tensor) -> Tensor:
         """Of every film, after an effect float32 [B, WIDTH] -> float32 [B, V]."""

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from recsys_rl.data.counts import MOST, check_counts
-from recsys_rl.data.devices import CPU, generator_on
+from recsys_rl.data.devices import CPU, generator_on, on_cpu
 from recsys_rl.data.histories import Histories
 from recsys_rl.data.ids import IdMap
 from recsys_rl.data.interactions import Interactions
@@ -62,6 +62,8 @@ class LeavingWorld:
             raise ValueError(f"user [U, k], item [V, k], close [V, V] and items [V], not {shapes}")
         if self.close.dtype != torch.bool:
             raise ValueError(f"close is bool, not {self.close.dtype}")
+        if on_cpu(self.user) and not (self.user.isfinite().all() and self.item.isfinite().all()):
+            raise ValueError("users or items hold NaN or infinite numbers")
 
     @property
     def n_users(self) -> int:

@@ -54,6 +54,8 @@ class Evaluation:
     weights: np.ndarray | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.users, Tensor):
+            raise ValueError(f"users are a tensor, int64 [U], not {type(self.users).__name__}")
         n_users = len(self.users)
         if len(self.users.unique()) < n_users:
             raise ValueError("every user is evaluated once: some are named twice or more")

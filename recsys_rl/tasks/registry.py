@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import pandas as pd
 
-from recsys_rl.data.interactions import Interactions
+from recsys_rl.data.interactions import Interactions, fingerprint
 from recsys_rl.envs.consequences import FORMS
 from recsys_rl.tasks.base import Task
 from recsys_rl.tasks.cold_start import cold_start_task, cold_start_users, users_of_eighth
@@ -27,8 +28,14 @@ def task_of(data: Interactions, split: str, movies: pd.DataFrame | None = None) 
     """A split by its name: see `SPLITS`; cold-start-eighth-1 to -8 hold out every user once;
     simulated-satisfaction-0.25, -satiation-1, ...: see `consequences_task`.
 
-    movies: item and genres, as `load_movies` gives them; the last ones alone need them.
+    movies: item and genres, as `load_movies` gives them; the last ones alone need them. The task
+    is marked with all rows: validation rows chose the weights that a checkpoint holds.
     """
+    task = _task_of(data, split, movies)
+    return replace(task, mark=f"{task.mark}-{fingerprint(data, times=True)[:8]}")
+
+
+def _task_of(data: Interactions, split: str, movies: pd.DataFrame | None) -> Task:
     if found := _consequence_of(split):
         return consequences_task(data, movies, found[1], float(found[2]))
     if found := _EIGHTH.fullmatch(split):
