@@ -465,3 +465,9 @@ def test_checkpoints_tell_other_validation_rows_apart() -> None:
 def test_long_lists_are_not_shown_whole() -> None:
     assert _some([1, 2]) == "[1, 2]"
     assert _some(list(range(1000))) == "[0, 1, 2, 3, 4, 5, 6, 7, 8, 9] and 990 more"
+
+
+@pytest.mark.parametrize("share", [1e-4, 0.9999])
+def test_a_share_that_holds_nobody_out_is_told(share: float, log: Interactions) -> None:
+    with pytest.raises(ValueError, match=rf"a share of {share:g} of 40 users is (0|40): some must"):
+        split_holdout_users(log, share, seed=0)

@@ -391,3 +391,8 @@ def test_ids_that_titles_contradict_are_those_of_another_set(tmp_path, capsys):
     assert found.unmatched == [["9", "Unheard Of", "4"]]
     said = capsys.readouterr().err
     assert "the ids are not those of ml-1m, since 1,Psycho (1960),5 is another film there" in said
+
+
+def test_titles_may_hold_their_year(tmp_path):
+    text = LETTERBOXD + "2024-01-07,The Matrix (1999),1999,https://boxd.it/7,5\n"
+    assert 1 in ids(read(tmp_path, text).taste.liked)

@@ -365,6 +365,19 @@ def test_a_second_session_on_one_profile_is_refused_and_nothing_is_lost(given, t
     assert [path.name for path in tmp_path.iterdir()] == ["me.json"]
 
 
+def test_a_year_in_a_profile_may_be_text(given, tmp_path):
+    root, models, dataset = given[1::2]
+    options = {"root": root, "models": models, "dataset": dataset, "profile": tmp_path / "me.json"}
+    answers = iter(["like", "stop"])
+    session(ask=lambda prompt: next(answers), show=list, **options)
+    saved = json.loads((tmp_path / "me.json").read_text())
+    saved["answers"][0]["year"] = str(saved["answers"][0]["year"])
+    (tmp_path / "me.json").write_text(json.dumps(saved))
+    assert "not in this data set" not in suggest("Film 20", **options)
+    session(ask=lambda prompt: "stop", show=list, **options)
+    assert kept(tmp_path / "me.json") == [(ASKED[0], "like")]
+
+
 def test_what_another_program_writes_into_a_profile_meanwhile_stays(given, tmp_path):
     root, models, dataset = given[1::2]
     options = {"root": root, "models": models, "dataset": dataset, "profile": tmp_path / "me.json"}

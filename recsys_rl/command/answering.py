@@ -228,8 +228,10 @@ def _pick(match: Match) -> Film | None:
 def _search(text: str, source: Source, json_wanted: bool) -> str:
     """Films that a text may mean, the likeliest first."""
     index = source.index
-    if not key_of(text):
-        raise CommandError(f"a search needs letters or digits, not {shortened(text)!r}")
+    if len(key_of(text)) < 2 and not source.index.titled(text):
+        raise CommandError(
+            f"a search needs two letters or digits at least, not {shortened(text)!r}"
+        )
     films = [*index.titled(text), *index.part_titled(text), *index.holding(text)]
     if not films and NEWER in (problem := find(text, index).problem):  # nor what is spelt alike
         raise CommandError(problem)

@@ -300,6 +300,8 @@ def _of_title(
         number = _year(year)
         if number is None:  # a film of any year would be a guess
             return None
+        name, told = split_year(title)
+        title = name if told == number else title
         film = _titled(title, number, index, others)
         original = value.get("original", "")
         return film or _titled(original, number, index, others) if original else film

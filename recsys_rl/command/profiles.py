@@ -106,6 +106,8 @@ def _is_title(title: Any) -> bool:
 
 
 def _film(item: Any, title: str, year: Any, index: TitleIndex) -> Film | None:
+    if isinstance(year, str) and year.isdecimal() and len(year) <= 4:  # written by hand
+        year = int(year)
     film = None if item is None else index.by_id(str(item))
     if film is not None and (film.title, film.year) == (title, year):
         return film

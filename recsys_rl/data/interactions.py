@@ -273,8 +273,8 @@ def _refuse_odd(ratings: pd.DataFrame) -> None:
     refuse_first(
         (rating < low) | (rating > high),
         lambda row: (
-            f"the rating {rating[row]:g} is outside {low:g} .. {high:g}: carry another scale over "
-            "with column_values.on_scale"
+            f"the rating {float(rating[row])!r} is outside {low:g} .. {high:g}: carry another "
+            "scale over with column_values.on_scale"
         ),
     )
     if ratings["timestamp"].dtype.kind not in "iufM":

@@ -133,8 +133,13 @@ def split_holdout_users(
         return log, log
     users = (log.offsets.diff() > 0).nonzero().squeeze(1)
     order = torch.randperm(len(users), generator=generator_on(CPU, seed), device=CPU)
-    users = users[order.to(users.device)]
-    later = rows_of_users(log, users[: round(share * len(users))])
+    users, count = users[order.to(users.device)], round(share * len(users))
+    if count in (0, len(users)):
+        raise ValueError(
+            f"a share of {share:g} of {len(users):,} users is {count:,}: some must be met, and "
+            "some held out"
+        )
+    later = rows_of_users(log, users[:count])
     return log.select(~later), log.select(later)
 
 
