@@ -311,12 +311,12 @@ def _refuse_many(folder: Path, name: str, content: bytes) -> None:
         (b"[{", MOST_PARTS, "lists and objects"),
         (b",", MOST_VALUES, "values"),
     ):
-
-        def number(text: bytes, marks: bytes = marks) -> int:
-            return sum(text.count(mark) for mark in marks)
-
-        if number(content) > most and number(_TEXT.sub(b"", content)) > most:
+        if _count(marks, content) > most and _count(marks, _TEXT.sub(b"", content)) > most:
             raise _damaged(folder, name, f"it has more than {most:,} {what}")
+
+
+def _count(marks: bytes, text: bytes) -> int:
+    return sum(text.count(mark) for mark in marks)
 
 
 def _parsed(folder: Path, name: str, content: bytes) -> Any:

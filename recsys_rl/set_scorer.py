@@ -8,6 +8,7 @@ B = batch, S = answers, V = n_items, k = width of the sets, p = width of the Gau
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -32,7 +33,11 @@ def check_answers(people: Sequence[Answers], n_items: int) -> None:
     """ValueError unless all are indices of items, and nobody has answered for one twice."""
     for answers in people:
         places = [place for part in answers for place in part]
-        if not all(isinstance(each, (int, np.integer)) and 0 <= each < n_items for each in places):
+        try:
+            places = list(map(operator.index, places))  # numpy's and PyTorch's, too
+        except TypeError:
+            raise ValueError(f"answers are indices of items, not {written(places)}") from None
+        if not all(0 <= each < n_items for each in places):
             raise ValueError(
                 f"answers are indices within 0 .. {n_items - 1}, not {written(places)}"
             )

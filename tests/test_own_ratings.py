@@ -6,11 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
-from test_matching import FILMS, INDEX
+from test_matching import FILMS, INDEX, index_of
 
 from recsys_rl.command.errors import CommandError
 from recsys_rl.command.links import Links, read_links
-from recsys_rl.command.own_ratings import read_ratings, write_unmatched
+from recsys_rl.command.own_ratings import _are_other_ids, read_ratings, write_unmatched
 from recsys_rl.command.title_index import TitleIndex
 from recsys_rl.data.encodings import western
 from recsys_rl.data.films import Film
@@ -390,9 +390,24 @@ def test_ids_that_titles_contradict_are_those_of_another_set(tmp_path, capsys):
     assert (ids(found.taste.liked), ids(found.taste.disliked)) == ([8], [1])
     assert found.unmatched == [["9", "Unheard Of", "4"]]
     said = capsys.readouterr().err
-    assert "the ids are not those of ml-1m, since 1,Psycho (1960),5 is another film there" in said
+    assert "titles of other films than their ids: 2, as 1,Psycho (1960),5; titles count" in said
+    rest = "10,Saving Private Ryan (1998),5\n4,Seven (Se7en) (1995),5\n"
+    found = read(tmp_path, f"movieId,title,rating\n1,Psycho (1960),5\n{rest}")
+    assert ids(found.taste.liked) == [1, 10, 4]
+    assert "than their ids: 1, as 1,Psycho (1960),5; ids count" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["ml-1m", "ml-latest-small"])
+def test_the_ids_of_a_set_are_its_own(name):
+    index = index_of(name)
+    rows = [[str(item), f"{film.filed} ({film.year})"] for item, film in index.films.items()]
+    assert not _are_other_ids(Path("any"), rows, {"item": 0, "title": 1}, index)
 
 
 def test_titles_may_hold_their_year(tmp_path):
     text = LETTERBOXD + "2024-01-07,The Matrix (1999),1999,https://boxd.it/7,5\n"
     assert 1 in ids(read(tmp_path, text).taste.liked)
+    films = {1: Film(1, "Dracula 2000", "Dracula 2000", 2000, ())}
+    path = tmp_path / "ratings.csv"
+    path.write_text("Name,Year,Rating\nDracula 2000,2000,5\n")
+    assert ids(read_ratings(path, "ml-1m", TitleIndex(films, {}), {}).taste.liked) == [1]

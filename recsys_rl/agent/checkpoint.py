@@ -28,9 +28,8 @@ from recsys_rl.data.notes import note, shortened, written
 from recsys_rl.data.regular_files import opened
 
 MAGIC = b"recsys_rl checkpoint 2\n"  # the number is the format's
-LONGEST_LABEL = (
-    200  # bytes; a file's name has 255 at most, and ours have some more behind the label
-)
+# bytes; the name of a file has 255 at most, and behind the label ours have some more
+LONGEST_LABEL = 200
 Parts = Mapping[str, Any]  # name -> anything with state_dict and load_state_dict
 # looks at the states of the parts and the progress; ValueError if they are of no such training
 Check = Callable[[Mapping[str, Any], dict[str, Any]], None]

@@ -130,21 +130,24 @@ class ReplayBuffer:
 
     def _refuse(self, new: dict[str, Tensor]) -> None:
         for name, values in new.items():
-            if self.columns[name].dtype != torch.int32:
-                if not torch.isfinite(values.float()).all():
-                    words = name.replace("_", " ")
+            if not values.numel():
+                continue
+            indices = self.columns[name].dtype == torch.int32
+            low, high = (values if indices else values.float()).aminmax()
+            if not indices:
+                if not (abs(low) < torch.inf and abs(high) < torch.inf):
                     raise ValueError(
-                        f"a {words} is NaN or infinite: nothing can be learned from it"
+                        f"{name}: NaN or infinite numbers, of which nothing is learned"
                     )
                 continue
             last = self._last(name)
             last = torch.iinfo(torch.int32).max if last is None else last
             if values.dtype not in (torch.int32, torch.int64):
                 raise ValueError(f"{name}: indices are int64, not {values.dtype}")
-            if ((values < 0) | (values > last)).any():
+            if low < 0 or high > last:
                 raise ValueError(f"{name}: indices are within 0 .. {last}")
         if ((new["discount"] < 0) | (new["discount"] > 1)).any():
-            raise ValueError("a discount is within 0 .. 1")
+            raise ValueError("discount: numbers are within 0 .. 1")
 
     def take(self, places: Tensor) -> Transitions:
         """The transitions at `places`, int64 [B]."""

@@ -59,7 +59,7 @@ class LinUCB:
         seen = self._padded[histories.item]  # (B, H, d)
         gain = self.reward(histories.rating.clone()).unsqueeze(2)  # (B, H, 1)
         start = self.ridge * torch.eye(seen.shape[2], device=seen.device)
-        root = _cholesky(start + seen.mT @ seen, ridge=self.ridge)
+        root = _cholesky(start + seen.mT @ seen, "ridge", self.ridge)
         inverse = torch.cholesky_inverse(root)
         total = self.ridge * self.prior.unsqueeze(1) + seen.mT @ gain  # (B, d, 1)
         return (inverse @ total).squeeze(2), inverse
@@ -79,7 +79,7 @@ class LinUCB:
             return _width(inverse, self._squares)
         seen = self._padded[histories.item]  # (B, H, d)
         small = self.ridge * torch.eye(seen.shape[1], device=seen.device) + seen @ seen.mT
-        root = _cholesky(small, ridge=self.ridge)
+        root = _cholesky(small, "ridge", self.ridge)
         told = torch.linalg.solve_triangular(root, seen, upper=False) @ self.vectors.T  # (B, H, V)
         left = self.vectors.square().sum(1) - told.square_().sum(1)
         return left.div_(self.ridge).clamp_(min=0).sqrt_()
@@ -138,7 +138,7 @@ class HLinUCB(LinUCB):
             theta, _ = _regressions(taught, gain, torch.cat([item_vectors, v], 1), ridge, prior)
             rest = gain - taught * (theta[:, :known] @ item_vectors.T)  # what is left for v
             v, self._item_inverse = _regressions(
-                taught.T, rest.T, theta[:, known:], item_ridge, v.new_zeros(hidden)
+                taught.T, rest.T, theta[:, known:], item_ridge, v.new_zeros(hidden), "item_ridge"
             )
         self.item_alpha, self.hidden = item_alpha, hidden
         vectors = torch.cat([item_vectors, v], 1)
@@ -151,15 +151,14 @@ class HLinUCB(LinUCB):
         return theta @ self.vectors.T + of_user + of_item
 
 
-def _cholesky(matrix: Tensor, **ridges: float) -> Tensor:
-    """The lower root; ValueError where rounding loses the ridge that was added, or all the rest."""
+def _cholesky(matrix: Tensor, name: str, ridge: float) -> Tensor:
+    """The lower root of Gram matrices with a ridge; ValueError where they are not positive definite
+    in their precision: the ridge is too small, or so large that the rest is rounded away."""
     try:
         return torch.linalg.cholesky(matrix)
     except torch.linalg.LinAlgError:
-        (told,) = (f"{name} = {ridge:g}" for name, ridge in ridges.items())
-        raise ValueError(
-            f"{told} does not suit the vectors: choose one of about their squares"
-        ) from None
+        words = "does not suit the vectors: choose one of about their squares"
+        raise ValueError(f"{name} = {ridge:g} {words}") from None
 
 
 def refuse_users(train: Interactions) -> None:
@@ -181,7 +180,12 @@ def _table(train: Interactions, reward: Reward, unrated_is_0: bool) -> tuple[Ten
 
 
 def _regressions(
-    there: Tensor, gain: Tensor, features: Tensor, ridge: float, prior: Tensor
+    there: Tensor,
+    gain: Tensor,
+    features: Tensor,
+    ridge: float,
+    prior: Tensor,
+    name: str = "ridge",
 ) -> tuple[Tensor, Tensor]:
     """P ridge regressions at once, each on those of Q features [Q, d] that are `there` [P, Q].
 
@@ -190,6 +194,6 @@ def _regressions(
     width = features.shape[1]
     gram = (there @ _squares(features)).unflatten(1, (width, width))
     gram = gram + ridge * torch.eye(width, device=gram.device)
-    inverse = torch.cholesky_inverse(_cholesky(gram, ridge=ridge))
+    inverse = torch.cholesky_inverse(_cholesky(gram, name, ridge))
     total = ridge * prior + gain @ features  # (P, d)
     return (inverse @ total.unsqueeze(2)).squeeze(2), inverse

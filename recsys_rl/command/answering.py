@@ -19,7 +19,7 @@ from recsys_rl.command.naming import Named, named
 from recsys_rl.command.output import Reply, as_json, as_text, style_of, suggested
 from recsys_rl.command.profiles import Answer, Row, held, read_profile, taste_of
 from recsys_rl.command.random_films import draw_films
-from recsys_rl.command.sources import Source, open_source
+from recsys_rl.command.sources import Source, load_model, open_source
 from recsys_rl.command.spelling import key_of
 from recsys_rl.command.suggestions import Suggestion, Wishes
 from recsys_rl.command.taste import Taste
@@ -141,7 +141,7 @@ class _Call:
         known = set(self.source.items)
         unknown = [film for film in found.films if film.id not in known]
         if unknown and len(unknown) == len(found.films):
-            _ = self.source.model  # where it is damaged, that is what is wrong
+            load_model(self.source.folder)  # where it is damaged, that is what is wrong
             self.problems += [
                 Match(
                     film.label,
@@ -228,7 +228,9 @@ def _pick(match: Match) -> Film | None:
 def _search(text: str, source: Source, json_wanted: bool) -> str:
     """Films that a text may mean, the likeliest first."""
     index = source.index
-    if len(key_of(text)) < 2 and not source.index.titled(text):
+    if not key_of(text):
+        raise CommandError(f"a search needs letters or digits, not {shortened(text)!r}")
+    if len(key_of(text)) < 2 and not index.titled(text):
         raise CommandError(
             f"a search needs two letters or digits at least, not {shortened(text)!r}"
         )

@@ -30,14 +30,17 @@ def ask_key(prompt: str) -> str:
     """The key that is pressed, shown behind the prompt."""
     number = sys.stdin.fileno()
     before = termios.tcgetattr(number)
-    handler = signal.signal(signal.SIGTERM, _ended)  # the terminal is left as it was
+    usual = signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    if usual:
+        signal.signal(signal.SIGTERM, _ended)  # which leaves the terminal as it was
     try:
         tty.setcbreak(number, termios.TCSANOW)  # what was typed too early is not thrown away
         print(prompt, end="", flush=True)
         key = os.read(number, 32).decode("utf-8", "replace")  # a whole arrow key
     finally:
         termios.tcsetattr(number, termios.TCSADRAIN, before)
-        signal.signal(signal.SIGTERM, handler)
+        if usual:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
     key = key or END
     print(key if key.isprintable() else "", flush=True)
     return key

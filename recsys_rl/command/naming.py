@@ -18,7 +18,6 @@ DOUBTFUL = 24  # words in doubt that are put together beside exact titles, where
 ALL = 300  # words that are put together at all
 MANY = 100  # titles in doubt that are looked at in one call
 PARTS = 13  # a number up to it behind a title may be meant as that of a sequel
-END = ","  # behind a title that a comma ends
 LONG = 200  # letters of a text with commas that may be one title
 # what a title, or each word of one, costs; the cheapest reading wins
 EXACT, TAKEN, OFFERED, UNKNOWN, STRAY = 1.0, 1.6, 2.5, 4.0, 12.0
@@ -79,12 +78,13 @@ def titles_in(texts: Sequence[str], index: TitleIndex) -> list[str]:
     "The Matrix, Toy Story" -> two titles; the, matrix, toy, story -> the same two; "Matrix, The"
     is one.
     """
+    return [title for group in _groups(texts, index) for title in _titles_of(group, index)]
+
+
+def _titles_of(pieces: list[str], index: TitleIndex) -> list[str]:
     titles, loose = [], []
-    for text in _parted(texts, index):
-        if text == END:
-            titles += _together(loose, index)
-            loose = []
-        elif " " in text.strip():
+    for text in pieces:
+        if " " in text.strip():
             titles += [*_together(loose, index), text]
             loose = []
         elif titles and not loose and _is_its_year(titles[-1], text, index):
@@ -94,21 +94,23 @@ def titles_in(texts: Sequence[str], index: TitleIndex) -> list[str]:
     return titles + _together(loose, index)
 
 
-def _parted(texts: Sequence[str], index: TitleIndex) -> list[str]:
-    """The pieces of texts, and END where a comma ends a title; a number goes on with it."""
-    parted: list[str] = []
+def _groups(texts: Sequence[str], index: TitleIndex) -> list[list[str]]:
+    """The pieces of texts. Commas within a text keep titles apart where each piece is like one; a
+    number goes on with the title before it."""
+    groups: list[list[str]] = [[]]
     for text in texts:
         pieces = _pieces(text, index)
-        if pieces == [text]:
-            parted.append(text)
-            continue
-        for piece in pieces:
-            if parted and parted[-1] == END and piece.isdecimal():
-                parted.pop()
-            parted += [piece, END]
-        if not re.search(rf"(?:{SEPARATOR.pattern})\s*$", text, re.IGNORECASE):
-            parted.pop()
-    return parted
+        apart = 1 < len(pieces) <= MOST and all(_is_like_one(piece, index) for piece in pieces)
+        for place, piece in enumerate(pieces):
+            if apart and place and not piece.isdecimal():
+                groups.append([])
+            groups[-1].append(piece)
+    return groups
+
+
+def _is_like_one(text: str, index: TitleIndex) -> bool:
+    match = find(text, index)
+    return match.film is not None or bool(match.choices)
 
 
 def _pieces(text: str, index: TitleIndex) -> list[str]:
@@ -172,7 +174,8 @@ def _together(words: list[str], index: TitleIndex) -> list[str]:
         titles, total = _cheapest(words, lambda *text, cost=cost: cost(*text, index))
         if total == EXACT * len(titles):
             break
-    return _with_parts(_with_series(_rejoined(titles, index), index), index)
+    titles = _with_series(_rejoined(titles, index), index)
+    return _with_parts(_with_sequels(titles, index), index)
 
 
 def _rejoined(titles: list[str], index: TitleIndex) -> list[str]:
@@ -223,27 +226,31 @@ def _continues(title: str, rest: str, index: TitleIndex) -> bool:
     return False
 
 
+def _with_sequels(titles: list[str], index: TitleIndex) -> list[str]:
+    """Several numbers behind a title are those of sequels, where one of them is there: rocky, 2, 3
+    and rocky 2, 3; else they are ids."""
+    joined, left = [], list(titles)
+    while left:
+        title, left = left[0], left[1:]
+        joined.append(title)
+        row, stem = list(takewhile(_is_number_of_part, left)), _NUMBER.sub("", title)
+        if not row or title.isdecimal() or (len(row) == 1 and stem == title):
+            continue
+        first = find(stem, index).film
+        sequels = [find(f"{stem} {number}", index).film for number in row]
+        if any(film is not None and film != first for film in sequels):
+            if stem == title:
+                joined.pop()
+            joined += [f"{stem} {number}" for number in row]
+            left = left[len(row) :]
+    return joined
+
+
 def _with_parts(titles: list[str], index: TitleIndex) -> list[str]:
     """A small number behind a title is that of a sequel, here or elsewhere: terminator, 2; heat, 2;
-    several in a row are so if there is one of these sequels: rocky, 2, 3, 4; else they are ids. Two
-    digits may be its year: braveheart, 95."""
+    one of several in a row is an id. Two digits may be its year: braveheart, 95."""
     joined: list[str] = []
-    row: list[str] = []
-    for place, (text, after) in enumerate(zip(titles, [*titles[1:], ""], strict=True)):
-        if row:  # of numbers that were joined with the title before them
-            row.pop()
-            continue
-        if joined and not joined[-1].isdecimal():
-            row = list(takewhile(_is_number_of_part, titles[place:]))
-            title = _NUMBER.sub("", joined[-1])  # rocky 2, 3, 4
-            several = len(row) > 1 or (row and title != joined[-1])
-            if several and any(_has_part(title, number, index) for number in row):
-                if title == joined[-1]:
-                    joined.pop()
-                joined += [f"{title} {number}" for number in row]
-                row.pop()
-                continue
-            row = []
+    for text, after in zip(titles, [*titles[1:], ""], strict=True):
         if joined and _is_its_year(joined[-1], text, index) and not _is_title(text, index):
             joined[-1] += f" {text}"
             continue
@@ -265,12 +272,6 @@ def _with_parts(titles: list[str], index: TitleIndex) -> list[str]:
 
 def _is_number_of_part(text: str) -> bool:
     return text.isdecimal() and len(text) <= len(str(PARTS)) and 1 <= int(text) <= PARTS
-
-
-def _has_part(title: str, number: str, index: TitleIndex) -> bool:
-    """Whether this sequel is there."""
-    first, sequel = (find(text, index).film for text in (title, f"{title} {number}"))
-    return sequel is not None and sequel != first
 
 
 def _is_short_year(text: str, film: Film | None) -> bool:

@@ -100,12 +100,8 @@ def read_ratings(
     own_ids: bool | None = False  # whether ids are others than those of MovieLens; None: perhaps
     if dataset not in SHARED_IDS:
         own_ids = True if dataset in SOURCES else None if "title" in columns else False
-    elif {"title", "item"} <= set(columns) and (row := _contradiction(rows, columns, index)):
-        own_ids = True
-        note(
-            f"{path}: the ids are not those of {dataset}, since {shortened(','.join(row))} is "
-            "another film there: films are found by title"
-        )
+    elif {"title", "item"} <= set(columns):
+        own_ids = _are_other_ids(path, rows, columns, index)
     found = OwnRatings(form.name, header=header)
     rated: list[tuple[int, Film, float]] = []
     users: set[str] = set()
@@ -260,17 +256,29 @@ def _film(
     return film or (_untitled(value, index) if value.get("item") and own_ids is None else None)
 
 
-def _contradiction(
-    rows: Sequence[Sequence[str]], columns: Mapping[str, int], index: TitleIndex
-) -> Sequence[str] | None:
-    """The first row whose id is one film and whose title is, to the letter and year, another."""
+def _are_other_ids(
+    path: Path, rows: Sequence[Sequence[str]], columns: Mapping[str, int], index: TitleIndex
+) -> bool:
+    """Whether more rows name one film by id and another by title and year than the same; said, and
+    so are the rows of a file whose ids are right."""
+    agreed, others = 0, []
     for row in rows:
         value = {name: row[place].strip() for name, place in columns.items() if place < len(row)}
+        title, year = split_year(display_title(value.get("title", "")))
+        year = _year(value.get("year", "")) or year
         film = _of_id(value.get("item", ""), index)
-        named = None if film is None else _of_title(value | {"imdb": ""}, index, {}, "")
-        if named is not None and named.mark != film.mark:
-            return row
-    return None
+        marks = {each.mark for each in index.titled(title) if each.year == year}
+        if film is not None and marks:
+            agreed += film.mark in marks
+            others += [row] if film.mark not in marks else []
+    if not others:
+        return False
+    by_title = len(others) > agreed
+    note(
+        f"{path}: titles of other films than their ids: {len(others):,}, as "
+        f"{shortened(','.join(others[0]))}; " + ("titles count" if by_title else "ids count")
+    )
+    return by_title
 
 
 def _of_id(item: str, index: TitleIndex) -> Film | None:
@@ -300,9 +308,10 @@ def _of_title(
         number = _year(year)
         if number is None:  # a film of any year would be a guess
             return None
-        name, told = split_year(title)
-        title = name if told == number else title
         film = _titled(title, number, index, others)
+        name, told = split_year(title)
+        if film is None and told == number:  # "Heavy Metal 2000" is a title, too
+            film = _titled(name, number, index, others)
         original = value.get("original", "")
         return film or _titled(original, number, index, others) if original else film
     return _titled(*split_year(display_title(title)), index, others)

@@ -33,10 +33,10 @@ def check_numbers(least: float, /, most: float = math.inf, **values: Any) -> Non
 
 def check_positive(**values: Any) -> None:
     """ValueError unless every value is a finite real number above 0."""
-    check_numbers(0, **values)
     for name, value in values.items():
-        if not value:
-            raise ValueError(f"{name} must be above 0, not {value}")
+        real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+        if not real or not 0 < value < math.inf:
+            raise ValueError(f"{name} is a finite number above 0, not {written(value)}")
 
 
 def check_lengths(n_items: int, **lengths: Any) -> None:

@@ -42,8 +42,10 @@ class Interactions:
 
     def __post_init__(self) -> None:
         found = [(column.dtype, column.shape) for column in self._columns]
-        shape, whole = (len(self.user),), torch.int64
-        if found != [(kind, shape) for kind in (whole, whole, torch.float32, whole)]:
+        shape, whole = self.user.shape, torch.int64
+        if len(shape) != 1 or found != [
+            (kind, shape) for kind in (whole, whole, torch.float32, whole)
+        ]:
             raise ValueError(
                 "user, item and timestamp are int64 [N] and rating is float32 [N], not "
                 + ", ".join(f"{kind} {list(size)}" for kind, size in found)
@@ -132,7 +134,7 @@ class Interactions:
         """
         self.check_same_ids(other)
         pairs, more = (each.user * self.n_items + each.item for each in (self, other))
-        if again := int(torch.isin(more, pairs).sum()):
+        if on_cpu(pairs) and (again := int(torch.isin(more, pairs).sum())):
             raise ValueError(
                 f"{again:,} ratings of the same users for the same items are in both: only parts "
                 "that share no row go together"
@@ -273,7 +275,7 @@ def _refuse_odd(ratings: pd.DataFrame) -> None:
     refuse_first(
         (rating < low) | (rating > high),
         lambda row: (
-            f"the rating {float(rating[row])!r} is outside {low:g} .. {high:g}: carry another "
+            f"the rating {rating[row]:.10g} is outside {low:g} .. {high:g}: carry another "
             "scale over with column_values.on_scale"
         ),
     )

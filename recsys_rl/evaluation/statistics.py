@@ -19,7 +19,7 @@ U = users, M = metrics, S = training seeds, B = resamples.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from numbers import Real
@@ -31,6 +31,7 @@ from torch import Tensor
 
 from recsys_rl.data.arrays import array_of
 from recsys_rl.data.counts import MOST, check_counts
+from recsys_rl.data.devices import on_cpu
 from recsys_rl.data.notes import shortened
 from recsys_rl.data.random_streams import check_seed
 
@@ -57,7 +58,7 @@ class Evaluation:
         if not isinstance(self.users, Tensor):
             raise ValueError(f"users are a tensor, int64 [U], not {type(self.users).__name__}")
         n_users = len(self.users)
-        if len(self.users.unique()) < n_users:
+        if on_cpu(self.users) and len(self.users.unique()) < n_users:
             raise ValueError("every user is evaluated once: some are named twice or more")
         metrics = {name: _values(name, values) for name, values in self.metrics.items()}
         for name, values in metrics.items():
@@ -300,25 +301,29 @@ def _crossed(groups: list[np.ndarray], n_boot: int, seed: int) -> tuple[np.ndarr
     return (seeds * sums).sum(1), (seeds * counts).sum(1)
 
 
-AT_ONCE = 16_000_000  # numbers that are drawn: 128 MB
+AT_ONCE = 8_000_000  # numbers that are drawn: 64 MB
+KEPT = 64_000_000  # counts of resamples: 128 MB
 
 
-def _times_drawn(n: int, n_boot: int, seed: int) -> Iterable[np.ndarray]:
+def _times_drawn(n: int, n_boot: int, seed: int) -> Iterator[np.ndarray]:
     """How often each of n is in each of B resamples of size n -> float64 [<= B, n], in parts."""
-    if n * n_boot <= AT_ONCE:
-        return (_drawn_at_once(n, n_boot, seed),)
-    rng, size = np.random.default_rng(seed), max(1, AT_ONCE // n)
-    return (_times(rng, n, min(size, n_boot - first)) for first in range(0, n_boot, size))
+    parts = _kept_draws(n, n_boot, seed) if n * n_boot <= KEPT else _draws(n, n_boot, seed)
+    return (part.astype(np.float64) for part in parts)
 
 
 @lru_cache(maxsize=4)  # tables ask for hundreds of intervals over the same users
-def _drawn_at_once(n: int, n_boot: int, seed: int) -> np.ndarray:
-    return _times(np.random.default_rng(seed), n, n_boot)
+def _kept_draws(n: int, n_boot: int, seed: int) -> list[np.ndarray]:
+    return list(_draws(n, n_boot, seed))
 
 
-def _times(rng: np.random.Generator, n: int, n_boot: int) -> np.ndarray:
-    drawn = rng.integers(n, size=(n_boot, n)) + n * np.arange(n_boot)[:, None]
-    return np.bincount(drawn.ravel(), minlength=n_boot * n).reshape(n_boot, n).astype(np.float64)
+def _draws(n: int, n_boot: int, seed: int) -> Iterator[np.ndarray]:
+    """The same as uint16."""
+    rng, size = np.random.default_rng(seed), max(1, AT_ONCE // n)
+    for first in range(0, n_boot, size):
+        rows = min(size, n_boot - first)
+        drawn = rng.integers(n, size=(rows, n)) + n * np.arange(rows)[:, None]
+        times = np.bincount(drawn.ravel(), minlength=rows * n)
+        yield times.reshape(rows, n).astype(np.uint16)
 
 
 def _nested(groups: list[np.ndarray], n_boot: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
