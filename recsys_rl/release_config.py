@@ -5,6 +5,8 @@ This file needs no PyTorch.
 
 from __future__ import annotations
 
+from collections.abc import Set
+from pathlib import Path
 from typing import Any
 
 from recsys_rl.agent.config import Config, filled
@@ -13,12 +15,38 @@ from recsys_rl.release_files import UnknownRelease, short
 
 MOST_USERS = 2**40  # the index of somebody unknown must fit into a tensor
 MOST_CHARACTERS = 2**24  # of all item ids that are text, each as long as the longest
+# what is registered where nobody has registered anything, known without PyTorch
+OWN_STATES = frozenset(
+    {"DRR-p", "DRR-u", "DRR-ave", "DRR-att", "DRR-seq", "DRR-seq-clock", "DRR-set"}
+    | {"affected", "belief", "no-belief"}
+)
+OWN_LINEAR = frozenset({"gaussian"})
 # what else a config may hold, and of which type it is then
 TEXTS, OBJECTS = ("dataset", "protocol", "command", "fingerprint"), ("metrics", "versions")
 
 
 class UnknownState(UnknownRelease):
     """A released agent has a state or a linear model that is not registered here: no damage."""
+
+
+def refuse_unregistered(
+    folder: Path, config: dict[str, Any], states: Set[str], linear: Set[str]
+) -> None:
+    """UnknownState where something has a name that is none of these."""
+    parts = config.get("config")
+    state = parts.get("state") if isinstance(parts, dict) else None
+    if not isinstance(state, dict):
+        return
+    for kind, field, known, registry in (
+        ("state", "name", states, "recsys_rl.states.registry.STATES"),
+        ("linear model", "linear", {"", *linear}, "recsys_rl.baselines.registry.LINEAR_MODELS"),
+    ):
+        name = state.get(field)
+        if isinstance(name, str) and name not in known:
+            raise UnknownState(
+                f"{folder} was made with the {kind} {short(name)}, which is not known here: "
+                f"register it in {registry} before loading"
+            )
 
 
 def checked(config: dict[str, Any]) -> tuple[Config, IdMap]:

@@ -327,7 +327,9 @@ def _parsed(folder: Path, name: str, content: bytes) -> Any:
     except RecursionError:
         raise _damaged(folder, name, "it is nested too deeply") from None
     except ValueError as error:  # neither JSON nor UTF-8
-        raise _damaged(folder, name, str(error)) from None
+        digits = "a number in it has too many digits"
+        reason = digits if "int_max_str_digits" in str(error) else str(error)
+        raise _damaged(folder, name, reason) from None
     level = [value]
     for _ in range(DEEPEST):
         parts = [

@@ -21,7 +21,7 @@ from recsys_rl.agent.networks import Actor
 from recsys_rl.baselines.registry import LINEAR_MODELS
 from recsys_rl.data.devices import CPU, generator_on
 from recsys_rl.data.ids import IdMap
-from recsys_rl.release_config import UnknownState, checked
+from recsys_rl.release_config import checked, refuse_unregistered
 from recsys_rl.release_files import WEIGHTS, BadRelease, Shapes, short
 from recsys_rl.set_scorer import GAUSSIAN, NOISE, gaussian_width
 from recsys_rl.states.linear import GatedLinear
@@ -35,7 +35,7 @@ def expected_tensors(folder: Path, config: dict[str, Any], found: Shapes) -> Sha
 
     found: what the weights file claims; the width of a linear model stands nowhere else.
     """
-    _check_registered(config, folder)
+    refuse_unregistered(folder, config, set(STATES), set(LINEAR_MODELS))
     try:
         parts, ids = checked(config)
         shape = found.get(GAUSSIAN, ("", []))[1]
@@ -104,22 +104,3 @@ def _actor(config: Config, n_users: int, n_items: int, width: int) -> Actor:
     model = LINEAR_MODELS[config.state.linear](mean, vectors[:, 1:], noise, config.state.n)
     linear = GatedLinear(model, config.state.n, generator_on(CPU, 0))
     return new_actor(config, state, linear).float()
-
-
-def _check_registered(config: dict[str, Any], folder: Path) -> None:
-    """UnknownState where something has a name that the reader does not have."""
-    parts = config.get("config")
-    state = parts.get("state") if isinstance(parts, dict) else None
-    if not isinstance(state, dict):
-        return
-    linear = {"", *LINEAR_MODELS}
-    for kind, field, known, registry in (
-        ("state", "name", STATES, "recsys_rl.states.registry.STATES"),
-        ("linear model", "linear", linear, "recsys_rl.baselines.registry.LINEAR_MODELS"),
-    ):
-        name = state.get(field)
-        if isinstance(name, str) and name not in known:
-            raise UnknownState(
-                f"{folder} was made with the {kind} {short(name)}, which is not known here: "
-                f"register it in {registry} before loading"
-            )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -22,8 +23,8 @@ from recsys_rl.data.likes import SHOWN
 from recsys_rl.data.moments import checked_times
 from recsys_rl.data.notes import note
 from recsys_rl.next_question import next_question
+from recsys_rl.release_config import OWN_LINEAR, OWN_STATES, checked, refuse_unregistered
 from recsys_rl.release_config import UnknownState as UnknownState
-from recsys_rl.release_config import checked
 from recsys_rl.release_files import (
     FORMAT,
     WEIGHTS,
@@ -375,6 +376,8 @@ def _is_set(config: dict[str, Any]) -> bool:
 def _expected(folder: Path, config: dict[str, Any], found: Shapes) -> Shapes:
     """The tensors that the weights of a config have. Raises BadRelease."""
     if not _is_set(config):
+        if "recsys_rl.states.registry" not in sys.modules:  # nobody has registered anything
+            refuse_unregistered(folder, config, OWN_STATES, OWN_LINEAR)
         from recsys_rl.release_weights import expected_tensors
 
         return expected_tensors(folder, config, found)

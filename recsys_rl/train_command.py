@@ -24,7 +24,8 @@ from recsys_rl.data.arguments import MOST_THREADS, Parser, number_of, whole_numb
 from recsys_rl.data.atomic_files import FolderInUse, writable
 from recsys_rl.data.devices import resolved
 from recsys_rl.data.download import DataUnavailable
-from recsys_rl.data.notes import note, say, shown
+from recsys_rl.data.forks import allowed_threads
+from recsys_rl.data.notes import note, say, shortened, shown
 from recsys_rl.evaluation.statistics import Evaluation
 from recsys_rl.experiments import NAMES, config_of
 from recsys_rl.release_files import refuse_foreign
@@ -203,7 +204,10 @@ def main(argv: list[str] | None = None) -> int:
 
     def train() -> None:
         options = _parser().parse_args(arguments)
-        torch.set_num_threads(options.threads)
+        threads = allowed_threads(options.threads)
+        if threads < options.threads:
+            note("a process that was forked computes with one thread")
+        torch.set_num_threads(threads)
         with ranks.joined():
             run(options, f"python -m recsys_rl.train {shlex.join(arguments)}")
 
@@ -220,8 +224,11 @@ def ended(program: str, main: Callable[[], object]) -> int:
         say(f"{program}: {error}")
         return 128 + error.signal
     except PROBLEMS as error:
-        told = error.strerror if isinstance(error, OSError) and not error.filename else None
-        say(f"{program}: {getattr(error, 'sentence', told or error)}")
+        told = error
+        if isinstance(error, OSError) and error.strerror:
+            where = f"{shortened(error.filename)}: " if error.filename else ""
+            told = f"{where}{error.strerror}"
+        say(f"{program}: {getattr(error, 'sentence', told)}")
         return 2
     except (MemoryError, RuntimeError) as error:
         none_left = "can't allocate memory", "out of memory"  # of a processor, of a GPU

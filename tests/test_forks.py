@@ -116,3 +116,17 @@ os.wait()
 def test_environments_step_in_processes_of_their_own() -> None:
     """Gymnasium's vector of environments forks its workers; they step as those of one process."""
     assert printed(ENVIRONMENTS) == "True 2", "and the parent keeps its threads"
+
+
+def test_a_child_has_one_thread_however_many_are_asked_for() -> None:
+    code = """
+import os, sys
+from recsys_rl.data import forks
+print(forks.allowed_threads(4), flush=True)
+if not os.fork():
+    print(forks.allowed_threads(4), flush=True)
+    os._exit(0)
+os.wait()
+"""
+    told = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True)
+    assert told.stdout.split() == [b"4", b"1"]

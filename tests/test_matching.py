@@ -594,7 +594,7 @@ def test_a_comma_may_stand_in_a_title(typed):
 
 
 def test_a_series_and_the_rest_of_a_title_are_one_film():
-    (film,) = named("star wars, return of the jedi".split(), index_of("ml-1m")).films
+    (film,) = named(["star", "wars,", "return", "of", "the", "jedi"], index_of("ml-1m")).films
     assert film.label == "Star Wars: Episode VI - Return of the Jedi (1983)"
 
 
@@ -608,3 +608,47 @@ def test_an_article_tells_an_older_film_from_a_newer_one():
     index = TitleIndex({1: Film(1, "Heat", "Heat", 1995, ()), 2: FILMS[8]}, {1: 900})
     assert find("heat", index) == Match("heat", index.films[1])
     assert "not for that of 2013, which is newer" in find("the heat", index).note
+
+
+def test_a_small_number_beside_words_is_said_to_be_an_id():
+    assert named(["3", "casablanca"], WIDE).notes == [
+        "3 is taken for the id of 187 (1997) [id 3], not for a part"
+    ]
+    assert "22 is taken for the id" in named(["casablanca", "22"], WIDE).notes[-1]
+    assert not named(["24", "5", "casablanca"], WIDE).notes
+    assert not named(["3", "rear window"], WIDE).notes
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("aladin", "Aladdin (1992)"),
+        ("lion kng", "The Lion King (1994)"),
+        ("robocopp", "Robocop (1987)"),
+        ("cinderela", "Cinderella (1950)"),
+        ("batmn", "Batman (1989)"),
+    ],
+)
+def test_a_slip_in_the_name_of_a_newer_film_finds_the_older(typed, meant):
+    found = find(typed, index_of("ml-1m"))
+    if found.film is None:
+        assert meant in [film.label for film in found.choices]
+        assert NEWER in found.problem
+    else:
+        assert found.film.label == meant
+        assert NEWER in found.note
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("tarantino pulp fiction reservoir dogs", ["Pulp Fiction", "Reservoir Dogs"]),
+        ("spielberg jaws jurassic park", ["Jaws", "Jurassic Park"]),
+        ("tom hanks forrest gump big", ["Forrest Gump", "Big"]),
+        ("malcolm x heat", ["Malcolm X", "Heat"]),
+        ("rocky 1", ["Rocky"]),
+    ],
+)
+def test_people_and_first_parts_beside_films(typed, meant):
+    found = named(typed.split(), index_of("ml-1m"))
+    assert [film.title for film in found.films] == meant

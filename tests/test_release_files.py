@@ -10,6 +10,8 @@ import os
 import random
 import resource
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -678,3 +680,22 @@ def test_a_dropout_of_a_state_that_has_none_is_refused(folder: Path) -> None:
     state = config["state"] | {"name": "DRR-ave", "dropout": 0.1, "linear": ""}
     edited(folder, config=config | {"state": state})
     assert "state.dropout is for states that have one, and DRR-ave has none" in refusal(folder)
+
+
+def test_what_is_registered_is_known_without_pytorch(folder: Path) -> None:
+    edited(folder, config=with_fields(folder, name="DRR-xyz"))
+    code = f"""
+import sys
+from recsys_rl.serving import Recommender
+try:
+    Recommender.load({str(folder)!r})
+except ValueError as error:
+    print(error, "torch" in sys.modules)
+from recsys_rl.baselines.registry import LINEAR_MODELS
+from recsys_rl.release_config import OWN_LINEAR, OWN_STATES
+from recsys_rl.states.registry import STATES
+assert (set(STATES), set(LINEAR_MODELS)) == (OWN_STATES, OWN_LINEAR)
+"""
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "the state 'DRR-xyz', which is not known here: register it in" in told.stdout
+    assert told.stdout.endswith("False\n")

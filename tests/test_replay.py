@@ -417,6 +417,9 @@ def test_a_reward_that_is_no_number_is_not_stored(kind: type[ReplayBuffer], bad:
 def test_a_sum_tree_takes_numbers_that_can_be_summed(bad: float) -> None:
     tree = SumTree(4)
     tree.set(torch.arange(4), torch.ones(4))
+    huge = torch.full((2,), 1.7e308, dtype=torch.float64)  # finite, and their sum is not
+    with pytest.raises(ValueError, match="finite numbers of at least 0, whose sum is finite"):
+        tree.set(torch.arange(2), huge)
     with pytest.raises(ValueError, match="finite numbers of at least 0"):
         tree.set(torch.tensor([1, 2]), torch.tensor([2.0, bad]))
     assert tree.nodes[1:].tolist() == [4, 2, 2, 1, 1, 1, 1]
@@ -443,6 +446,8 @@ def test_what_a_replay_cannot_hold_is_refused() -> None:
     known = good.histories
     for odd, words in (
         (good._replace(item=good.item + 0.5), "item: indices are int64, not torch.float32"),
+        (good._replace(reward=torch.ones(1)), r"reward: real numbers \[4\], not \[1\]"),
+        (good._replace(reward=good.reward + 0j), r"reward: real numbers \[4\], not \[4\]"),
         (good._replace(discount=torch.full((4,), 7.0)), "discount: numbers are within 0 .. 1"),
         (good._replace(histories=replace(known, user=known.user + 2**40)), "user: indices are wi"),
         (good._replace(histories=replace(known, item=known.item - 99)), "items_before: indices ar"),

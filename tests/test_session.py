@@ -378,6 +378,22 @@ def test_a_year_in_a_profile_may_be_text(given, tmp_path):
     assert kept(tmp_path / "me.json") == [(ASKED[0], "like")]
 
 
+def test_an_unknown_title_does_not_end_what_a_file_answers(given, tmp_path, capsys):
+    root, models, dataset = given[1::2]
+    options = {"root": root, "models": models, "dataset": dataset}
+    me = {"profile": tmp_path / "me.json"} | options
+    answers = iter(["like", "stop"])
+    session(ask=lambda prompt: next(answers), show=list, **me)
+    for named in ({"like": ["-30-"]}, {"dislike": ["-30-"]}, {"seen": ["-30-"]}):
+        assert "You might like" in suggest(**named, **me)
+        assert "'-30-'" in capsys.readouterr().err
+        with pytest.raises(CommandError, match="'-30-'"):
+            suggest(**named, **options)
+    session("-30-", ask=lambda prompt: "stop", show=list, **me)
+    with pytest.raises(CommandError, match="'-30-'"):
+        suggest("-30-", seen=["Film 20"], **options)  # nothing that is liked is left
+
+
 def test_what_another_program_writes_into_a_profile_meanwhile_stays(given, tmp_path):
     root, models, dataset = given[1::2]
     options = {"root": root, "models": models, "dataset": dataset, "profile": tmp_path / "me.json"}

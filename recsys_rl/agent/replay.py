@@ -130,6 +130,9 @@ class ReplayBuffer:
 
     def _refuse(self, new: dict[str, Tensor]) -> None:
         for name, values in new.items():
+            shape = [len(new["item"]), *self.columns[name].shape[1:]]
+            if list(values.shape) != shape or values.is_complex():
+                raise ValueError(f"{name}: real numbers {shape}, not {list(values.shape)}")
             if not values.numel():
                 continue
             indices = self.columns[name].dtype == torch.int32

@@ -30,13 +30,15 @@ class SumTree:
     def set(self, leaf: Tensor, value: Tensor) -> None:
         """Write values [B] to leaves [B]; of a leaf named twice, one of its values stays.
 
-        ValueError, and nothing is written, unless all are finite and at least 0; off the CPU they
-        are not looked at.
+        ValueError, and nothing is written, unless all are at least 0 and so small that any sum of
+        them is finite; off the CPU they are not looked at.
         """
-        if on_cpu(leaf) and not ((value >= 0) & (value < torch.inf)).all():
-            raise ValueError("a sum tree holds finite numbers of at least 0")
+        value = value.to(self.nodes.dtype)
+        most = torch.finfo(value.dtype).max / self.leaves
+        if on_cpu(leaf) and not ((value >= 0) & (value <= most)).all():
+            raise ValueError("a sum tree holds finite numbers of at least 0, whose sum is finite")
         node = self.leaves + leaf
-        self.nodes[node] = value.to(self.nodes.dtype)
+        self.nodes[node] = value
         for _ in range(self.depth):
             node = torch.unique(node // 2) if on_cpu(node) else node // 2
             self.nodes[node] = self.nodes[2 * node] + self.nodes[2 * node + 1]

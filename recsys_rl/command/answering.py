@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from recsys_rl.command.suggesting import Suggester
     from recsys_rl.serving import Recommender
 
+PICKS = 3  # tries to pick one of several films
 SHOWN = 20  # films that a search lists
 NEWEST = "ml-latest-small", 2018  # the released set whose films end last
 
@@ -71,7 +72,7 @@ class _Call:
         self.more: Row = {}
         self.links = read_links(source.data, source.films)
         self.answers, kept = self._kept()
-        self.taste = kept | self._named()
+        self.taste = kept | self._named(bool(kept.films or self.answers))
 
     def note(self, sentence: str) -> None:
         self.notes.append(sentence)
@@ -111,7 +112,8 @@ class _Call:
             raise CommandError(f"no film of {path} is in the data set {self.source.dataset}")
         return found.taste
 
-    def _named(self) -> Taste:
+    def _named(self, known: bool) -> Taste:
+        """known: whether files tell of the taste. CommandError where nothing does."""
         arguments = self.arguments
         texts = arguments.films, arguments.dislike, arguments.seen
         found = [self._films(part) for part in texts]
@@ -119,7 +121,9 @@ class _Call:
         name, year = NEWEST
         if any(NEWER in problem for problem in problems) and (self.source.last_year or year) < year:
             problems.append(f"--dataset {name} has films to {year}")
-        if problems and not any(found) and any(texts):
+        none_is_said = not (found[0] or found[1])
+        asked_to = texts[0] or texts[1]
+        if problems and not known and none_is_said and (asked_to or not found[2]):
             raise CommandError(*problems)
         for problem in problems:
             say(f"recommendation.py: {problem}")
@@ -220,9 +224,12 @@ def _pick(match: Match) -> Film | None:
     say(f"Which film is {match.text!r}?")
     for number, film in enumerate(match.choices, 1):
         say(f"  {number}. {film.label}")
-    typed = pick_line(f"1 to {len(match.choices)}, or nothing for none of them: ")
     numbers = {str(number): film for number, film in enumerate(match.choices, 1)}
-    return numbers.get(typed)
+    for _ in range(PICKS):
+        typed = pick_line(f"1 to {len(match.choices)}, or nothing for none of them: ")
+        if typed in numbers or not typed:
+            return numbers.get(typed)
+    return None
 
 
 def _search(text: str, source: Source, json_wanted: bool) -> str:

@@ -317,13 +317,7 @@ def _likely(text: str, title: str, year: int | None, index: TitleIndex) -> Match
         )
     alike = newer_alike(title, index.last_year)
     if alike and alike[0] > max((each.fit for each in found), default=0):
-        _, newest, name = alike
-        return Match(
-            text,
-            problem=f"{said(text)} seems to be {name} ({newest}), which is {NEWER}, whose "
-            f"films end in {index.last_year}",
-            whole=True,
-        )
+        return _like_a_newer(text, alike[2], alike[1], index)
     if found and _is_clear(found, index) and year in (None, found[0].film.year):
         film = found[0].film
         return Match(text, film, f"{said(text)} is taken for {names_of([film])}")
@@ -338,6 +332,21 @@ def _likely(text: str, title: str, year: int | None, index: TitleIndex) -> Match
         problem = f"no film has the {kind} {said(text)}{end}; check it, or give {other}"
     whole = bool(choices) and found[0].fit >= SURE
     return Match(text, problem=problem, choices=choices, whole=whole)
+
+
+def _like_a_newer(text: str, name: str, year: int, index: TitleIndex) -> Match:
+    """What is spelt like a newer film: that one, or the older one of its name, as if it had been
+    spelt right."""
+    right = find(name, index)
+    if right.film is not None and index.titled(name):
+        note = f"{said(text)} is taken for {names_of([right.film])}, not for {name} ({year})"
+        return Match(text, right.film, f"{note}, which is {NEWER}")
+    problem = f"{said(text)} seems to be {name} ({year}), which is {NEWER}, whose films end in "
+    problem += str(index.last_year)
+    older = index.titled(name)[:MEANT]
+    if older:
+        problem += f"; if you mean {names_of(older)}, add the year"
+    return Match(text, problem=problem, choices=older, whole=True)
 
 
 def _with_other_names(found: list[Candidate], title: str, index: TitleIndex) -> list[Candidate]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import takewhile
+from itertools import pairwise, takewhile
 
 from recsys_rl.command.known_titles import famous_films, in_full, series_named
 from recsys_rl.command.matching import NEWER, Match, find, id_in, names_of, part_of
+from recsys_rl.command.people import without_people
 from recsys_rl.command.spelling import split_year, words_of, year_of
 from recsys_rl.command.title_index import TitleIndex
 from recsys_rl.data.films import Film
@@ -17,6 +18,7 @@ LONGEST, MOST = 8, 12  # words of one title, and of those that are put together 
 DOUBTFUL = 24  # words in doubt that are put together beside exact titles, where words are many
 ALL = 300  # words that are put together at all
 MANY = 100  # titles in doubt that are looked at in one call
+DIGITS = 2  # of a number that may be a part of a title
 PARTS = 13  # a number up to it behind a title may be meant as that of a sequel
 LONG = 200  # letters of a text with commas that may be one title
 # what a title, or each word of one, costs; the cheapest reading wins
@@ -43,7 +45,10 @@ class Named:
 def named(texts: Sequence[str], index: TitleIndex, pick: Pick | None = None) -> Named:
     """The films that texts stand for. pick: asks which of several is meant, None for none."""
     found, known, doubtful, left, before = Named(), set(), 0, [], ""
-    for text in dict.fromkeys(titles_in(texts, index)):
+    titles = list(dict.fromkeys(titles_in(texts, index)))
+    loose = {text for text, after in pairwise(texts) if " " not in after.strip()}  # no quotes
+    for text, after in zip(titles, [*titles, ""][1:], strict=True):
+        beside = after if text in loose else ""
         if not _is_known(text, index):
             doubtful += 1
             if doubtful > MANY:
@@ -55,12 +60,10 @@ def named(texts: Sequence[str], index: TitleIndex, pick: Pick | None = None) -> 
             film = pick(match)
         elif match.note:
             found.notes.append(match.note)
-        elif film and _is_number_of_part(text) and before != "":
+        elif film and _is_in_doubt(text, before, beside):
             found.notes.append(f"{text} is taken for the id of {names_of([film])}, not for a part")
-        if not text.isdecimal():  # a number behind a title, or behind one that is behind it
-            before = text
-        elif not _is_number_of_part(text):
-            before = ""
+        if not (text.isdecimal() and len(text) <= DIGITS and before and not before.isdecimal()):
+            before = text  # numbers in a row are all behind the title before them
         if film is None:
             found.problems.append(part_of(match, index))
         elif film.id not in known:
@@ -70,6 +73,14 @@ def named(texts: Sequence[str], index: TitleIndex, pick: Pick | None = None) -> 
         problem = f"{len(left)} more titles that are not known were not looked at, as {left[0]!r}"
         found.problems.append(Match(left[0], problem=f"{problem}: name fewer at once"))
     return found
+
+
+def _is_in_doubt(text: str, before: str, after: str) -> bool:
+    """Whether a small number beside words may be one of their title: 3, men and a baby."""
+    if not text.isdecimal() or len(text) > DIGITS:
+        return False
+    words_before, words_after = (each != "" and not each.isdecimal() for each in (before, after))
+    return words_before or (words_after and before == "")
 
 
 def titles_in(texts: Sequence[str], index: TitleIndex) -> list[str]:
@@ -175,7 +186,17 @@ def _together(words: list[str], index: TitleIndex) -> list[str]:
         if total == EXACT * len(titles):
             break
     titles = _with_series(_rejoined(titles, index), index)
-    return _with_parts(_with_sequels(titles, index), index)
+    titles = _with_parts(_with_sequels(titles, index), index)
+    return _without_people(words, titles, index)
+
+
+def _without_people(words: list[str], titles: list[str], index: TitleIndex) -> list[str]:
+    """Several films beside the name of somebody: tarantino, pulp, fiction, reservoir, dogs."""
+    rest = without_people(" ".join(words))
+    if not rest or all(_is_known(title, index) for title in titles):
+        return titles
+    others = _together(rest.split(), index)
+    return others if len(others) > 1 and all(_is_known(t, index) for t in others) else titles
 
 
 def _rejoined(titles: list[str], index: TitleIndex) -> list[str]:
@@ -234,10 +255,12 @@ def _with_sequels(titles: list[str], index: TitleIndex) -> list[str]:
         title, left = left[0], left[1:]
         joined.append(title)
         row, stem = list(takewhile(_is_number_of_part, left)), _NUMBER.sub("", title)
-        if not row or title.isdecimal() or (len(row) == 1 and stem == title):
+        alone = len(row) == 1 and stem == title
+        if not row or title.isdecimal() or (alone and row != ["1"]):
             continue
         first = find(stem, index).film
-        sequels = [find(f"{stem} {number}", index).film for number in row]
+        looked = ["2"] if alone else row  # rocky, 1
+        sequels = [find(f"{stem} {number}", index).film for number in looked]
         if any(film is not None and film != first for film in sequels):
             if stem == title:
                 joined.pop()

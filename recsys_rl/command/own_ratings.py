@@ -78,9 +78,10 @@ class OwnRatings:
     def summary(self) -> str:
         """One sentence, with the thresholds."""
         taste, rest = self.taste, len(self.unmatched)
+        films = "film" if len(taste.liked) == 1 else "films"
         unrated = f", {self.unrated} without a rating on the scale" if self.unrated else ""
         return (
-            f"{self.source}: {len(taste.liked)} films liked ({LIKED:g} or more of 5 stars), "
+            f"{self.source}: {len(taste.liked)} {films} liked ({LIKED:g} or more of 5 stars), "
             f"{len(taste.disliked)} not ({DISLIKED:g} or fewer), {len(taste.seen)} in between, "
             f"{rest} {'is' if rest == 1 else 'are'} not in this data set{unrated}"
         )
