@@ -44,11 +44,10 @@ class Named:
 
 def named(texts: Sequence[str], index: TitleIndex, pick: Pick | None = None) -> Named:
     """The films that texts stand for. pick: asks which of several is meant, None for none."""
-    found, known, doubtful, left, before = Named(), set(), 0, [], ""
+    found, known, doubtful, left = Named(), set(), 0, []
     titles = list(dict.fromkeys(titles_in(texts, index)))
-    loose = {text for text, after in pairwise(texts) if " " not in after.strip()}  # no quotes
-    for text, after in zip(titles, [*titles, ""][1:], strict=True):
-        beside = after if text in loose else ""
+    numbers = _numbers_in_doubt(titles, texts)
+    for text in titles:
         if not _is_known(text, index):
             doubtful += 1
             if doubtful > MANY:
@@ -60,10 +59,8 @@ def named(texts: Sequence[str], index: TitleIndex, pick: Pick | None = None) -> 
             film = pick(match)
         elif match.note:
             found.notes.append(match.note)
-        elif film and _is_in_doubt(text, before, beside):
+        elif film and text in numbers:
             found.notes.append(f"{text} is taken for the id of {names_of([film])}, not for a part")
-        if not (text.isdecimal() and len(text) <= DIGITS and before and not before.isdecimal()):
-            before = text  # numbers in a row are all behind the title before them
         if film is None:
             found.problems.append(part_of(match, index))
         elif film.id not in known:
@@ -75,12 +72,20 @@ def named(texts: Sequence[str], index: TitleIndex, pick: Pick | None = None) -> 
     return found
 
 
-def _is_in_doubt(text: str, before: str, after: str) -> bool:
-    """Whether a small number beside words may be one of their title: 3, men and a baby."""
-    if not text.isdecimal() or len(text) > DIGITS:
-        return False
-    words_before, words_after = (each != "" and not each.isdecimal() for each in (before, after))
-    return words_before or (words_after and before == "")
+def _numbers_in_doubt(titles: Sequence[str], texts: Sequence[str]) -> set[str]:
+    """Small numbers that may be a part of the title beside them: casablanca, 22; 3, men, and, a,
+    baby, where nothing stands in quotes."""
+    unquoted = {text for text, after in pairwise(texts) if " " not in after.strip()}
+    doubtful, before = set(), ""
+    for text, after in zip(titles, [*titles, ""][1:], strict=True):
+        small = text.isdecimal() and len(text) <= DIGITS
+        is_behind = before != "" and not before.isdecimal()
+        is_first = before == "" and text in unquoted and after != "" and not after.isdecimal()
+        if small and (is_behind or is_first):
+            doubtful.add(text)
+        if not (small and is_behind):  # numbers in a row are all behind the title before them
+            before = text
+    return doubtful
 
 
 def titles_in(texts: Sequence[str], index: TitleIndex) -> list[str]:
