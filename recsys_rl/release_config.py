@@ -62,6 +62,7 @@ def checked(config: dict[str, Any]) -> tuple[Config, IdMap]:
         raise ValueError(f"n_users must be a number of users, not {short(n_users)}")
     if not (_whole_numbers(ids) or _texts(ids)) or not ids:
         raise ValueError(f"item_ids must be a list of whole numbers or of texts, not {short(ids)}")
+    refuse_wide(ids)
     counts = config.get("positive_counts")
     if counts is not None and not _whole_numbers(counts):
         raise ValueError(f"positive_counts must be a list of whole numbers, not {short(counts)}")
@@ -84,7 +85,14 @@ def _whole_numbers(values: Any) -> bool:
 
 
 def _texts(values: Any) -> bool:
-    """Whether these are texts, and their table, as wide as the longest, is not too large."""
-    if not isinstance(values, list) or not all(type(value) is str for value in values):
-        return False
-    return len(values) * max(map(len, values), default=0) <= MOST_CHARACTERS
+    return isinstance(values, list) and all(type(value) is str for value in values)
+
+
+def refuse_wide(ids: list[int] | list[str]) -> None:
+    """ValueError where a table of texts, as wide as the longest, would take too much memory."""
+    longest = max((len(each) for each in ids if isinstance(each, str)), default=0)
+    if len(ids) * longest > MOST_CHARACTERS:
+        raise ValueError(
+            f"{len(ids):,} item ids of up to {longest:,} characters make too wide a table: give "
+            "the items shorter ids"
+        )

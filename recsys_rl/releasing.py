@@ -15,7 +15,8 @@ from recsys_rl.agent.ddpg import DDPG
 from recsys_rl.data.download import SOURCES
 from recsys_rl.data.interactions import Interactions, fingerprint
 from recsys_rl.data.likes import POSITIVE
-from recsys_rl.release_files import CARD, CURVE, FORMAT, as_bytes, refuse_large
+from recsys_rl.release_config import refuse_wide
+from recsys_rl.release_files import CARD, CURVE, FORMAT, as_bytes, refuse_heavy, refuse_large
 from recsys_rl.serving import Recommender
 
 
@@ -64,8 +65,15 @@ def release(
 
 def refuse_long_ids(log: Interactions) -> None:
     """ValueError, before a training, where a release would have no room for the ids."""
+    refuse_wide(log.item_ids.ids.tolist())
     lists = {"item_ids": log.item_ids.ids.tolist(), "positive_counts": [log.n_users] * log.n_items}
     refuse_large(len(as_bytes(json.dumps(lists, indent=1, ensure_ascii=False))))
+
+
+def refuse_large_weights(agent: DDPG) -> None:
+    """ValueError, before a training, where no reader would take the weights."""
+    tensors = agent.actor.state_dict().values()
+    refuse_heavy(sum(tensor.numel() * tensor.element_size() for tensor in tensors))
 
 
 def model_card(config: dict[str, Any], name: str) -> str:

@@ -29,7 +29,7 @@ from recsys_rl.data.notes import note, say, shortened, shown
 from recsys_rl.evaluation.statistics import Evaluation
 from recsys_rl.experiments import NAMES, config_of
 from recsys_rl.release_files import refuse_foreign
-from recsys_rl.releasing import refuse_long_ids, release
+from recsys_rl.releasing import refuse_large_weights, refuse_long_ids, release
 from recsys_rl.states.registry import STATES
 from recsys_rl.tasks.registry import SPLITS, split_for, task_of
 
@@ -114,6 +114,8 @@ def run(options: argparse.Namespace, command: str) -> None:
         resume=options.resume,
     )
     training = task.build(config)
+    if options.out:
+        refuse_large_weights(training.agent)
     agent = training.agent
     with tensorboard(options.tensorboard if ranks.rank() == 0 else None) as callbacks:
         trained = task.fit(training, checkpoints=checkpoints, callbacks=callbacks)

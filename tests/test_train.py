@@ -23,6 +23,7 @@ from synthetic import write_movielens
 from recsys_rl import train, train_command
 from recsys_rl.agent.ddpg import DDPG
 from recsys_rl.command.main import main
+from recsys_rl.release_config import refuse_wide
 from recsys_rl.serving import Recommender
 
 DATASET = "ml-latest-small"  # csv files, and no published number of rows to be held against
@@ -312,6 +313,19 @@ def test_ids_that_no_release_has_room_for_are_told_before_the_training(
     monkeypatch.setattr("recsys_rl.tasks.base.Task.build", None)
     assert train.main(arguments(data, "--out", str(tmp_path / "out"))) == 2
     assert "give the items shorter ids" in capsys.readouterr().err
+
+
+def test_weights_and_ids_that_no_reader_takes_are_told_before_the_training(
+    data, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr("recsys_rl.tasks.base.Task.fit", None)
+    with monkeypatch.context() as patch:
+        patch.setattr("recsys_rl.release_files.LARGEST_WEIGHTS", 1000)
+        assert train.main(arguments(data, "--out", str(tmp_path / "out"))) == 2
+    assert "and a release has room for 1,000: make state.k smaller" in capsys.readouterr().err
+    monkeypatch.setattr("recsys_rl.release_config.MOST_CHARACTERS", 1)
+    with pytest.raises(ValueError, match="2 item ids of up to 3 characters make too wide a table"):
+        refuse_wide(["a", "bcd"])
 
 
 def test_an_interrupt_while_pytorch_is_imported_is_quiet(tmp_path: Path) -> None:
