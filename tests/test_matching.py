@@ -646,6 +646,9 @@ def test_a_slip_in_the_name_of_a_newer_film_finds_the_older(typed, meant):
         ("spielberg jaws jurassic park", ["Jaws", "Jurassic Park"]),
         ("tom hanks forrest gump big", ["Forrest Gump", "Big"]),
         ("malcolm x heat", ["Malcolm X", "Heat"]),
+        ("jaws, clueless spielberg, toy story", ["Jaws", "Clueless", "Toy Story"]),
+        ("casablanca hitchcock vertigo heat", ["Casablanca", "Vertigo", "Heat"]),
+        ("fargo, heat zzqq, alien", ["Fargo", "Heat", "Alien"]),
         ("rocky 1", ["Rocky"]),
     ],
 )

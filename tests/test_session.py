@@ -24,6 +24,7 @@ from recsys_rl.command import answering
 from recsys_rl.command.cells import session, suggest
 from recsys_rl.command.errors import CommandError
 from recsys_rl.command.matching import Match
+from recsys_rl.command.profiles import Answer, write_profile
 from recsys_rl.command.session import QUESTIONS, Session, meaning
 from recsys_rl.command.sources import open_source
 from recsys_rl.command.suggesting import Suggester
@@ -363,6 +364,14 @@ def test_a_second_session_on_one_profile_is_refused_and_nothing_is_lost(given, t
     session(ask=lambda prompt: "stop", show=list, **options)
     assert kept(tmp_path / "me.json") == list(zip(ASKED, ["like", "no"], strict=False))
     assert [path.name for path in tmp_path.iterdir()] == ["me.json"]
+
+
+def test_a_profile_keeps_the_titles_that_it_has(given, tmp_path):
+    films = [Film(1, "Raiders (Indiana Jones and the Raiders)", "Raiders", 1981, ())]
+    row = {"id": 7, "title": "Raiders", "year": 1981, "answer": "like", "mine": 2}
+    write_profile(tmp_path / "me.json", "other", [Answer(films[0], "no", row)])
+    (kept_row,) = json.loads((tmp_path / "me.json").read_text())["answers"]
+    assert kept_row == row | {"id": 1, "answer": "no"}
 
 
 def test_a_year_in_a_profile_may_be_text(given, tmp_path):

@@ -9,7 +9,7 @@ from itertools import pairwise, takewhile
 
 from recsys_rl.command.known_titles import famous_films, in_full, series_named
 from recsys_rl.command.matching import NEWER, Match, find, id_in, names_of, part_of
-from recsys_rl.command.people import without_people
+from recsys_rl.command.people import without_names
 from recsys_rl.command.spelling import split_year, words_of, year_of
 from recsys_rl.command.title_index import TitleIndex
 from recsys_rl.data.films import Film
@@ -94,6 +94,36 @@ def titles_in(texts: Sequence[str], index: TitleIndex) -> list[str]:
     "The Matrix, Toy Story" -> two titles; the, matrix, toy, story -> the same two; "Matrix, The"
     is one.
     """
+    titles = _read(texts, index)
+    parts = _at_commas(texts)
+    if len(parts) > 1 and len(texts) <= DOUBTFUL and _found(titles, index) < len(titles):
+        others = [title for part in parts for title in _read(part, index)]
+        return others if _found(others, index) > _found(titles, index) else titles
+    return titles
+
+
+def _at_commas(texts: Sequence[str]) -> list[list[str]]:
+    """Parted behind texts that end in a comma: fargo, | heat zzqq, | alien; a number goes on with
+    the title before it."""
+    parts: list[list[str]] = [[]]
+    ended = False
+    for text in texts:
+        if ended and not text.strip(" ,;").isdecimal():
+            parts.append([])
+        parts[-1].append(text)
+        ended = text.rstrip().endswith((",", ";"))
+    return parts
+
+
+def _found(titles: Sequence[str], index: TitleIndex) -> int:
+    """How many are to the letter those of films that are there; ids do not count."""
+    return sum(
+        not title.isdecimal() and _is_known(title, index) and find(title, index).film is not None
+        for title in titles
+    )
+
+
+def _read(texts: Sequence[str], index: TitleIndex) -> list[str]:
     return [title for group in _groups(texts, index) for title in _titles_of(group, index)]
 
 
@@ -196,8 +226,8 @@ def _together(words: list[str], index: TitleIndex) -> list[str]:
 
 
 def _without_people(words: list[str], titles: list[str], index: TitleIndex) -> list[str]:
-    """Several films beside the name of somebody: tarantino, pulp, fiction, reservoir, dogs."""
-    rest = without_people(" ".join(words))
+    """Several films and the name of somebody: tarantino, pulp, fiction, reservoir, dogs."""
+    rest = without_names(" ".join(words))
     if not rest or all(_is_known(title, index) for title in titles):
         return titles
     others = _together(rest.split(), index)

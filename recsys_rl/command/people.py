@@ -39,3 +39,16 @@ def without_people(text: str) -> str:
     while rest != before:
         before, rest = rest, _beside().sub("", rest)
     return rest if rest != typed else ""
+
+
+@cache
+def _anywhere() -> re.Pattern[str]:
+    longest_first = "|".join(sorted(_names(), key=lambda name: (-len(name), name)))
+    return re.compile(rf"(?:^| )(?:{longest_first})(?= |$)")
+
+
+def without_names(text: str) -> str:
+    """The words without the people among them; "" where there are none, or nothing else."""
+    typed = as_words(text)
+    rest = _anywhere().sub("", typed).strip()
+    return rest if rest != typed else ""

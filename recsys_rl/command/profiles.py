@@ -172,9 +172,8 @@ def refuse_changed(path: Path, content: bytes) -> None:
 def _row_of(answer: Answer) -> Row:
     film = answer.film
     told = film.id, film.title, film.year, answer.kind
-    return dict(zip(COLUMNS, told, strict=True)) | {
-        name: value for name, value in answer.row.items() if name not in COLUMNS
-    }
+    stood = {name: value for name, value in answer.row.items() if name not in ("id", "answer")}
+    return dict(zip(COLUMNS, told, strict=True)) | stood  # by the title of the set it came from
 
 
 def _unwritable(path: Path, error: Exception) -> CommandError:
