@@ -45,6 +45,8 @@ ABBREVIATIONS = {
     "d2": "D2 The Mighty Ducks",
     "der pate": "The Godfather",
     "die hard 3": "Die Hard With a Vengeance",
+    "8 and a half": "8 1/2",
+    "eight and a half": "8 1/2",
     "empire": "Star Wars Episode V The Empire Strikes Back | The Empire Strikes Back",
     "esb": "Star Wars Episode V The Empire Strikes Back | The Empire Strikes Back",
     "et": "E.T. the Extra-Terrestrial",
