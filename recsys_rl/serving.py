@@ -309,7 +309,8 @@ class Recommender:
         """The k best items for someone who liked and disliked these -> [(id, score)], best first.
 
         seen: neither liked nor disliked, and not to be suggested. Never an item that was named,
-        never one twice, always k; ValueError if k are not left, or if no known item is named.
+        never one twice, always k; ValueError if k are not left, or if no known item is named. A
+        film that the data list under two ids is two items here; the command goes by titles, too.
         """
         parts = [self._known(items, stacklevel=3) for items in (liked, disliked, seen)]
         if not any(parts):

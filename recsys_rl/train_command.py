@@ -113,6 +113,8 @@ def run(options: argparse.Namespace, command: str) -> None:
         every=options.checkpoint_every,
         resume=options.resume,
     )
+    if options.resume and not checkpoints.there:
+        note(f"{options.checkpoints} holds no checkpoint of this very training: it starts anew")
     training = task.build(config)
     if options.out:
         refuse_large_weights(training.agent)

@@ -473,3 +473,11 @@ def test_what_a_replay_cannot_hold_is_refused() -> None:
 def test_exponents_that_cannot_be_are_refused(options) -> None:
     with pytest.raises(ValueError, match="alpha is 0 or more, beta within 0"):
         buffer_of(PrioritizedReplayBuffer, 8, **options)
+
+
+@pytest.mark.parametrize("odd", [{"eps": 1e-46}, {"alpha": 200.0}, {"alpha": torch.inf}])
+def test_priorities_that_round_to_0_are_refused(odd: dict) -> None:
+    with pytest.raises(ValueError, match="is 0 in rounding"):
+        PrioritizedReplayBuffer(1, 10, 8, **odd)
+    with pytest.raises(ValueError, match="eps above 0"):
+        PrioritizedReplayBuffer(1, 10, 8, eps=torch.inf)

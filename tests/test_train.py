@@ -96,7 +96,7 @@ def test_a_release_is_read_by_the_other_command(data, tmp_path, capsys):
     assert main(argv) == 0
 
 
-def test_a_training_that_was_killed_ends_bit_identical(data, tmp_path):
+def test_a_training_that_was_killed_ends_bit_identical(data, tmp_path, capsys):
     def run(name: str) -> list[str]:
         folders = "--checkpoints", str(tmp_path / name), "--out", str(tmp_path / f"{name}-out")
         return [*folders, "--resume"]
@@ -107,6 +107,7 @@ def test_a_training_that_was_killed_ends_bit_identical(data, tmp_path):
     killed.wait()
     for name in ("whole", "killed"):
         assert train.main(arguments(data, *run(name))) == 0
+        assert ("it starts anew" in capsys.readouterr().err) == (name == "whole")
     assert mark_of(tmp_path / "killed-out") == mark_of(tmp_path / "whole-out")
     assert not list((tmp_path / "killed").glob("*.ckpt"))
 

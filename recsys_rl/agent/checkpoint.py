@@ -89,13 +89,18 @@ class Checkpoints:
             fresh = self.latest.with_suffix(".new")
             if fresh.exists() and not fresh.is_file():  # found now, not at the first save
                 raise BadCheckpoint(f"{fresh} is in the place of a checkpoint: remove it")
-            there = [path for path in (self.latest, self.previous) if path.exists()]
-            if there and not self.resume:
+            if self.there and not self.resume:
                 raise BadCheckpoint(
-                    f"{there[0]} is a checkpoint of this very training: resume it, or remove it"
+                    f"{self.there[0]} is a checkpoint of this very training: resume it, or remove "
+                    "it"
                 )
             self._saved_at = time.monotonic()
             yield
+
+    @property
+    def there(self) -> list[Path]:
+        """The generations that exist, the latest first."""
+        return [path for path in (self.latest, self.previous) if path.exists()]
 
     @property
     def due(self) -> bool:

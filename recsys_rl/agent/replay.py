@@ -8,6 +8,7 @@ annealed to 1).
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from recsys_rl.agent.sum_tree import SumTree
 from recsys_rl.data.devices import CPU, on_cpu
 from recsys_rl.data.histories import Histories, repadded
 
+LEAST_EPS, LEAST_PRIORITY = 1e-37, 1e-200  # what float32 holds, and sums of many in float64
 CAPACITY = 200_000  # transitions
 
 
@@ -277,11 +279,13 @@ class PrioritizedReplayBuffer(ReplayBuffer):
     ) -> None:
         beside = {"action": action, "shown": shown, "n_users": n_users, "device": device}
         super().__init__(width, n_items, capacity, **beside)
-        if not (alpha >= 0 and 0 <= beta <= 1 and anneal >= 1 and eps > 0):
+        if not (alpha >= 0 and 0 <= beta <= 1 and anneal >= 1 and 0 < eps < math.inf):
             raise ValueError(
                 "alpha is 0 or more, beta within 0 .. 1, anneal at least 1 and eps above 0, not "
                 f"{alpha}, {beta}, {anneal} and {eps}"
             )
+        if eps < LEAST_EPS or eps**alpha < LEAST_PRIORITY:
+            raise ValueError(f"eps = {eps:g} to the power alpha = {alpha:g} is 0 in rounding")
         self.alpha, self.first_beta, self.anneal, self.eps = alpha, beta, anneal, eps
         self.tree = SumTree(capacity, device)
         self.largest: float | Tensor = 1.0  # a tensor off the CPU
