@@ -154,8 +154,8 @@ def test_display_title(title, shown):
     [
         ("1::2::6::978300760\n", "rating is missing or outside"),
         ("1::2::0::978300760\n", "rating is missing or outside"),
-        ("-1::2::3::978300760\n", "user is missing or outside"),
-        ("1::-2::3::978300760\n", "item is missing or outside"),
+        ("-1::2::3::978300760\n", "user -1 is below 0, where ids"),
+        ("1::-2::3::978300760\n", "item -2 is below 0, where ids"),
         ("1::2::3::-1\n", "timestamp is missing or outside"),
         ("1::2::::978300760\n", "rating is missing or outside"),
         ("1::2::3::978300760\n1::3\n", "not a MovieLens ratings file"),
@@ -470,7 +470,7 @@ def test_an_interrupt_leaves_no_folder_that_counts(server, tmp_path, monkeypatch
 def test_a_half_filled_folder_is_neither_used_nor_deleted(server, tmp_path):
     (tmp_path / "ml-1m").mkdir()
     (tmp_path / "ml-1m" / "ratings.dat").write_text("1::2::3::978300760\n")
-    with pytest.raises(DataUnavailable, match="without ratings.dat and movies.dat"):
+    with pytest.raises(DataUnavailable, match="without movies.dat"):
         fetch(server, tmp_path, "a")
     assert left_in(tmp_path / "ml-1m") == {"ratings.dat"}
     assert server.requests == []

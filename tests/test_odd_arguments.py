@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from gymnasium.error import ResetNeeded
-from toys import SMALL, random_log
+from toys import SMALL, log_of, random_log
 
 from recsys_rl.agent.checkpoint import Checkpoints
 from recsys_rl.baselines.asking import KnowledgeGradient
@@ -21,7 +21,7 @@ from recsys_rl.baselines.registry import BASELINES
 from recsys_rl.data.effects import WIDTH, genre_shares
 from recsys_rl.data.histories import Histories
 from recsys_rl.data.interactions import Interactions, fingerprint
-from recsys_rl.data.splits import rows_of_users, split_holdout_users
+from recsys_rl.data.splits import after_a_pause, rows_of_users, split_holdout_users
 from recsys_rl.embeddings.cautious_means import cautious_means
 from recsys_rl.embeddings.cooccurrence import Cooccurrence
 from recsys_rl.embeddings.like_posterior import LikeGaussian
@@ -471,3 +471,9 @@ def test_long_lists_are_not_shown_whole() -> None:
 def test_a_share_that_holds_nobody_out_is_told(share: float, log: Interactions) -> None:
     with pytest.raises(ValueError, match=rf"a share of {share:g} of 40 users is (0|40): some must"):
         split_holdout_users(log, share, seed=0)
+
+
+def test_a_pause_may_be_longer_than_a_number() -> None:
+    log = log_of([(0, 0, 4.0), (0, 1, 4.0), (0, 2, 4.0)], 1, 3)
+    far = replace(log, timestamp=torch.tensor([-(2**62) - 5, -(2**62) - 4, 2**62 + 5]))
+    assert after_a_pause(far).test.item.tolist() == [2]

@@ -442,7 +442,7 @@ def test_two_columns_of_one_name_are_refused(read):
         ("1,2,3,soon", "the timestamp 'soon' is neither a number nor a date"),
         (",2,3,4", "the user is missing"),
         ("1,NULL,3,4", "the item is 'NULL', which stands for a missing one: give it another name"),
-        ("1,-2,3,4", "the item is missing or outside"),
+        ("1,-2,3,4", "the item -2 is below 0, where ids"),
     ],
 )
 def test_a_bad_row_is_named_by_file_and_line(read, row, sentence):

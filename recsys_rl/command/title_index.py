@@ -22,6 +22,7 @@ from recsys_rl.data.films import Film
 from recsys_rl.data.titles import as_words
 from recsys_rl.data.written_ids import Id
 
+MOST_PARTS = 20  # of a title, which are names by themselves
 LONGEST = 200  # characters that are compared letter by letter
 SIMILAR = 70  # percent of the letters that must agree
 NEARLY = 88  # percent of the letters of a title that may be meant for one's own
@@ -196,7 +197,7 @@ class TitleIndex:
 
 def spelling_of(film: Film) -> Spelling:
     """Worked out from its title."""
-    parts = _SUBTITLES.split(film.title)
+    parts = _SUBTITLES.split(film.title, maxsplit=MOST_PARTS)
     keys = [(key_of(part), part) for part in parts] if len(parts) > 1 else []
     keys = [key for key, part in keys if not key.isdecimal() or key == part]  # no "Episode V"
     return Spelling([(plain, counted_words(plain)) for plain in _titles(film)], keys)
@@ -226,7 +227,12 @@ def _titles(film: Film) -> list[str]:
     titles = [film.title]
     if film.filed != film.title and not _ENGLISH.search(film.filed):
         titles.append(film.filed)  # "illusion, La" without its article in front
-    parts = [part for title in titles for part in _PARTS.split(title) if part != title]
+    parts = [
+        part
+        for title in titles
+        for part in _PARTS.split(title, maxsplit=MOST_PARTS)  # some titles are signs alone
+        if part != title
+    ]
     return [plain for plain in dict.fromkeys(map(as_words, [*titles, *parts])) if plain]
 
 

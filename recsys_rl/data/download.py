@@ -189,7 +189,8 @@ def download_movielens(
     if _is_complete(name, root):
         return folder
     if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
-        missing = f"is there without {' and '.join(source.files)}; move it away and run this again"
+        missing = [file for file in source.files if not (folder / file).is_file()] or source.files
+        missing = f"is there without {' and '.join(missing)}; move it away and run this again"
         raise DataUnavailable(name, root, [(str(folder), missing)])
     root.mkdir(parents=True, exist_ok=True)
     most = _EXPANSION * source.size
@@ -254,11 +255,14 @@ def _host(source: str) -> str:
 
 def _reason(error: BaseException) -> str:
     """Why an attempt failed, on one line of bounded length."""
+    import http.client
     import ssl
     import subprocess
     import urllib.error
 
-    if isinstance(error, urllib.error.HTTPError):
+    if type(error) is http.client.BadStatusLine:  # not where it has just closed the connection
+        text = f"what it answers is no HTTP: {error}"
+    elif isinstance(error, urllib.error.HTTPError):
         circle = "infinite loop" in str(error.reason)
         text = f"HTTP {error.code} {'it redirects in circles' if circle else error.reason}"
     elif isinstance(error, urllib.error.URLError) and isinstance(error.reason, Exception):

@@ -96,7 +96,10 @@ def _checked(raw: pd.DataFrame, path: Path, layout: Layout, positive: float | No
         if layout.least_id is not None and ids.dtype != object:
             refuse_first(
                 ids < layout.least_id,
-                lambda row, name=name: f"the {name} is missing or outside {layout.least_id} .. inf",
+                lambda row, name=name, ids=ids: (
+                    f"the {name} {ids[row]} is below {layout.least_id}, where ids of this layout "
+                    "begin: number them anew, or name the columns of a table (columns)"
+                ),
             )
     table = pd.DataFrame(table | {"rating": rating, "timestamp": seconds})
     return table if order is None else table.iloc[order].reset_index(drop=True)

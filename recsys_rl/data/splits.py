@@ -58,7 +58,8 @@ def after_a_pause(interactions: Interactions, pause: int = A_DAY) -> Split:
         raise ValueError(f"pause is a number of seconds, not {pause!r}")
     user, time = interactions.user, interactions.timestamp
     paused = torch.zeros_like(user, dtype=torch.bool)
-    paused[1:] = (user[1:] == user[:-1]) & (time[1:] - time[:-1] >= pause)
+    gap = time[1:] - time[:-1]  # in order, so below 0 where it is too large for a number
+    paused[1:] = (user[1:] == user[:-1]) & ((gap >= pause) | (gap < 0))
     row = torch.arange(len(user), device=user.device)
     last = user.new_full((interactions.n_users,), len(user))  # row of the test item, or past all
     last.scatter_reduce_(0, user[paused], row[paused], "amax", include_self=False)
